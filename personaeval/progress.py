@@ -1,0 +1,140 @@
+"""What a user sees while a run works: bars on a terminal, otherwise a plain line every so often."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+_PLAIN_SECONDS = 15.0
+
+
+@dataclass
+class Counts:
+    """Running totals; plain numbers, so that counting costs the run nothing."""
+
+    wanted: int = 0
+    completed: int = 0
+    failed: int = 0
+    output_tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    scored: int = 0
+    correct: float = 0.0
+
+    def tokens(self) -> dict[str, int]:
+        """Return the token counts for run.json."""
+        return {"prompt": self.prompt_tokens, "cached": self.cached_tokens, "output": self.output_tokens}
+
+
+class Display(Protocol):
+    """Shows the counts; called a few times a second at most."""
+
+    def say(self, line: str) -> None:
+        """Print a line for the user."""
+        ...
+
+    def start(self, label: str, counts: Counts) -> None:
+        """Begin to show a stretch of work."""
+        ...
+
+    def refresh(self) -> None:
+        """Show the counts as they are now."""
+        ...
+
+    def stop(self) -> None:
+        """End the stretch of work."""
+        ...
+
+
+def open_display(quiet: bool = False) -> Display:
+    """Return bars for a terminal, plain lines for a log file; everything goes to standard error."""
+    if sys.stderr.isatty() and not quiet:
+        return _Bars(Console(stderr=True))
+    return _Lines(quiet)
+
+
+def _rate(counts: Counts, began: float) -> str:
+    speed = counts.output_tokens / max(time.monotonic() - began, 1e-9)
+    accuracy = f"{counts.correct / counts.scored:.3f}" if counts.scored else "–"
+    failed = f" · {counts.failed} failed" if counts.failed else ""
+    return f"{speed:,.0f} tokens/s · accuracy so far {accuracy}{failed}"
+
+
+class _Bars:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar: Progress | None = None
+        self._counts = Counts()
+        self._began = 0.0
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
+
+    def start(self, label: str, counts: Counts) -> None:
+        self._counts, self._began = counts, time.monotonic()
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[rate]}"),
+            console=self._console,
+        )
+        self._task = self._bar.add_task(label, total=counts.wanted, rate="")
+        self._bar.start()
+
+    def refresh(self) -> None:
+        if self._bar is not None:
+            done = self._counts.completed + self._counts.failed
+            self._bar.update(self._task, completed=done, rate=_rate(self._counts, self._began))
+
+    def stop(self) -> None:
+        if self._bar is not None:
+            self.refresh()
+            self._bar.stop()
+            self._bar = None
+
+
+class _Lines:
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._counts = Counts()
+        self._label = ""
+        self._began = self._last = 0.0
+
+    def say(self, line: str) -> None:
+        if not self._quiet:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    def start(self, label: str, counts: Counts) -> None:
+        self._label, self._counts = label, counts
+        self._began = self._last = time.monotonic()
+
+    def refresh(self) -> None:
+        if time.monotonic() - self._last >= _PLAIN_SECONDS:
+            self._line()
+
+    def stop(self) -> None:
+        if self._counts.completed + self._counts.failed:
+            self._line()
+        self._counts = Counts()
+
+    def _line(self) -> None:
+        self._last = time.monotonic()
+        done = self._counts.completed + self._counts.failed
+        left = (self._counts.wanted - done) * (self._last - self._began) / max(done, 1)
+        eta = f" · {left:,.0f} s left" if done and left > 0 else ""
+        self.say(f"{self._label}: {done}/{self._counts.wanted} · {_rate(self._counts, self._began)}{eta}")

@@ -1,0 +1,130 @@
+"""Finds tasks and persona sets by name: built in, in ``--include`` folders, and from installed packages.
+
+A package offers its own by an entry point of the group ``personaeval.data`` that names a Python package holding
+``tasks/`` and ``personas/`` folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from personaeval.documents import read_document
+from personaeval.errors import UsageError, suggest
+from personaeval.personas import BASELINE, Persona, PersonaSet
+from personaeval.tasks import Task
+
+ENTRY_POINT_GROUP = "personaeval.data"
+
+
+def builtin_folder() -> Path:
+    """Return the folder with ``tasks/`` and ``personas/``: inside a wheel, or the project's own top level."""
+    package = Path(__file__).resolve().parent
+    shipped = package / "data"
+    return shipped if shipped.is_dir() else package.parent
+
+
+class Registry:
+    """Tasks and persona sets by name.
+
+    Raises:
+        UsageError: an ``--include`` folder is missing, or one name stands in two places.
+    """
+
+    def __init__(self, include: Sequence[Path] = ()) -> None:
+        folders = [builtin_folder(), *_entry_point_folders(), *include]
+        for folder in include:
+            if not folder.is_dir():
+                raise UsageError(f"--include {folder}: no such folder.")
+            if not (folder / "tasks").is_dir() and not (folder / "personas").is_dir():
+                raise UsageError(f"--include {folder}: it holds neither a tasks/ nor a personas/ folder.")
+        self._tasks = _index(folders, "tasks")
+        self._personas = _index(folders, "personas")
+
+    def task_files(self) -> dict[str, Path]:
+        """Return task name -> YAML file, sorted by name."""
+        return dict(self._tasks)
+
+    def persona_files(self) -> dict[str, Path]:
+        """Return persona set name -> YAML file, sorted by name."""
+        return dict(self._personas)
+
+    def task(self, name: str) -> tuple[Task, Path]:
+        """Return a task by name, or from a YAML file, with the file it was read from."""
+        path = _named_or_file(name, self._tasks, "task", "personaeval tasks list")
+        return read_document(path, Task), path
+
+    def persona_set(self, name: str) -> PersonaSet:
+        """Return a persona set by name, or from a YAML file; its ids and texts are distinct."""
+        path = _named_or_file(name, self._personas, "persona set", "personaeval personas list")
+        found = read_document(path, PersonaSet)
+        _refuse_repeats(path, found.personas)
+        return found
+
+    def personas(self, selectors: Iterable[str]) -> tuple[Persona, ...]:
+        """Return the personas of ``selectors``, the baseline first, each once.
+
+        A selector is a set's name, a YAML file, or ``SET/ID`` for one persona of a set.
+        """
+        chosen: dict[str, Persona] = {BASELINE.id: BASELINE}
+        for selector in selectors:
+            for persona in self._select(selector):
+                known = chosen.setdefault(persona.id, persona)
+                if known != persona:
+                    raise UsageError(
+                        f"persona {persona.id!r} has two meanings: {known.text!r} and {persona.text!r}; rename one."
+                    )
+        return tuple(chosen.values())
+
+    def _select(self, selector: str) -> Sequence[Persona]:
+        set_name, slash, persona_id = selector.rpartition("/")
+        if not slash or set_name not in self._personas:
+            return self.persona_set(selector).personas
+        personas = self.persona_set(set_name).personas
+        found = [persona for persona in personas if persona.id == persona_id]
+        if not found:
+            known = suggest(persona_id, (persona.id for persona in personas))
+            raise UsageError(f"the persona set {set_name!r} has no persona {persona_id!r}.{known}")
+        return found
+
+
+def _entry_point_folders() -> list[Path]:
+    folders = []
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        module_file = point.load().__file__
+        if module_file is not None:
+            folders.append(Path(module_file).parent)
+    return folders
+
+
+def _index(folders: Iterable[Path], kind: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted((folder / kind).glob("*.yaml")):
+            if path.stem in found:
+                raise UsageError(f"two files are named {path.stem!r}: {found[path.stem]} and {path}; rename one.")
+            found[path.stem] = path
+    return dict(sorted(found.items()))
+
+
+def _named_or_file(name: str, index: dict[str, Path], what: str, listing: str) -> Path:
+    if name in index:
+        return index[name]
+    if name.endswith((".yaml", ".yml")):
+        if Path(name).is_file():
+            return Path(name)
+        raise UsageError(f"{what} file {name}: no such file.")
+    raise UsageError(f"unknown {what} {name!r}.{suggest(name, index)} `{listing}` shows all.")
+
+
+def _refuse_repeats(path: Path, personas: Iterable[Persona]) -> None:
+    ids: set[str] = {BASELINE.id}
+    texts: dict[str, str] = {}
+    for persona in personas:
+        if persona.id in ids:
+            raise UsageError(f"{path}: the persona id {persona.id!r} is taken; ids must differ.")
+        if persona.text in texts:
+            raise UsageError(f"{path}: personas {texts[persona.text]!r} and {persona.id!r} have the same text.")
+        ids.add(persona.id)
+        texts[persona.text] = persona.id

@@ -1,0 +1,301 @@
+"""The main path: a configuration in, a finished run on disk for every checkpoint.
+
+plan -> what the ledger lacks -> engine -> ledger and verification, side by side -> tables -> summary
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from personaeval import results
+from personaeval.checkpoints import ModelSpec, parse_model
+from personaeval.config import RunConfig
+from personaeval.engines import Completion, Sampling
+from personaeval.errors import EngineError, UsageError
+from personaeval.ledger import Ledger
+from personaeval.personas import Persona
+from personaeval.plan import Plan, choose_frames, lay_out
+from personaeval.progress import Counts, Display
+from personaeval.prompts import Placement, opening, persona_sentence, place
+from personaeval.record import describe_run, past_speed
+from personaeval.registry import Registry
+from personaeval.results import CellTable, ResponseWriter
+from personaeval.scoring import Scoring
+from personaeval.sources import ItemSet, load_items
+from personaeval.subject import Subject, open_subject
+from personaeval.summary import summarise_run
+from personaeval.tasks import Task
+
+_CHUNK = 4096
+_REFRESH_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its folder, and how many requests failed (running again tries only those)."""
+
+    folder: Path
+    failed: int
+    generated: int
+    engine_error: str | None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What every checkpoint of one command is asked: read once, the same for all."""
+
+    items: tuple[ItemSet, ...]
+    personas: tuple[Persona, ...]
+    sentences: dict[str, str | None]
+
+
+def run(config: RunConfig, display: Display) -> list[RunResult]:
+    """Evaluate every checkpoint of the configuration, one after the other.
+
+    Raises:
+        PersonaevalError: bad input, an unusable model, a results folder that cannot be written. An engine that
+            fails on the way does not raise: its cells are unscored and the result says so.
+        KeyboardInterrupt: interrupted; everything completed is in the ledger.
+    """
+    benchmark = load_benchmark(config)
+    specs = [parse_model(text) for text in config.model]
+    return [_run_checkpoint(config, spec, benchmark, display) for spec in specs]
+
+
+def load_benchmark(config: RunConfig) -> Benchmark:
+    """Read the tasks' items and the personas."""
+    registry = Registry(config.include)
+    unused = set(config.data) - set(config.tasks)
+    if unused:
+        raise UsageError(f"--data names {', '.join(sorted(unused))}, which --tasks does not.")
+    items = tuple(_task_items(registry, name, config) for name in config.tasks)
+    personas = registry.personas(config.personas)
+    sentences = {persona.id: persona_sentence(config.template, persona) for persona in personas}
+    return Benchmark(items, personas, sentences)
+
+
+def _task_items(registry: Registry, name: str, config: RunConfig) -> ItemSet:
+    task, file = registry.task(name)
+    return load_items(task, file, config.data.get(name), config.limit, config.seed)
+
+
+def _run_checkpoint(config: RunConfig, spec: ModelSpec, benchmark: Benchmark, display: Display) -> RunResult:
+    began = time.time()
+    subject = open_subject(spec, config)
+    placement = place(subject.probe, benchmark.sentences, config.persona_role, opening(config.reasoning_end))
+    plan, fast = build_plan(config, subject, placement, benchmark)
+    record = describe_run(config, subject, placement, plan, fast_rendering=fast)
+    folder = config.output / f"{spec.label}-{subject.fingerprint[:8]}" / record["plan"][:8]
+    with _hold(folder), Ledger(config.output / "ledger.sqlite") as ledger:
+        plan.compute_keys()
+        work = _Work(plan, ledger)
+        display.say(_announce(spec, folder, work, config))
+        if not placement.verified:
+            display.say("The endpoint does not show its prompts: that the personas reach the model is not verified.")
+        if not fast:
+            display.say("This chat template looks into the question: every prompt is rendered in full (slower).")
+        with Scoring(plan, ledger, config.reasoning_end, placement.opens_thinking, work.counts) as scoring:
+            generating = time.time()
+            engine_error = _generate(subject, work, scoring, display, spec.label)
+            generated = time.time()
+            scoring.drain()
+            ledger.flush()
+            tables = _write_tables(folder, work, scoring)
+        record |= {
+            "counts": {"requests": plan.size, "generated": work.counts.completed, "failed": len(work.errors)},
+            "tokens": work.counts.tokens(),
+            "engine_error": engine_error,
+            "began": began,
+            "seconds": {"generation": generated - generating, "whole": time.time() - began},
+        }
+        results.write_json(folder / results.RUN, record)
+        results.write_json(folder / results.SUMMARY, summarise_run(record, tables, benchmark.personas))
+    return RunResult(folder, len(work.errors), work.counts.completed, engine_error)
+
+
+def build_plan(config: RunConfig, subject: Subject, placement: Placement, benchmark: Benchmark) -> tuple[Plan, bool]:
+    """Return the plan, and whether prompts could be rendered the fast way."""
+    parts = []
+    fast = True
+    sentences = [benchmark.sentences[persona.id] for persona in benchmark.personas]
+    for items in benchmark.items:
+        frames, quick = choose_frames(subject.renderer, items, sentences, placement.role)
+        fast = fast and quick
+        stop = subject.renderer.stop(items.task.plain)
+        parts.append((items, frames, choose_sampling(items.task, config, stop)))
+    return Plan(lay_out(parts, benchmark.personas, config.samples, config.seed), subject.identity()), fast
+
+
+def choose_sampling(task: Task, config: RunConfig, stop: tuple[str, ...]) -> Sampling:
+    """Return the task's sampling with what the user set put over it."""
+    own = task.sampling
+    return Sampling(
+        temperature=own.temperature if config.temperature is None else config.temperature,
+        top_p=own.top_p if config.top_p is None else config.top_p,
+        max_tokens=own.max_tokens if config.max_tokens is None else config.max_tokens,
+        stop=stop,
+    )
+
+
+class _Work:
+    """What is still to be done, and what went wrong on the way."""
+
+    def __init__(self, plan: Plan, ledger: Ledger) -> None:
+        self.plan = plan
+        self.ledger = ledger
+        self.errors: dict[int, str] = {}
+        self._missing = bytearray(plan.size)
+        for start in range(0, plan.size, _CHUNK):
+            keys = plan.keys(start, min(start + _CHUNK, plan.size))
+            present = ledger.present(keys)
+            for offset, key in enumerate(keys):
+                self._missing[start + offset] = key not in present
+        self.counts = Counts(wanted=sum(self._missing))
+
+    def is_missing(self, row: int) -> bool:
+        return bool(self._missing[row])
+
+    def done_rows(self) -> Iterator[int]:
+        """Yield the rows that an earlier run completed."""
+        return (row for row in range(self.plan.size) if not self._missing[row])
+
+    def take(self, completion: Completion) -> None:
+        counts = self.counts
+        if completion.error is not None:
+            self.errors[completion.row] = completion.error
+            counts.failed += 1
+            return
+        self.ledger.add(completion)
+        counts.completed += 1
+        counts.output_tokens += completion.completion_tokens
+        counts.prompt_tokens += completion.prompt_tokens
+        counts.cached_tokens += completion.cached_tokens
+
+    def fail_rest(self, reason: str) -> None:
+        """Note the rows that an engine left undone when it failed as a whole."""
+        missing = (row for row in range(self.plan.size) if self._missing[row])
+        done = self.counts.completed + len(self.errors)
+        if done < self.counts.wanted:
+            for row in missing:
+                self.errors.setdefault(row, reason)
+
+
+def _generate(subject: Subject, work: _Work, scoring: Scoring, display: Display, label: str) -> str | None:
+    """Have the engine answer what is missing; return why it failed as a whole, if it did."""
+    scoring.take_up(work.done_rows())
+    if work.counts.wanted == 0:
+        return None
+    display.start(label, work.counts)
+    try:
+        asyncio.run(_drive(subject, work, scoring, display))
+    except EngineError as error:
+        if work.counts.completed == 0:
+            raise
+        work.fail_rest(str(error))
+        return str(error)
+    finally:
+        display.stop()
+    return None
+
+
+async def _drive(subject: Subject, work: _Work, scoring: Scoring, display: Display) -> None:
+    refresher = asyncio.create_task(_refresh(display))
+    try:
+        engine = await subject.open_engine()
+        try:
+            async for completion in engine.generate(work.plan.requests(work.is_missing)):
+                work.take(completion)
+                if completion.error is None:
+                    scoring.put(completion)
+        finally:
+            await engine.close()
+    finally:
+        refresher.cancel()
+
+
+async def _refresh(display: Display) -> None:
+    while True:
+        await asyncio.sleep(_REFRESH_SECONDS)
+        display.refresh()
+
+
+def _write_tables(folder: Path, work: _Work, scoring: Scoring) -> list[CellTable]:
+    """Write responses.parquet and cells.parquet from the ledger, in plan order."""
+    plan = work.plan
+    tables = [
+        CellTable(
+            task.items.task.name,
+            [item.id for item in task.items.items],
+            [persona.id for persona in task.personas],
+            task.items.task.correct_at,
+        )
+        for task in plan.tasks
+    ]
+    by_name = {table.task: table for table in tables}
+    with ResponseWriter(folder) as writer:
+        for start in range(0, plan.size, _CHUNK):
+            rows = range(start, min(start + _CHUNK, plan.size))
+            for number, response in zip(rows, scoring.responses(rows, work.errors), strict=True):
+                writer.add(response)
+                row = plan.row(number)
+                by_name[response.task].count(row.item_index, row.persona_index, response, row.item.prompt)
+    results.write_cells(folder, tables)
+    return tables
+
+
+def _announce(spec: ModelSpec, folder: Path, work: _Work, config: RunConfig) -> str:
+    plan, missing = work.plan, work.counts.wanted
+    held = plan.size - missing
+    line = f"{spec.label}: {plan.size:,} requests, {held:,} of them in the ledger already."
+    if missing == 0:
+        return f"{line} Nothing to generate. -> {folder}"
+    share = missing / plan.size
+    prompt = round(plan.prompt_characters * config.samples * share / 4)
+    worst = sum(task.rows * task.sampling.max_tokens for task in plan.tasks) * share
+    speed = past_speed(config.output, spec.engine)
+    eta = (
+        f"at most {worst / speed / 60:,.0f} min at the {speed:,.0f} tokens/s of the last run"
+        if speed
+        else "ETA once it runs"
+    )
+    return (
+        f"{line} To generate: {missing:,} (about {prompt:,} prompt tokens, at most {worst:,.0f} new tokens; {eta}). "
+        f"-> {folder}"
+    )
+
+
+@contextmanager
+def _hold(folder: Path) -> Iterator[None]:
+    """Keep a second process from writing the same run.
+
+    Raises:
+        UsageError: another process holds it; says which.
+    """
+    import filelock
+
+    from personaeval.errors import StorageError
+    from personaeval.record import this_process
+
+    note = folder / ".holder.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        holder = note.read_text(encoding="utf-8").strip() if note.exists() else "another process"
+        raise UsageError(
+            f"{folder}: this very run is under way already, held by {holder}. Wait for it, or stop it."
+        ) from None
+    except OSError as error:
+        raise StorageError(f"{folder}: cannot be written ({error.strerror}). Choose another folder with -o.") from error
+    try:
+        note.write_text(this_process(), encoding="utf-8")
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,292 @@
+"""Reads a task's rows from where they are and makes items of them.
+
+Every way in gives the same: a list of rows, and a record of what was read (revision or file, and a hash), which is
+kept with the run.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from personaeval.errors import UsageError
+from personaeval.tasks import FileSource, GeneratedSource, HubSource, Item, Task
+
+Row = Mapping[str, Any]
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_jinja = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSet:
+    """The items of one task, in the source's order, and where they came from.
+
+    ``prompts_hash`` identifies what is put to the model, ``gold_hash`` what an answer is compared with: a corrected
+    gold scores again and generates nothing. ``origin`` says what was read.
+    """
+
+    task: Task
+    items: tuple[Item, ...]
+    origin: Mapping[str, Any]
+    prompts_hash: str
+    gold_hash: str
+
+
+def load_items(task: Task, task_file: Path, data: Path | None, limit: int | None, seed: int) -> ItemSet:
+    """Load a task's items.
+
+    Args:
+        task: the task.
+        task_file: its YAML file; relative paths of its source start there.
+        data: a local file in the place of the task's own source (``--data``).
+        limit: keep a random subset of this size. Subsets are nested (``limit=20`` holds all of ``limit=10``) and the
+            same for every checkpoint: an item's rank is a hash of ``seed`` and its id.
+        seed: seed of the subset.
+
+    Raises:
+        UsageError: the source is missing or broken (file and row are named), a row lacks a column that a template
+            needs, or two items have the same id.
+    """
+    rows, origin, named = _read_rows(task, task_file, data)
+    build = _ItemBuilder(task)
+    items = [build(number, row, f"{named}, row {number}") for number, row in enumerate(rows, start=1)]
+    if not items:
+        raise UsageError(f"{named}: it holds no rows.")
+    _refuse_repeated_ids(items, named)
+    total = len(items)
+    if limit is not None and limit < total:
+        kept = {item.id for item in sorted(items, key=lambda item: _rank(seed, item.id))[:limit]}
+        items = [item for item in items if item.id in kept]
+    return ItemSet(
+        task=task,
+        items=tuple(items),
+        origin={**origin, "items": total, "items_used": len(items)},
+        prompts_hash=digest([item.id, item.prompt] for item in items),
+        gold_hash=digest([item.id, item.gold] for item in items),
+    )
+
+
+def digest(parts: Iterator[list[str]] | Any) -> str:
+    """Return a 16-digit hash of a sequence of JSON values."""
+    state = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        state.update(json.dumps(part, ensure_ascii=False).encode() + b"\n")
+    return state.hexdigest()
+
+
+def _rank(seed: int, item_id: str) -> bytes:
+    return hashlib.blake2b(f"{seed}:{item_id}".encode(), digest_size=16).digest()
+
+
+def _refuse_repeated_ids(items: list[Item], named: str) -> None:
+    seen: dict[str, int] = {}
+    for number, item in enumerate(items, start=1):
+        if item.id in seen:
+            raise UsageError(f"{named}: rows {seen[item.id]} and {number} have the same item id {item.id!r}.")
+        seen[item.id] = number
+
+
+class _ItemBuilder:
+    """Fills a task's templates with the columns of a row."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        fields = {"prompt": task.item.prompt, "gold": task.item.gold, "id": task.item.id or ""}
+        try:
+            self._templates = {name: _jinja.from_string(text) for name, text in fields.items()}
+        except jinja2.TemplateSyntaxError as error:
+            raise UsageError(f"task {task.name}: a template is broken: {error.message}.") from error
+
+    def __call__(self, number: int, row: Row, where: str) -> Item:
+        choices = self._choices(row, where)
+        options = "\n".join(f"{_LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
+        filled = {name: self._fill(name, {**row, "options": options}, where) for name in self._templates}
+        gold = filled["gold"].strip()
+        if not gold:
+            raise UsageError(f"{where}: the gold answer of task {self._task.name} is empty.")
+        if choices:
+            gold = self._letter(gold, len(choices), where)
+        # Chat templates trim a message's edges, so an item has none.
+        return Item(filled["id"].strip() or str(number), filled["prompt"].strip(), gold, choices)
+
+    def _fill(self, name: str, row: Row, where: str) -> str:
+        try:
+            return self._templates[name].render(row)
+        except jinja2.UndefinedError as error:
+            columns = ", ".join(sorted(map(str, row)))
+            raise UsageError(
+                f"{where}: the {name} template of task {self._task.name} cannot be filled: {error.message}; "
+                f"columns there: {columns}."
+            ) from error
+        except Exception as error:
+            raise UsageError(f"{where}: the {name} template of task {self._task.name} fails: {error}.") from error
+
+    def _choices(self, row: Row, where: str) -> tuple[str, ...]:
+        column = self._task.item.choices
+        if column is None:
+            return ()
+        values = row.get(column)
+        if not isinstance(values, list) or not 2 <= len(values) <= len(_LETTERS):
+            raise UsageError(f"{where}: the column {column!r} must hold a list of 2 to {len(_LETTERS)} options.")
+        return tuple(str(value) for value in values)
+
+    @staticmethod
+    def _letter(gold: str, count: int, where: str) -> str:
+        letters = _LETTERS[:count]
+        if gold.isdigit() and int(gold) < count:
+            return letters[int(gold)]
+        if gold.upper() in letters:
+            return gold.upper()
+        raise UsageError(
+            f"{where}: the gold answer {gold!r} is neither a letter of {letters} nor an index below {count}."
+        )
+
+
+def _read_rows(task: Task, task_file: Path, data: Path | None) -> tuple[list[Row], dict[str, Any], str]:
+    """Return the rows, the record of what was read, and its name for messages."""
+    source = task.source
+    if data is not None:
+        return _read_file(data)
+    if isinstance(source, FileSource):
+        return _read_file(task_file.parent / source.path)
+    if isinstance(source, HubSource):
+        return _read_hub(source, task.name)
+    return _generate(source, task.name)
+
+
+def _read_file(path: Path) -> tuple[list[Row], dict[str, Any], str]:
+    if not path.is_file():
+        raise UsageError(f"data file {path}: no such file.")
+    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+    if path.suffix not in readers:
+        raise UsageError(f"data file {path}: its ending must be one of {', '.join(readers)}.")
+    rows = readers[path.suffix](path)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return rows, {"kind": "file", "file": path.name, "sha256": sha256}, str(path)
+
+
+def _jsonl(path: Path) -> list[Row]:
+    rows: list[Row] = []
+    with path.open(encoding="utf-8", errors="strict") as lines:
+        try:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    rows.append(_json_object(line, f"{path}, row {number}"))
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path}: not UTF-8 after row {len(rows)} ({error.reason}).") from error
+    return rows
+
+
+def _json_object(line: str, where: str) -> Row:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{where}: broken JSON ({error.msg} at character {error.pos}).") from error
+    if not isinstance(row, dict):
+        raise UsageError(f"{where}: expected a JSON object, found {type(row).__name__}.")
+    return row
+
+
+def _json(path: Path) -> list[Row]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path}: broken JSON ({error}).") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{path}: expected a JSON list of objects.")
+    return rows
+
+
+def _csv(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        reader = csv.DictReader(lines, strict=True, restkey="")
+        try:
+            rows: list[Row] = list(reader)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}, line {reader.line_num}: broken CSV ({error}).") from error
+    for number, row in enumerate(rows, start=1):
+        if "" in row or None in row.values():
+            raise UsageError(f"{path}, row {number}: its number of fields is not the header's.")
+    return rows
+
+
+def _parquet(path: Path) -> list[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows: list[Row] = pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"{path}: not a readable Parquet file ({error}).") from error
+    return rows
+
+
+def _read_hub(source: HubSource, task_name: str) -> tuple[list[Row], dict[str, Any], str]:
+    import datasets
+
+    named = f"hub dataset {source.dataset}" + (f" ({source.config})" if source.config else "")
+    try:
+        dataset = datasets.load_dataset(source.dataset, source.config, split=source.split, revision=source.revision)
+    except Exception as error:
+        # The library raises a dozen unrelated types for "not there", "no network" and "no such split".
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"{named}, split {source.split}: cannot be loaded ({reason}). "
+            f"Without network, pass a local copy: --data {task_name}=FILE.jsonl"
+        ) from error
+    origin = {
+        "kind": "hub",
+        "dataset": source.dataset,
+        "config": source.config,
+        "split": source.split,
+        "revision": _hub_revision(dataset, source),
+        "data_fingerprint": dataset._fingerprint,
+    }
+    return list(dataset), origin, named
+
+
+def _hub_revision(dataset: Any, source: HubSource) -> str | None:
+    """Return the commit that was read: the download record names it in every file's address."""
+    for address in dataset.info.download_checksums or {}:
+        _, at, rest = address.partition(f"{source.dataset}@")
+        if at:
+            return str(rest.split("/", 1)[0])
+    return source.revision
+
+
+def _generate(source: GeneratedSource, task_name: str) -> tuple[list[Row], dict[str, Any], str]:
+    """Make ``size`` problems with distinct questions, the parts in proportion to their shares."""
+    import reasoning_gym
+
+    shares = sum(part.share for part in source.parts)
+    rows: dict[str, Row] = {}
+    for index, part in enumerate(source.parts):
+        last = index == len(source.parts) - 1
+        wanted = source.size - len(rows) if last else round(source.size * part.share / shares)
+        target = len(rows) + wanted
+        try:
+            # Small pools repeat themselves, so more are drawn than wanted.
+            drawn = reasoning_gym.create_dataset(part.name, size=wanted * 20, seed=source.seed, **part.parameters)
+        except (ValueError, TypeError, AssertionError) as error:
+            raise UsageError(f"task {task_name}: reasoning-gym refuses {part.name}: {error}.") from error
+        for entry in drawn:
+            if len(rows) == target:
+                break
+            rows.setdefault(entry["question"], entry)
+        if len(rows) < target:
+            raise UsageError(
+                f"task {task_name}: {part.name} gives {wanted - target + len(rows)} distinct problems, {wanted} are "
+                "wanted; lower `size` or widen its parameters."
+            )
+    origin = {"kind": "reasoning_gym", "seed": source.seed, "version": version("reasoning-gym")}
+    return list(rows.values()), origin, f"task {task_name} (generated)"

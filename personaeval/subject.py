@@ -1,0 +1,237 @@
+"""The subject of a run: one model with its fingerprint, its way of rendering prompts and its engine.
+
+Opening a subject loads no weights. Where everything asked for is in the ledger already, none are ever loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from personaeval.checkpoints import ModelSpec, resolve, resolve_dtype
+from personaeval.config import RunConfig
+from personaeval.engines import Engine, EngineSettings, Message
+from personaeval.errors import UsageError
+from personaeval.prompts import ChatRenderer, MessageRenderer, PlainRenderer, Probe, Renderer
+
+# How fast, not what: these may differ between two runs of the same work.
+PERFORMANCE_ARGS = frozenset(
+    {
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "gpu_memory_utilization",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "enforce_eager",
+        "enable_prefix_caching",
+        "block_size",
+        "swap_space",
+        "kv_cache_memory_bytes",
+        "distributed_executor_backend",
+        "load_format",
+        "download_dir",
+        "disable_log_stats",
+    }
+)
+
+
+class Subject(Protocol):
+    """What a run needs of a model."""
+
+    spec: ModelSpec
+    fingerprint: str
+    renderer: Renderer
+    probe: Probe
+
+    def identity(self) -> dict[str, Any]:
+        """Return what, beside prompt and sampling, can change an answer: part of every request key."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """Return what run.json says of the model."""
+        ...
+
+    async def open_engine(self) -> Engine:
+        """Load the weights or connect."""
+        ...
+
+
+def open_subject(spec: ModelSpec, config: RunConfig) -> Subject:
+    """Find a model and read what identifies it.
+
+    Raises:
+        UsageError: it is not to be had, or its options do not fit.
+        EngineError: an endpoint that does not answer.
+    """
+    if spec.engine == "openai":
+        return EndpointSubject(spec, config)
+    return LocalSubject(spec, config)
+
+
+def _settings(config: RunConfig, dtype: str, arguments: Mapping[str, Any]) -> EngineSettings:
+    return EngineSettings(
+        dtype=dtype,
+        device=config.device,
+        trust_remote_code=config.trust_remote_code,
+        arguments=arguments,
+        concurrency=config.concurrency,
+        requests_per_minute=config.requests_per_minute,
+        tokens_per_minute=config.tokens_per_minute,
+        timeout=config.timeout,
+    )
+
+
+class LocalSubject:
+    """A checkpoint directory run by vLLM or transformers."""
+
+    def __init__(self, spec: ModelSpec, config: RunConfig) -> None:
+        self.spec = spec
+        self._config = config
+        self._checkpoint = resolve(spec, config.full_hash)
+        self.fingerprint = self._checkpoint.fingerprint
+        self._model_config = self._checkpoint.config()
+        self._dtype = resolve_dtype(config.dtype, self._model_config)
+        self._tokenizer = load_tokenizer(str(self._checkpoint.folder), config.trust_remote_code)
+        template = read_chat_template(config.chat_template)
+        if template is None and not self._tokenizer.chat_template:
+            self.renderer: Renderer = PlainRenderer()
+            self.probe: Probe = _join
+        else:
+            chat = ChatRenderer(self._tokenizer, template, config.chat_template_kwargs, config.date)
+            self.renderer, self.probe = chat, chat.render
+
+    def identity(self) -> dict[str, Any]:
+        """See :class:`Subject`."""
+        arguments = {k: v for k, v in self._config.engine_args.items() if k not in PERFORMANCE_ARGS}
+        return {
+            "fingerprint": self.fingerprint,
+            "engine": self.spec.engine,
+            "dtype": self._dtype,
+            "quantization": self._model_config.get("quantization_config", {}).get("quant_method"),
+            "arguments": arguments,
+        }
+
+    def record(self) -> dict[str, Any]:
+        """See :class:`Subject`."""
+        return {
+            **self.identity(),
+            "name": self.spec.name,
+            "folder": str(self._checkpoint.folder),
+            "revision": self._checkpoint.revision,
+            "full_hash": self._checkpoint.full_hash,
+            "fingerprint_verifiable": True,
+            "architecture": (self._model_config.get("architectures") or [None])[0],
+            "rendering": self.renderer.record(),
+        }
+
+    async def open_engine(self) -> Engine:
+        """See :class:`Subject`."""
+        settings = _settings(self._config, self._dtype, self._config.engine_args)
+        folder = str(self._checkpoint.folder)
+        if self.spec.engine == "vllm":
+            from personaeval.engines import vllm
+
+            return await vllm.open_engine(folder, self._tokenizer, settings)
+        from personaeval.engines import transformers
+
+        return await transformers.open_engine(folder, self._tokenizer, settings)
+
+
+class EndpointSubject:
+    """A model behind an OpenAI-compatible endpoint; its weights cannot be looked at."""
+
+    def __init__(self, spec: ModelSpec, config: RunConfig) -> None:
+        from personaeval.engines.openai import Endpoint
+
+        assert spec.url is not None, "parse_model gives every endpoint a URL"
+        self.spec = spec
+        self._config = config
+        self._endpoint = Endpoint(spec.url, spec.name)
+        self._listed = asyncio.run(self._endpoint.identify())
+        stated = json.dumps([self._endpoint.host, spec.name, self._listed], sort_keys=True)
+        self.fingerprint = hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()
+        self.renderer: Renderer = MessageRenderer(config.chat_template_kwargs)
+        if config.chat_template is not None:
+            raise UsageError("--chat-template: an endpoint renders by its own template; give it to the server instead.")
+        self.probe: Probe = self._ask_server
+        if config.tokenizer is not None:
+            tokenizer = load_tokenizer(config.tokenizer, config.trust_remote_code)
+            self.probe = ChatRenderer(tokenizer, None, config.chat_template_kwargs, config.date).render
+
+    def _ask_server(self, messages: Sequence[Message]) -> str | None:
+        return asyncio.run(self._endpoint.rendered(tuple(messages), self._arguments()))
+
+    def _arguments(self) -> dict[str, Any]:
+        arguments = dict(self._config.engine_args)
+        if self._config.chat_template_kwargs:
+            arguments["chat_template_kwargs"] = self._config.chat_template_kwargs
+        return arguments
+
+    def identity(self) -> dict[str, Any]:
+        """See :class:`Subject`."""
+        return {"fingerprint": self.fingerprint, "engine": "openai", "arguments": self._arguments()}
+
+    def record(self) -> dict[str, Any]:
+        """See :class:`Subject`."""
+        return {
+            **self.identity(),
+            "name": self.spec.name,
+            "url": self.spec.url,
+            "listed": self._listed,
+            "fingerprint_verifiable": False,
+            "rendering": self.renderer.record(),
+        }
+
+    async def open_engine(self) -> Engine:
+        """See :class:`Subject`."""
+        from personaeval.engines import openai
+
+        return await openai.open_engine(self._endpoint, _settings(self._config, "", self._arguments()))
+
+
+@dataclass(frozen=True)
+class _Join:
+    """A base model sees just the texts, one after the other."""
+
+    def __call__(self, messages: Sequence[Message]) -> str:
+        return "\n\n".join(message["content"] for message in messages)
+
+
+_join = _Join()
+
+
+def load_tokenizer(name: str, trust_remote_code: bool) -> Any:
+    """Load a transformers tokenizer from a directory or the hub.
+
+    Raises:
+        UsageError: transformers is not installed, or there is no such tokenizer.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise UsageError(
+            f"tokenizer {name}: transformers cannot be imported ({error}); pip install 'personaeval[transformers]'."
+        ) from error
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        # OSError, ValueError, JSON and Rust errors all mean the same to a user here.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        remedy = " It needs --trust-remote-code." if "trust_remote_code" in str(error) else ""
+        raise UsageError(f"tokenizer {name}: cannot be loaded ({reason}).{remedy}") from error
+
+
+def read_chat_template(path: Path | None) -> str | None:
+    """Return the text of a ``--chat-template`` file."""
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--chat-template {path}: cannot be read ({error}).") from error

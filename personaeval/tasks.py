@@ -1,0 +1,159 @@
+"""Tasks: where items come from, how they are put to the model, and how an answer is scored.
+
+A task is a YAML file, never Python::
+
+    name: gsm8k
+    source: {kind: hub, dataset: openai/gsm8k, config: main, split: test}
+    item:
+      prompt: "{{ question }}\n\nPut the final answer in \\boxed{}."
+      gold: "{{ answer.split('####')[-1].strip() }}"
+    scorer: {kind: numeric}
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HubSource(_Model):
+    """A dataset on the Hugging Face hub; its resolved revision is recorded with the run."""
+
+    kind: Literal["hub"]
+    dataset: str = Field(description="Repository id of the dataset, such as openai/gsm8k.")
+    config: str | None = Field(default=None, description="Configuration (subset) name.")
+    split: str = "test"
+    revision: str | None = Field(default=None, description="Commit, tag or branch; default: the newest.")
+
+
+class FileSource(_Model):
+    """A local JSONL, JSON, CSV or Parquet file; a relative path starts at the task's YAML file."""
+
+    kind: Literal["file"]
+    path: str
+
+
+class GeneratorPart(_Model):
+    """One reasoning-gym dataset in a mixture."""
+
+    name: str = Field(description="Name of a reasoning-gym dataset, such as chain_sum.")
+    share: float = Field(default=1.0, gt=0, description="Its share of the items, relative to the other parts.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Its own parameters.")
+
+
+class GeneratedSource(_Model):
+    """Problems made on the spot from a seed by reasoning-gym: nothing to download, nothing to leak."""
+
+    kind: Literal["reasoning_gym"]
+    size: int = Field(gt=0, description="Number of items, distinct by prompt.")
+    seed: int = 0
+    parts: list[GeneratorPart] = Field(min_length=1)
+
+
+Source = Annotated[HubSource | FileSource | GeneratedSource, Field(discriminator="kind")]
+
+
+class _Extracting(_Model):
+    patterns: tuple[str, ...] = Field(
+        default=(),
+        description="Regular expressions tried in order after the last \\boxed{}; the last match's first group "
+        "(or the whole match) is the answer.",
+    )
+
+
+class MathScorer(_Extracting):
+    """Literal, then numeric, then symbolic comparison (Math-Verify)."""
+
+    kind: Literal["math"]
+
+
+class NumericScorer(_Extracting):
+    """The answer is one number."""
+
+    kind: Literal["numeric"]
+    tolerance: float = Field(default=0.0, ge=0, description="Largest relative difference that is still right.")
+
+
+class ChoiceScorer(_Extracting):
+    """The answer is the letter of an option."""
+
+    kind: Literal["choice"]
+
+
+class ExactScorer(_Extracting):
+    """The answer is a string."""
+
+    kind: Literal["exact"]
+    ignore_case: bool = True
+
+
+Scorer = Annotated[MathScorer | NumericScorer | ChoiceScorer | ExactScorer, Field(discriminator="kind")]
+
+
+class ItemTemplates(_Model):
+    """Jinja2 templates over a row of the source (sandboxed); ``choices`` names the column with the options."""
+
+    id: str | None = Field(default=None, description="Default: the row number.")
+    prompt: str
+    gold: str
+    choices: str | None = None
+
+
+class SamplingDefaults(_Model):
+    """Used where the command line says nothing else."""
+
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=2048, gt=0, description="New tokens, thinking included.")
+
+
+class Example(_Model):
+    """A solved example for models without a chat template."""
+
+    prompt: str
+    answer: str
+
+
+class PlainPrompt(_Model):
+    """How the task is put to a base model, one without a chat template."""
+
+    question: str = Field(default="Question:", description="Label before each question.")
+    answer: str = Field(default="Answer:", description="Label before each answer.")
+    stop: tuple[str, ...] = Field(
+        default=("\nQuestion:",), description="Ends an answer, else the model runs on into a next question."
+    )
+    examples: tuple[Example, ...] = ()
+
+
+class Task(_Model):
+    """The content of a task file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    title: str
+    description: str
+    domain: str = Field(description="Subject, such as mathematics: personas of this domain are its experts.")
+    license: str
+    citation: str
+    revision: int = Field(default=1, ge=1, description="Raise it when prompt, gold or scoring change.")
+    source: Source
+    item: ItemTemplates
+    scorer: Scorer
+    correct_at: float = Field(default=1.0, description="Score from which an answer counts as right.")
+    sampling: SamplingDefaults = SamplingDefaults()
+    plain: PlainPrompt = PlainPrompt()
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One prompt with its gold answer."""
+
+    id: str
+    prompt: str
+    gold: str
+    choices: tuple[str, ...] = ()

