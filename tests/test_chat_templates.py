@@ -1,0 +1,174 @@
+"""Chat templates of the shapes that are met in the wild: is every persona in the prompt, or the run refused?"""
+
+from pathlib import Path
+
+import pytest
+
+from personaeval.errors import UsageError
+from personaeval.prompts import PROBE, ChatRenderer, FullFrame, PlainRenderer, TextFrame, chat, place, split_thinking
+from personaeval.tasks import Example, PlainPrompt
+
+GENERATION = "{% if add_generation_prompt %}<a>{% endif %}"
+PLAIN_TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] | trim }}</{{ m['role'] }}>{% endfor %}" + GENERATION
+REFUSES = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + PLAIN_TURNS
+)
+MERGES = (
+    "{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] + '\n\n' %}{% set rest = messages[1:] %}"
+    "{% else %}{% set first = '' %}{% set rest = messages %}{% endif %}"
+    "{% for m in rest %}<{{ m['role'] }}>{{ (first if loop.first else '') + m['content'] | trim }}{% endfor %}" + GENERATION
+)
+INJECTS = (
+    "{% if messages[0]['role'] != 'system' %}<system>You are Qwen, created by Alibaba Cloud.</system>{% endif %}" + PLAIN_TURNS
+)
+DATED = "<system>Today: {{ strftime_now('%d %b %Y') }}</system>" + PLAIN_TURNS
+DROPS = "{% for m in messages if m['role'] != 'system' %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}" + GENERATION
+DROPS_ALL = "<user>{{ messages[-1]['content'].split('\n')[-1] }}" + GENERATION
+REPEATS = "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}{% endif %}" + PLAIN_TURNS
+LOOKS_INSIDE = (
+    "{% for m in messages %}<{{ m['role'] }}>{% if 'odd' in m['content'] %}[odd]{% endif %}{{ m['content'] }}{% endfor %}"
+    + GENERATION
+)
+THINKS = PLAIN_TURNS + "{% if add_generation_prompt and enable_thinking is not defined %}<think>\n{% endif %}"
+
+SENTENCES = {"none": None, "pirate": "You are a pirate.", "poet": "You are a poet."}
+
+
+@pytest.fixture(scope="session")
+def tokenizer(smollm2: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(smollm2)
+
+
+def renderer(tokenizer, template: str, **arguments) -> ChatRenderer:
+    return ChatRenderer(tokenizer, template, arguments, "2026-01-01")
+
+
+def placed(tokenizer, template: str, requested="auto", **arguments):
+    return place(renderer(tokenizer, template, **arguments).render, SENTENCES, requested, "<think>")
+
+
+def test_a_system_turn_is_used_where_the_template_has_one(tokenizer):
+    placement = placed(tokenizer, PLAIN_TURNS)
+    assert (placement.role, placement.verified, placement.opens_thinking) == ("system", True, False)
+    assert placement.no_persona_prompt == "<user>{{ item }}</user><a>"
+
+
+def test_a_template_that_refuses_the_system_role_gets_the_persona_in_the_user_turn(tokenizer):
+    placement = placed(tokenizer, REFUSES)
+    assert placement.role == "user_prefix"
+    shown = renderer(tokenizer, REFUSES).render(chat(SENTENCES["pirate"], placement.role, "What is 1 + 1?"))
+    assert shown == "<user>You are a pirate.\n\nWhat is 1 + 1?</user><a>"
+
+
+def test_a_refused_role_that_was_asked_for_stops_the_run_and_says_why(tokenizer):
+    with pytest.raises(UsageError, match=r"System role not supported.*--persona-role user_prefix"):
+        placed(tokenizer, REFUSES, "system")
+
+
+def test_a_template_that_merges_the_system_text_is_fine_as_it_is(tokenizer):
+    assert placed(tokenizer, MERGES).role == "system"
+    shown = renderer(tokenizer, MERGES).render(chat(SENTENCES["poet"], "system", "Q"))
+    assert shown == "<user>You are a poet.\n\nQ<a>"
+
+
+def test_what_a_template_says_without_a_persona_is_recorded(tokenizer):
+    placement = placed(tokenizer, INJECTS)
+    assert placement.role == "system"
+    assert "You are Qwen" in placement.no_persona_prompt
+    assert "Qwen" not in renderer(tokenizer, INJECTS).render(chat(SENTENCES["poet"], "system", "Q"))
+
+
+def test_smollm2_says_of_itself_who_it_is(tokenizer):
+    placement = place(ChatRenderer(tokenizer, None, {}, "2026-01-01").render, SENTENCES, "auto", "<think>")
+    assert placement.role == "system"
+    assert "SmolLM" in placement.no_persona_prompt
+
+
+def test_the_date_is_frozen(tokenizer):
+    assert "Today: 01 Jan 2026" in renderer(tokenizer, DATED).render(chat(None, "system", "Q"))
+    other = ChatRenderer(tokenizer, DATED, {}, "2024-07-26")
+    assert "Today: 26 Jul 2024" in other.render(chat(None, "system", "Q"))
+
+
+def test_a_template_that_drops_the_system_turn_gets_the_persona_in_the_user_turn(tokenizer):
+    assert placed(tokenizer, DROPS).role == "user_prefix"
+    with pytest.raises(UsageError, match="the text of persona 'pirate' stands 0 times"):
+        placed(tokenizer, DROPS, "system")
+
+
+def test_a_template_that_drops_the_persona_everywhere_is_refused(tokenizer):
+    with pytest.raises(UsageError, match=r"as system: .* 0 times.*as user_prefix: .* 0 times"):
+        placed(tokenizer, DROPS_ALL)
+
+
+def test_a_template_that_repeats_the_persona_is_not_used_that_way(tokenizer):
+    with pytest.raises(UsageError, match="stands 2 times"):
+        placed(tokenizer, REPEATS, "system")
+
+
+def test_a_prompt_nobody_can_see_is_recorded_as_not_verified():
+    placement = place(lambda messages: None, SENTENCES, "auto", "<think>")
+    assert (placement.role, placement.verified, placement.no_persona_prompt) == ("system", False, None)
+
+
+def test_a_template_that_opens_the_thinking_is_noticed_and_can_be_told_not_to(tokenizer):
+    assert placed(tokenizer, THINKS).opens_thinking
+    assert not placed(tokenizer, THINKS, enable_thinking=False).opens_thinking
+
+
+@pytest.mark.parametrize("template", [PLAIN_TURNS, MERGES, INJECTS, DATED])
+@pytest.mark.parametrize("sentence", SENTENCES.values())
+def test_fast_frames_equal_full_rendering(tokenizer, template, sentence):
+    made = renderer(tokenizer, template)
+    fast, full = made.fast(sentence, "system", PlainPrompt()), made.full(sentence, "system", PlainPrompt())
+    assert isinstance(fast, TextFrame)
+    assert isinstance(full, FullFrame)
+    for question in ("What is 2 + 2?", "{{ 7 * 7 }} <b>", "ä ∫ 漢"):
+        assert fast.fill(question) == full.fill(question)
+
+
+def test_a_template_that_looks_into_the_question_is_rendered_in_full(tokenizer, library):
+    from personaeval.plan import choose_frames
+    from personaeval.registry import Registry
+    from personaeval.sources import load_items
+
+    task, file = Registry([library]).task("sums")
+    items = load_items(task, file, None, None, 0)
+    frames, fast = choose_frames(renderer(tokenizer, PLAIN_TURNS), items, list(SENTENCES.values()), "system")
+    assert fast
+    looks = LOOKS_INSIDE.replace("'odd'", "'3 +'")
+    frames, fast = choose_frames(renderer(tokenizer, looks), items, list(SENTENCES.values()), "system")
+    assert not fast
+    assert "[odd]What is 3 + 4?" in frames[0].fill("What is 3 + 4?")
+
+
+def test_a_base_model_gets_a_plain_prompt_with_examples_and_stops():
+    plain = PlainPrompt(examples=(Example(prompt="What is 1 + 1?", answer="2"),))
+    frame = PlainRenderer().full("You are a pirate.", "system", plain)
+    assert frame.special_tokens
+    assert frame.fill("What is 2 + 2?") == (
+        "You are a pirate.\n\nQuestion: What is 1 + 1?\nAnswer: 2\n\nQuestion: What is 2 + 2?\nAnswer:"
+    )
+    assert PlainRenderer().stop(plain) == ("\nQuestion:",)
+
+
+@pytest.mark.parametrize(
+    ("text", "opened", "answer", "thinking"),
+    [
+        ("4", False, "4", None),
+        ("<think>2 and 2</think>\n\n4", False, "4", "<think>2 and 2"),
+        ("2 and 2</think>4", True, "4", "2 and 2"),
+        ("2 and 2 and", True, "", "2 and 2 and"),
+        ("<think>2 and 2 and", False, "", "<think>2 and 2 and"),
+        ("a</think>b</think>c", True, "c", "a</think>b"),
+        ("", False, "", None),
+    ],
+)
+def test_thinking_is_kept_apart_from_the_answer(text, opened, answer, thinking):
+    assert split_thinking(text, "</think>", opened) == (answer, thinking)
+
+
+def test_the_probe_is_in_no_persona():
+    assert all(PROBE not in (sentence or "") for sentence in SENTENCES.values())
