@@ -38,7 +38,8 @@ def describe_run(
 ) -> dict[str, Any]:
     """Return the content of run.json as far as it is known before anything is generated.
 
-    ``plan`` identifies the work (same command, same plan), ``group`` of each task what it may be ranked with.
+    ``plan`` identifies the work: same command, same plan. ``work`` of each task identifies what was asked, whoever
+    was asked.
     """
     tasks = {task.items.task.name: _describe_task(config, task) for task in plan.tasks}
     work = {
@@ -46,7 +47,7 @@ def describe_run(
         "rendering": subject.renderer.record(),
         "persona_role": config.persona_role,
         "reasoning_end": config.reasoning_end,
-        "tasks": {name: task["group"] for name, task in tasks.items()},
+        "tasks": {name: task["work"] for name, task in tasks.items()},
         "seed": config.seed,
     }
     return {
@@ -72,7 +73,7 @@ def _spec_text(subject: Subject) -> str:
 
 def _describe_task(config: RunConfig, plan: TaskPlan) -> dict[str, Any]:
     task, sampling = plan.items.task, asdict(plan.sampling)
-    group = {
+    work = {
         "task": task.name,
         "revision": task.revision,
         "prompts": plan.items.prompts_hash,
@@ -85,7 +86,7 @@ def _describe_task(config: RunConfig, plan: TaskPlan) -> dict[str, Any]:
         "title": task.title,
         "domain": task.domain,
         "revision": task.revision,
-        "group": hash_json(group),
+        "work": hash_json(work),
         "origin": dict(plan.items.origin),
         "prompts_hash": plan.items.prompts_hash,
         "gold_hash": plan.items.gold_hash,

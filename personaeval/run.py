@@ -93,7 +93,7 @@ def _run_checkpoint(config: RunConfig, spec: ModelSpec, benchmark: Benchmark, di
     folder = config.output / f"{spec.label}-{subject.fingerprint[:8]}" / record["plan"][:8]
     with _hold(folder), Ledger(config.output / "ledger.sqlite") as ledger:
         plan.compute_keys()
-        work = _Work(plan, ledger)
+        work = Work(plan, ledger)
         display.say(_announce(spec, folder, work, config))
         if not placement.verified:
             display.say("The endpoint does not show its prompts: that the personas reach the model is not verified.")
@@ -142,7 +142,7 @@ def choose_sampling(task: Task, config: RunConfig, stop: tuple[str, ...]) -> Sam
     )
 
 
-class _Work:
+class Work:
     """What is still to be done, and what went wrong on the way."""
 
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
@@ -185,14 +185,14 @@ class _Work:
                 self.errors.setdefault(row, reason)
 
 
-def _generate(subject: Subject, work: _Work, scoring: Scoring, display: Display, label: str) -> str | None:
+def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, label: str) -> str | None:
     """Have the engine answer what is missing; return why it failed as a whole, if it did."""
     scoring.take_up(work.done_rows())
     if work.counts.wanted == 0:
         return None
     display.start(label, work.counts)
     try:
-        asyncio.run(_drive(subject, work, scoring, display))
+        asyncio.run(drive(subject, work, scoring, display))
     except EngineError as error:
         if work.counts.completed == 0:
             raise
@@ -203,7 +203,7 @@ def _generate(subject: Subject, work: _Work, scoring: Scoring, display: Display,
     return None
 
 
-async def _drive(subject: Subject, work: _Work, scoring: Scoring, display: Display) -> None:
+async def drive(subject: Subject, work: Work, scoring: Scoring, display: Display) -> None:
     refresher = asyncio.create_task(_refresh(display))
     try:
         engine = await subject.open_engine()
@@ -224,7 +224,7 @@ async def _refresh(display: Display) -> None:
         display.refresh()
 
 
-def _write_tables(folder: Path, work: _Work, scoring: Scoring) -> list[CellTable]:
+def _write_tables(folder: Path, work: Work, scoring: Scoring) -> list[CellTable]:
     """Write responses.parquet and cells.parquet from the ledger, in plan order."""
     plan = work.plan
     tables = [
@@ -248,7 +248,7 @@ def _write_tables(folder: Path, work: _Work, scoring: Scoring) -> list[CellTable
     return tables
 
 
-def _announce(spec: ModelSpec, folder: Path, work: _Work, config: RunConfig) -> str:
+def _announce(spec: ModelSpec, folder: Path, work: Work, config: RunConfig) -> str:
     plan, missing = work.plan, work.counts.wanted
     held = plan.size - missing
     line = f"{spec.label}: {plan.size:,} requests, {held:,} of them in the ledger already."

@@ -7,6 +7,7 @@ from typing import Any
 
 from personaeval.metrics.stability import Cells, summarise
 from personaeval.personas import Persona
+from personaeval.record import hash_json
 from personaeval.results import FORMAT, CellTable
 
 UNSCORED_LIMIT = 0.01
@@ -16,6 +17,7 @@ TRUNCATED_LIMIT = 0.05
 def summarise_run(record: dict[str, Any], tables: Sequence[CellTable], personas: Sequence[Persona]) -> dict[str, Any]:
     """Return the content of summary.json.
 
+    ``group`` of a task says what it may be ranked with: the same prompts, sampling, gold answers and scorer.
     ``tasks`` holds, per task, the stability metrics, the counts and the warnings that every table repeats.
     """
     return {
@@ -45,7 +47,7 @@ def _summarise_task(record: dict[str, Any], table: CellTable, personas: Sequence
     )
     return {
         "title": task["title"],
-        "group": task["group"],
+        "group": hash_json([task["work"], task["gold_hash"], task["scorer"], task["correct_at"]]),
         "items": task["items"],
         "personas": len(personas) - 1,
         "samples": task["samples"],

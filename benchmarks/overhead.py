@@ -1,0 +1,160 @@
+"""What personaeval costs over the bare engine::
+
+    python benchmarks/overhead.py [--data ../shared/data/math500.jsonl] [--requests 512] [--pairs 5]
+
+The same MATH-500 requests, 64 new tokens each, on real vLLM with SmolLM2, in one process with one engine: once as a bare
+loop over vLLM (token ids in, texts out), once through the run (plan, engine, ledger on disk, verification), from the
+first request submitted to the last verdict. The two alternate, the prefix cache emptied before each; prints every
+pair's ratio and the median.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
+
+from checkpoints import base_checkpoint
+
+from personaeval.checkpoints import parse_model
+from personaeval.config import RunConfig
+from personaeval.engines import Completion, Engine, Request
+from personaeval.ledger import Ledger
+from personaeval.plan import Plan
+from personaeval.progress import open_display
+from personaeval.prompts import place
+from personaeval.run import Work, build_plan, drive, load_benchmark
+from personaeval.scoring import Scoring
+from personaeval.subject import LocalSubject
+
+ROOT = Path(__file__).resolve().parent.parent
+NEW_TOKENS = 64
+
+
+class Kept:
+    """A subject whose engine stays open from one round to the next, and that notes when work begins."""
+
+    def __init__(self, subject: LocalSubject, engine: Engine) -> None:
+        self._subject, self._engine = subject, engine
+        self.began = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._subject, name)
+
+    async def open_engine(self) -> Engine:
+        """Hand out the engine that is open already."""
+        return self
+
+    def generate(self, requests: Iterator[Request]) -> AsyncIterator[Completion]:
+        """Pass on, noting the time."""
+        self.began = time.perf_counter()
+        return self._engine.generate(requests)
+
+    async def close(self) -> None:
+        """Leave the engine open."""
+
+
+async def through_run(subject: Kept, plan: Plan) -> float:
+    """Return the seconds from the first submit to the last verdict, everything on disk."""
+    with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
+        work = Work(plan, ledger)
+        with Scoring(plan, ledger, "</think>", False, work.counts) as scoring:
+            await drive(subject, work, scoring, open_display(quiet=True))
+            await asyncio.to_thread(scoring.drain)
+            ledger.flush()
+        seconds = time.perf_counter() - subject.began
+        assert work.counts.completed == plan.size, "some requests failed"
+        assert work.counts.scored == plan.size, "some verdicts are missing"
+    return seconds
+
+
+async def bare(engine: Any, requests: list[tuple[list[int], Request]]) -> float:
+    """Return the seconds in which vLLM alone answers the requests."""
+    from vllm import SamplingParams, TokensPrompt
+    from vllm.sampling_params import RequestOutputKind
+
+    async def one(number: int, ids: list[int], request: Request) -> int:
+        parameters = SamplingParams(
+            temperature=0,
+            max_tokens=request.sampling.max_tokens,
+            seed=request.seed,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        async for output in engine.generate(TokensPrompt(prompt_token_ids=ids), parameters, f"bare-{number}"):
+            tokens = len(output.outputs[0].token_ids)
+        return tokens
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one(number, ids, request) for number, (ids, request) in enumerate(requests)))
+    return time.perf_counter() - began
+
+
+async def measure(subject: LocalSubject, plan: Plan, pairs: int) -> list[tuple[float, float]]:
+    """Return (run, bare) seconds of each pair, the order within a pair alternating."""
+    engine = await subject.open_engine()
+    raw: Any = engine._engine  # type: ignore[attr-defined]  # the benchmark is about what stands around it
+    tokenizer: Any = engine._tokenizer  # type: ignore[attr-defined]
+    requests = list(plan.requests(lambda row: True))
+    tokenised = [(tokenizer(str(r.prompt), add_special_tokens=False)["input_ids"], r) for r in requests]
+    kept = Kept(subject, engine)
+    measured = []
+    try:
+        await bare(raw, tokenised[:64])
+        for pair in range(pairs):
+            seconds = {}
+            for what in ("run", "bare") if pair % 2 else ("bare", "run"):
+                await raw.reset_prefix_cache()
+                seconds[what] = await (through_run(kept, plan) if what == "run" else bare(raw, tokenised))
+            measured.append((seconds["run"], seconds["bare"]))
+            print(
+                f"pair {pair + 1}: run {seconds['run']:.1f} s, bare {seconds['bare']:.1f} s, "
+                f"ratio {seconds['run'] / seconds['bare']:.3f}",
+                flush=True,
+            )
+    finally:
+        await engine.close()
+    return measured
+
+
+def main() -> int:
+    """Prepare the plan, measure, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "math500.jsonl")
+    parser.add_argument("--requests", type=int, default=512)
+    parser.add_argument("--pairs", type=int, default=5)
+    arguments = parser.parse_args()
+    if not arguments.data.is_file():
+        print(f"skipped: {arguments.data} is not there; pass a MATH-500 file with --data")
+        return 0
+    checkpoint = base_checkpoint(ROOT / "build" / "checkpoints")
+    config = RunConfig(
+        model=(f"vllm:{checkpoint}",),
+        tasks=("math500",),
+        personas=("core/pirate", "core/five-year-old", "core/mathematics-professor"),
+        data={"math500": arguments.data},
+        limit=arguments.requests // 4,
+        max_tokens=NEW_TOKENS,
+        engine_args={"max_model_len": 4096},
+    )
+    benchmark = load_benchmark(config)
+    subject = LocalSubject(parse_model(config.model[0]), config)
+    placement = place(subject.probe, benchmark.sentences, "auto", "<think>")
+    plan, _ = build_plan(config, subject, placement, benchmark)
+    plan.compute_keys()
+    print(f"{plan.size} requests, {NEW_TOKENS} new tokens each at most")
+    measured = asyncio.run(measure(subject, plan, arguments.pairs))
+    ratios = [run / raw for run, raw in measured]
+    print(f"run over bare engine: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Turns finished runs into something to read. Reads summaries only."""

@@ -1,0 +1,115 @@
+"""The pool: worker processes that are killed when a job takes too long, and replaced."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any
+
+from personaeval.verify import worker
+
+_ATTEMPTS = 3
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    future: Future[Any] = field(default_factory=Future)
+    attempts: int = _ATTEMPTS
+
+
+class WorkerPool:
+    """Runs functions in worker processes, each for at most a set time.
+
+    Pebble kills a worker whose job takes too long. It gives up altogether when a worker with nothing to do is killed
+    from outside; then this starts a new pool and hands it the jobs again.
+
+    Args:
+        workers: number of processes; they start with the first job.
+        timeout: seconds a job may run; waiting for a free worker does not count.
+    """
+
+    def __init__(self, workers: int, timeout: float) -> None:
+        self._workers = workers
+        self._timeout = timeout
+        self._lock = threading.RLock()
+        self._pool: Any = None
+        self._jobs: set[_Job] = set()
+        self._closed = False
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Queue a job and return at once; callbacks on the future run in a thread of the pool. Thread-safe.
+
+        The future ends with what the function returns or raises, with TimeoutError, or with pebble's ProcessExpired
+        where the worker died of the job.
+
+        Raises:
+            RuntimeError: the pool is closed.
+        """
+        job = _Job(function, arguments)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the verifier is closed")
+            self._jobs.add(job)
+        self._schedule(job)
+        return job.future
+
+    def close(self) -> None:
+        """Kill the workers and cancel what is not done."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            _stop(pool)
+        while self._jobs:
+            self._settle(self._jobs.pop(), None, CancelledError())
+
+    def _schedule(self, job: _Job) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            job.attempts -= 1
+            if self._pool is not None and not self._pool.active:
+                threading.Thread(target=_stop, args=(self._pool,), daemon=True).start()
+                self._pool = None
+            if self._pool is None:
+                self._pool = self._start()
+            scheduled = self._pool.schedule(job.function, args=job.arguments, timeout=self._timeout)
+        scheduled.add_done_callback(lambda done: self._finish(job, done))
+
+    def _start(self) -> Any:
+        from pebble import ProcessPool
+
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([worker.SYMBOLIC])
+        return ProcessPool(max_workers=self._workers, initializer=worker.start, context=context)
+
+    def _finish(self, job: _Job, done: Future[Any]) -> None:
+        error = CancelledError() if done.cancelled() else done.exception()
+        if isinstance(error, BrokenProcessPool) and job.attempts:
+            self._schedule(job)
+            return
+        with self._lock:
+            self._jobs.discard(job)
+        self._settle(job, None if error else done.result(), error)
+
+    @staticmethod
+    def _settle(job: _Job, result: Any, error: BaseException | None) -> None:
+        if isinstance(error, CancelledError):
+            job.future.cancel()
+        if not job.future.set_running_or_notify_cancel():
+            return
+        if error is not None:
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)
+
+
+def _stop(pool: Any) -> None:
+    pool.stop()
+    pool.join()

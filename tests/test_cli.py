@@ -1,0 +1,137 @@
+"""The command line as a user meets it: start-up, lists, wrong input, exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "vllm", "transformers", "datasets", "pandas", "sympy", "math_verify", "openai", "scipy")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_imports_nothing_heavy(arguments):
+    code = (
+        "import sys; sys.argv = ['personaeval', *sys.argv[1:]]\n"
+        "from personaeval.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        f"print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert shown.stdout.rstrip().endswith("LOADED []")
+
+
+def test_a_leaderboard_needs_no_engine(personaeval, tmp_path):
+    code = (
+        "import sys; sys.argv = ['personaeval', 'leaderboard', sys.argv[1]]\n"
+        "from personaeval.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: print('EXIT', stop.code)\n"
+        "print('LOADED', [name for name in ('torch', 'vllm', 'transformers') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "EXIT 2\nLOADED []" in shown.stdout
+    assert "holds no finished run" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "--model is missing"),
+        (["run", "--model", "vllm:x"], "--tasks is missing"),
+        (["run", "--model", "nowhere/at/all", "--tasks", "mini-arith"], "no such directory"),
+        (["run", "--model", "vlm:x", "--tasks", "mini-arith"], "Did you mean 'vllm'"),
+        (["run", "--model", "vllm:x", "--tasks", "mini-aritm"], "Did you mean 'mini-arith'"),
+        (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--personas", "cora"], "Did you mean 'core'"),
+        (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--samples", "0"], "samples: .*greater than 0"),
+        (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--samples", "many"], "not a valid int"),
+        (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--data", "x.jsonl"], "expected NAME=VALUE"),
+        (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--template", "Hello."], "must contain {{ persona }}"),
+        (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--date", "today"], "date: .*isoformat"),
+        (["run", "--modle", "x"], "No such option"),
+        (["runn"], "No such command"),
+        (["leaderboard", "nowhere"], "no such folder"),
+        (["score", "nowhere"], "no such file"),
+        (["tasks", "show", "maths500"], "Did you mean 'math500'"),
+        (["personas", "check", "nowhere.yaml"], "no such file"),
+        (["run", "--config", "nowhere.yaml"], "cannot be read"),
+    ],
+)
+def test_wrong_input_is_named_with_a_remedy_and_no_traceback(personaeval, tmp_path, arguments, message):
+    import re
+
+    shown = personaeval(*arguments, cwd=tmp_path)
+    assert shown.returncode == 2, shown.stderr
+    assert re.search(message, shown.stderr), shown.stderr
+    assert "Traceback" not in shown.stderr
+    assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"
+
+
+def test_a_config_file_says_what_flags_say(personaeval, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("tasks: [mini-arith]\nsample: 3\n")
+    shown = personaeval("run", "--config", path, "--model", "vllm:x")
+    assert shown.returncode == 2
+    assert "run.yaml:2: unknown key 'sample'. Did you mean 'samples'" in shown.stderr
+
+
+def test_lists(personaeval):
+    tasks = personaeval("tasks", "list")
+    assert tasks.returncode == 0
+    assert all(name in tasks.stdout for name in ("math500", "gsm8k", "mini-arith"))
+    personas = personaeval("personas", "list")
+    assert personas.returncode == 0
+    assert "pirate" in personas.stdout
+
+
+def test_show_and_check(personaeval, library):
+    shown = personaeval("tasks", "show", "mini-arith", "--items", 2)
+    assert shown.returncode == 0
+    assert shown.stdout.count("--- item") == 2
+    checked = personaeval("tasks", "check", "mini-arith")
+    assert "100 items, every gold answer is right" in checked.stdout
+    data = library / "tasks" / "sums.jsonl"
+    data.write_text(data.read_text().replace('"answer": "7"', '"answer": "seven"'))
+    checked = personaeval("tasks", "check", "sums", "--include", library)
+    assert checked.returncode == 2
+    assert "item s3: gold 'seven'" in checked.stderr
+    assert "16 personas" in personaeval("personas", "check", "core").stdout
+
+
+@pytest.mark.model
+def test_personas_as_a_checkpoint_sees_them(personaeval, smollm2):
+    shown = personaeval("personas", "show", "core/pirate", "--model", f"transformers:{smollm2}")
+    assert shown.returncode == 0, shown.stderr
+    assert "placement: system, verified" in shown.stdout
+    assert "<|im_start|>system\nYou are a swaggering pirate" in shown.stdout
+    assert "{{ item }}<|im_end|>" in shown.stdout
+
+
+def test_doctor(personaeval):
+    shown = personaeval("doctor")
+    assert "engines:" in shown.stdout
+    assert "mini-arith" in shown.stdout
+
+
+def test_a_wheel_carries_its_tasks_and_personas(tmp_path):
+    """Built, unpacked into an empty folder and run there, away from the project's own files."""
+    import zipfile
+
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT],
+        check=True,
+        capture_output=True,
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = "from personaeval.registry import *; print(builtin_folder(), *Registry().task_files(), *Registry().persona_files())"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")}
+    )
+    assert shown.stdout.startswith(str(tmp_path / "site"))
+    assert all(name in shown.stdout for name in ("math500", "gsm8k", "mini-arith", "core"))

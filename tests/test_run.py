@@ -1,0 +1,188 @@
+"""The main path on a real model: a checkpoint in, a stability table out."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from personaeval.config import make_config
+from personaeval.errors import InvalidRunError, UsageError
+from personaeval.progress import open_display
+from personaeval.rescore import rescore
+from personaeval.results import read_json, read_responses
+from personaeval.run import run
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture
+def evaluate(library: Path, tmp_path: Path, smollm2: Path):
+    """Run the sums task under two personas; keyword arguments are the configuration's."""
+
+    def evaluate_with(**more):
+        settings = {
+            "model": (f"transformers:{smollm2}",),
+            "tasks": ("sums",),
+            "personas": ("few",),
+            "include": (library,),
+            "output": tmp_path / "results",
+            "limit": 4,
+            "samples": 2,
+            "max_tokens": 12,
+        }
+        return run(make_config(None, settings | more), open_display(quiet=True))
+
+    return evaluate_with
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
+
+
+def test_a_run_leaves_everything_needed_to_believe_and_repeat_it(evaluate, smollm2, library):
+    [result] = evaluate()
+    assert (result.generated, result.failed, result.engine_error) == (4 * 3 * 2, 0, None)
+    record = read_json(result.folder / "run.json")
+    assert result.folder.parent.name == f"{smollm2.name}-{record['model']['fingerprint'][:8]}"
+    assert record["placement"]["role"] == "system"
+    assert "SmolLM" in record["placement"]["no_persona_prompt"]
+    assert record["tasks"]["sums"]["origin"]["sha256"]
+    assert record["tasks"]["sums"]["sampling"]["max_tokens"] == 12
+    assert record["versions"]["transformers"]
+    rows = list(read_responses(result.folder))
+    order = [(row.persona, row.item, row.sample) for row in rows]
+    items = [row.item for row in rows[::2]][:4]
+    assert order == [(p, i, s) for p in ("none", "pirate", "professor") for i in items for s in (0, 1)]
+    assert all(row.text and row.status in {"correct", "wrong", "no_answer"} for row in rows)
+    assert all(row.prompt_tokens > 10 and row.completion_tokens > 0 for row in rows)
+    cells = pq.read_table(result.folder / "cells.parquet").to_pylist()
+    assert len(cells) == 4 * 3
+    for cell in cells:
+        mine = [row for row in rows if (row.item, row.persona) == (cell["item"], cell["persona"])]
+        assert cell["scored"] == 2
+        assert cell["correct"] == sum(row.status == "correct" for row in mine)
+        assert cell["truncated"] == sum(row.truncated for row in mine)
+    summary = read_json(result.folder / "summary.json")
+    assert summary["tasks"]["sums"]["counts"]["total"] == 24
+    assert not any(str(library) in name for name in files(result.folder))
+
+
+def test_the_same_command_again_generates_nothing_and_writes_the_same(evaluate):
+    [first] = evaluate()
+    before = files(first.folder)
+    [second] = evaluate()
+    assert (second.folder, second.generated) == (first.folder, 0)
+    assert files(second.folder) == before
+
+
+def test_a_lost_folder_comes_back_from_the_ledger(evaluate):
+    [first] = evaluate()
+    before = files(first.folder)
+    shutil.rmtree(first.folder)
+    [second] = evaluate()
+    assert second.generated == 0
+    assert files(second.folder) == before
+
+
+def test_one_more_persona_pays_for_its_own_cells_only(evaluate, library):
+    evaluate()
+    path = library / "personas" / "few.yaml"
+    path.write_text(path.read_text() + "  - {id: poet, text: a lovesick poet, category: style}\n")
+    [more] = evaluate()
+    assert more.generated == 4 * 2
+    assert len(list(read_responses(more.folder))) == 4 * 4 * 2
+
+
+def test_more_samples_and_items_pay_for_the_new_ones_only(evaluate):
+    evaluate()
+    assert evaluate(samples=3)[0].generated == 4 * 3
+    assert evaluate(limit=6)[0].generated == 2 * 3 * 2
+
+
+def test_weights_overwritten_in_place_take_nothing_from_the_ledger(evaluate, smollm2, damaged, tmp_path):
+    checkpoint = tmp_path / "checkpoint-100"
+    shutil.copytree(smollm2, checkpoint)
+    [before] = evaluate(model=(f"transformers:{checkpoint}",))
+    shutil.copy(damaged / "model.safetensors", checkpoint / "model.safetensors")
+    [after] = evaluate(model=(f"transformers:{checkpoint}",))
+    assert after.generated == before.generated == 24
+    assert after.folder != before.folder
+
+
+def test_a_corrected_gold_answer_scores_again_and_generates_nothing(evaluate, library):
+    [result] = evaluate()
+    rows = list(read_responses(result.folder))
+    item = rows[0].item
+    number = int(item[1:])
+    data = library / "tasks" / "sums.jsonl"
+    data.write_text(data.read_text().replace(f'"answer": "{2 * number + 1}"', '"answer": "123456"'))
+    changed = rescore(result.folder, {}, ())
+    right_before = sum(row.status == "correct" for row in rows if row.item == item)
+    assert changed == right_before
+    after = [row for row in read_responses(result.folder) if row.item == item]
+    assert {row.gold for row in after} == {"123456"}
+    assert not any(row.status == "correct" for row in after)
+    scored = files(result.folder)
+    [again] = evaluate()
+    assert (again.folder, again.generated) == (result.folder, 0)
+    assert files(again.folder) == scored
+
+
+def test_changed_prompts_are_not_scored_with_old_answers(evaluate, library):
+    [result] = evaluate()
+    data = library / "tasks" / "sums.jsonl"
+    data.write_text(data.read_text().replace("What is", "How much is"))
+    with pytest.raises(InvalidRunError, match="its prompts have changed"):
+        rescore(result.folder, {}, ())
+
+
+def test_options_that_change_the_prompt_are_another_run(evaluate):
+    [plain] = evaluate()
+    [prefixed] = evaluate(persona_role="user_prefix")
+    [worded] = evaluate(template="Answer as {{ persona }} would.")
+    assert len({plain.folder, prefixed.folder, worded.folder}) == 3
+    assert read_json(prefixed.folder / "run.json")["placement"]["role"] == "user_prefix"
+    # The baseline's prompts are the same ones: they come from the ledger.
+    assert prefixed.generated == worded.generated == 4 * 2 * 2
+
+
+def test_a_base_model_is_asked_plainly_and_stops_at_the_next_question(evaluate, smollm2, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(smollm2, base)
+    (base / "chat_template.jinja").unlink()
+    [result] = evaluate(model=(f"transformers:{base}",), max_tokens=40)
+    record = read_json(result.folder / "run.json")
+    assert record["model"]["rendering"] == {"kind": "plain"}
+    assert record["tasks"]["sums"]["sampling"]["stop"] == ["\nQuestion:"]
+    assert all("Question:" not in row.text for row in read_responses(result.folder))
+
+
+def test_a_chat_template_from_a_file(evaluate, tmp_path):
+    template = tmp_path / "template.jinja"
+    template.write_text("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n")
+    [result] = evaluate(chat_template=template)
+    assert "SmolLM" not in read_json(result.folder / "run.json")["placement"]["no_persona_prompt"]
+    template.write_text("{{ messages[-1].content }}")
+    [prefixed] = evaluate(chat_template=template)
+    assert read_json(prefixed.folder / "run.json")["placement"]["role"] == "user_prefix"
+
+
+def test_a_prompt_longer_than_the_context_is_unscored_and_the_rest_goes_on(evaluate, library):
+    data = library / "tasks" / "sums.jsonl"
+    long = json.dumps({"id": "long", "question": "1 + 1 " * 6000, "answer": "6000"})
+    data.write_text(data.read_text() + long + "\n")
+    [result] = evaluate(limit=None, samples=1)
+    assert result.failed == 3
+    rows = [row for row in read_responses(result.folder) if row.item == "long"]
+    assert {(row.status, row.text, row.score) for row in rows} == {("unscored", None, None)}
+    assert "8192" in rows[0].reason
+    summary = read_json(result.folder / "summary.json")
+    assert summary["tasks"]["sums"]["counts"]["unscored"] == 3
+    assert any("unscored" in warning for warning in summary["tasks"]["sums"]["warnings"])
+
+
+def test_data_for_a_task_that_is_not_run_is_refused(evaluate, tmp_path):
+    with pytest.raises(UsageError, match="--data names gsm8k"):
+        evaluate(data={"gsm8k": tmp_path / "x.jsonl"})
