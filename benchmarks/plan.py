@@ -31,7 +31,10 @@ from personaeval.tasks import Item
 
 ROOT = Path(__file__).resolve().parent.parent
 PERSONAS, SAMPLES = 200, 4
-TEXT = "A train leaves a station at noon and travels at {} kilometres an hour; another follows {} minutes later. " + "It never rains on either of them. " * 4
+TEXT = (
+    "A train leaves a station at noon and travels at {} kilometres an hour; another follows {} minutes later. "
+    + "It never rains on either of them. " * 4
+)
 
 
 def main() -> None:

@@ -77,7 +77,13 @@ def main() -> int:
 
     table = [
         ["whole sweep", len(rows), whole, len(rows) / whole, (len(rows) / whole) / (len(picked) / plain)],
-        ["distinct pairs, memo empty", len(pairs), cold, len(pairs) / cold, (len(pairs) / cold) / (len(picked) / plain)],
+        [
+            "distinct pairs, memo empty",
+            len(pairs),
+            cold,
+            len(pairs) / cold,
+            (len(pairs) / cold) / (len(picked) / plain),
+        ],
         ["Math-Verify row by row", len(picked), plain, len(picked) / plain, 1.0],
     ]
     print(tabulate(table, headers=["", "rows", "seconds", "rows/s", "times"], floatfmt=("", "", ".1f", ".0f", ".1f")))

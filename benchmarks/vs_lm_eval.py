@@ -118,7 +118,9 @@ def run_ours(folder: Path, checkpoint: Path) -> tuple[float, list[Any]]:
     return seconds, list(read_responses(run_folder))
 
 
-def run_lm_eval(folder: Path, checkpoint: Path, name: str, sentences: dict[str, str | None]) -> tuple[float, dict[Any, Any]]:
+def run_lm_eval(
+    folder: Path, checkpoint: Path, name: str, sentences: dict[str, str | None]
+) -> tuple[float, dict[Any, Any]]:
     """Return the seconds of all commands, and (persona, item id) -> lm-eval's sample."""
     seconds = 0.0
     samples = {}

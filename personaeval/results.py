@@ -75,7 +75,7 @@ class Response:
 
 
 _COLUMNS = tuple(field.name for field in fields(Response))
-COUNTS = ("scored", "correct", "no_answer", "truncated", "unscored", "other_script")
+COUNTS = ("scored", "correct", "no_answer", "truncated", "wrong_truncated", "unscored", "other_script")
 
 
 class CellTable:
@@ -102,8 +102,8 @@ class CellTable:
         if response.score >= self._correct_at:
             counts["correct"][item, persona] += 1
             return
-        if response.status == Status.NO_ANSWER:
-            counts["no_answer"][item, persona] += 1
+        counts["wrong_truncated"][item, persona] += response.truncated
+        counts["no_answer"][item, persona] += response.status == Status.NO_ANSWER
         written = script(response.text or "")
         if written is not None and written != script(question):
             counts["other_script"][item, persona] += 1

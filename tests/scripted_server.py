@@ -224,13 +224,15 @@ class ScriptedServer:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         arrived = time.time()
         self._received += 1
+        received = self._received
         if refused := self._refuse_key(request):
             return refused
         body = await request.json()
         prompt = body.get("messages", body.get("prompt"))
         key = hashlib.blake2b(json.dumps([prompt, body.get("seed")]).encode(), digest_size=16).hexdigest()
         self._tries[key] += 1
-        rule = next((r for r in self.script.rules if r.fits(body, key, self._tries[key], self._received)), None)
+        tries = self._tries[key]
+        rule = next((rule for rule in self.script.rules if rule.fits(body, key, tries, received)), None)
         outcome = rule.fault if rule else "answer"
         try:
             await asyncio.sleep(self.script.latency + self.script.jitter * share_of("jitter", key))

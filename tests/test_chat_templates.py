@@ -9,17 +9,22 @@ from personaeval.prompts import PROBE, ChatRenderer, FullFrame, PlainRenderer, T
 from personaeval.tasks import Example, PlainPrompt
 
 GENERATION = "{% if add_generation_prompt %}<a>{% endif %}"
-PLAIN_TURNS = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] | trim }}</{{ m['role'] }}>{% endfor %}" + GENERATION
+PLAIN_TURNS = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] | trim }}</{{ m['role'] }}>{% endfor %}" + GENERATION
+)
 REFUSES = (
-    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + PLAIN_TURNS
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    + PLAIN_TURNS
 )
 MERGES = (
     "{% if messages[0]['role'] == 'system' %}{% set first = messages[0]['content'] + '\n\n' %}{% set rest = messages[1:] %}"
     "{% else %}{% set first = '' %}{% set rest = messages %}{% endif %}"
-    "{% for m in rest %}<{{ m['role'] }}>{{ (first if loop.first else '') + m['content'] | trim }}{% endfor %}" + GENERATION
+    "{% for m in rest %}<{{ m['role'] }}>{{ (first if loop.first else '') + m['content'] | trim }}{% endfor %}"
+    + GENERATION
 )
 INJECTS = (
-    "{% if messages[0]['role'] != 'system' %}<system>You are Qwen, created by Alibaba Cloud.</system>{% endif %}" + PLAIN_TURNS
+    "{% if messages[0]['role'] != 'system' %}<system>You are Qwen, created by Alibaba Cloud.</system>{% endif %}"
+    + PLAIN_TURNS
 )
 DATED = "<system>Today: {{ strftime_now('%d %b %Y') }}</system>" + PLAIN_TURNS
 DROPS = "{% for m in messages if m['role'] != 'system' %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}" + GENERATION

@@ -90,7 +90,9 @@ def test_full_hash_sees_a_single_changed_byte(copy):
     assert fingerprint(copy, full=True) != before
 
 
-@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "chat_template.jinja", "tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "chat_template.jinja", "tokenizer_config.json"]
+)
 def test_texts_count_in_full(copy, name):
     before = fingerprint(copy)
     path = copy / name

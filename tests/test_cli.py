@@ -131,7 +131,12 @@ def test_a_wheel_carries_its_tasks_and_personas(tmp_path):
         archive.extractall(tmp_path / "site")
     code = "from personaeval.registry import *; print(builtin_folder(), *Registry().task_files(), *Registry().persona_files())"
     shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site")},
     )
     assert shown.stdout.startswith(str(tmp_path / "site"))
     assert all(name in shown.stdout for name in ("math500", "gsm8k", "mini-arith", "core"))

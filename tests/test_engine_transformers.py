@@ -59,9 +59,7 @@ def tiny(tokenizer: Any) -> Any:
 
 def ask(tokenizer: Any, questions: Iterable[str], sampling: Sampling, seed: int = 0) -> list[Request]:
     chats = [[{"role": "user", "content": question}] for question in questions]
-    prompts = [
-        tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats
-    ]
+    prompts = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
     return [Request(row, b"key%d" % row, prompt, sampling, seed) for row, prompt in enumerate(prompts)]
 
 
@@ -78,9 +76,7 @@ def test_each_request_is_answered_once_as_the_library_itself_answers(model: Any,
     assert [(c.row, c.key) for c in completions] == [(r.row, r.key) for r in requests]
     for request, completion in zip(requests, completions, strict=True):
         ids = tokenizer(request.prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        expected = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False
-        )
+        expected = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False)
         written = expected[0, ids.shape[1] :].tolist()
         assert completion.text == tokenizer.decode(written, skip_special_tokens=True)
         assert completion.prompt_tokens == ids.shape[1]
@@ -121,9 +117,7 @@ def test_a_stop_string_ends_the_answer_and_is_not_in_it(model: Any, tokenizer: A
     engine = TransformersEngine(model, tokenizer)
     (free,) = answer(engine, ask(tokenizer, QUESTIONS[5:6], Sampling(max_tokens=24)))
     stop = free.text[5:9]
-    (stopped,) = answer(
-        engine, ask(tokenizer, QUESTIONS[5:6], Sampling(max_tokens=24, stop=("never written", stop)))
-    )
+    (stopped,) = answer(engine, ask(tokenizer, QUESTIONS[5:6], Sampling(max_tokens=24, stop=("never written", stop))))
     assert stopped.text == free.text[: free.text.index(stop)]
     assert stopped.finish_reason == "stop"
     assert stopped.completion_tokens < free.completion_tokens
@@ -136,9 +130,7 @@ def test_special_tokens_are_added_where_asked(tiny: Any, tokenizer: Any) -> None
         eos_token_id = tokenizer.eos_token_id
         decode = staticmethod(tokenizer.decode)
 
-        def __call__(
-            self, texts: list[str], add_special_tokens: bool, **_: Any
-        ) -> dict[str, list[list[int]]]:
+        def __call__(self, texts: list[str], add_special_tokens: bool, **_: Any) -> dict[str, list[list[int]]]:
             ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
             return {"input_ids": [[1, *tokens] if add_special_tokens else tokens for tokens in ids]}
 
@@ -221,9 +213,7 @@ def test_a_model_in_training_goes_on_training(tiny: Any, tokenizer: Any) -> None
 
 
 @pytest.mark.parametrize("how", ["leave", "close"])
-def test_requests_are_pulled_as_needed_and_leaving_stops_the_work(
-    tiny: Any, tokenizer: Any, how: str
-) -> None:
+def test_requests_are_pulled_as_needed_and_leaving_stops_the_work(tiny: Any, tokenizer: Any, how: str) -> None:
     template = ask(tokenizer, ["a"], Sampling(max_tokens=40))[0]
     pulled = 0
     forwards = 0

@@ -24,9 +24,7 @@ from personaeval.engines import vllm as engine_module  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = EngineSettings(arguments={"max_model_len": 512})
-SYSTEM = (
-    "You are a swaggering pirate captain, feared on all the seven seas, who loves rum, parrots and maps. " * 8
-)
+SYSTEM = "You are a swaggering pirate captain, feared on all the seven seas, who loves rum, parrots and maps. " * 8
 
 CHILD = """
 import asyncio, sys
@@ -35,10 +33,11 @@ from personaeval.engines import EngineSettings, Request, Sampling
 from personaeval.engines.vllm import open_engine
 
 async def main(path):
-    engine = await open_engine(path, AutoTokenizer.from_pretrained(path), EngineSettings(arguments={"max_model_len": 512}))
+    settings = EngineSettings(arguments={"max_model_len": 512})
+    engine = await open_engine(path, AutoTokenizer.from_pretrained(path), settings)
     try:
-        sampling = Sampling(max_tokens=400, temperature=1.0)
-        requests = (Request(row, b"", f"Count from {row}:", sampling, row) for row in range(10**9))
+        lengths = [Sampling(max_tokens=1), Sampling(max_tokens=400, temperature=1.0)]
+        requests = (Request(row, b"", f"Count from {row}:", lengths[row > 0], row) for row in range(10**9))
         async for _ in engine.generate(requests):
             print("generating", flush=True)
     finally:
@@ -92,9 +91,7 @@ def assert_gone(processes: list[Any], seconds: float = 30) -> None:
 
 def ask(tokenizer: Any, questions: Iterable[str], sampling: Sampling, seed: int = 0) -> list[Request]:
     chats = [[{"role": "system", "content": SYSTEM}, {"role": "user", "content": q}] for q in questions]
-    prompts = [
-        tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats
-    ]
+    prompts = [tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) for chat in chats]
     return [Request(row, b"key%d" % row, prompt, sampling, seed) for row, prompt in enumerate(prompts)]
 
 
@@ -116,9 +113,7 @@ def test_each_request_is_answered_once(engine: Any, tokenizer: Any, runner: asyn
             completion.completion_tokens == 16 and not completion.text.endswith("<|im_end|>")
         )
         assert "<|im_" not in completion.text
-    assert "stop" in {c.finish_reason for c in completions}, (
-        "the end token of the generation config does not stop"
-    )
+    assert "stop" in {c.finish_reason for c in completions}, "the end token of the generation config does not stop"
     again = answer(runner, engine, [replace(requests[3], row=0)])
     assert again[0].cached_tokens >= 128
     assert again[0].text == completions[3].text
@@ -204,9 +199,7 @@ def await_descendants(child: subprocess.Popen[str], phase: str) -> list[Any]:
         assert child.stdout is not None
         assert child.stdout.readline().strip() == "generating"
         return psutil.Process(child.pid).children(recursive=True)
-    while not (
-        found := [p for p in psutil.Process(child.pid).children() if "spawn_main" in " ".join(p.cmdline())]
-    ):
+    while not (found := [p for p in psutil.Process(child.pid).children() if "spawn_main" in " ".join(p.cmdline())]):
         assert child.poll() is None
         time.sleep(0.05)
     time.sleep(2)
@@ -236,7 +229,8 @@ def test_an_engine_that_dies_is_an_engine_error(smollm2: Path, tokenizer: Any) -
         engine = await engine_module.open_engine(str(smollm2), tokenizer, SETTINGS)
         processes = engine_processes(os.getpid())
         try:
-            requests = ask(tokenizer, ["Tell a story."] * 2000, Sampling(max_tokens=200))
+            first, *others = ask(tokenizer, ["Tell a story."] * 100, Sampling(max_tokens=200))
+            requests = [replace(first, sampling=Sampling(max_tokens=1)), *others]
             with pytest.raises(EngineError, match="died"):
                 async for _ in engine.generate(iter(requests)):
                     for process in engine._processes:

@@ -41,7 +41,9 @@ def parquet(output: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in output.glob("*/*/*.parquet")}
 
 
-def test_killed_ten_times_the_tables_are_the_same_bytes_and_nothing_is_sent_twice(many_sums, tmp_path, scripted_process):
+def test_killed_ten_times_the_tables_are_the_same_bytes_and_nothing_is_sent_twice(
+    many_sums, tmp_path, scripted_process
+):
     whole = scripted_process(latency_ms=5)
     subprocess.run(command(many_sums, tmp_path / "whole", whole.url), env=environment(), check=True, timeout=120)
     expected = parquet(tmp_path / "whole")
@@ -83,7 +85,9 @@ def test_killed_ten_times_the_tables_are_the_same_bytes_and_nothing_is_sent_twic
 
 def test_the_same_run_twice_at_once_is_refused_and_says_who_holds_it(many_sums, tmp_path, scripted_process):
     server = scripted_process(latency_ms=100)
-    first = subprocess.Popen(command(many_sums, tmp_path / "out", server.url), env=environment(), stderr=subprocess.PIPE)
+    first = subprocess.Popen(
+        command(many_sums, tmp_path / "out", server.url), env=environment(), stderr=subprocess.PIPE
+    )
     while not server.log() and first.poll() is None:
         time.sleep(0.02)
     second = subprocess.run(

@@ -48,7 +48,9 @@ def test_failures_are_not_kept(tmp_path):
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         ledger.add(completion(1, error="HTTP 500"))
         ledger.add(completion(2))
-        ledger.add_verdict(key(102), key(2), Verdict(score=None, answer=None, status=Status.UNSCORED, reason="time-out"))
+        ledger.add_verdict(
+            key(102), key(2), Verdict(score=None, answer=None, status=Status.UNSCORED, reason="time-out")
+        )
         ledger.flush()
         assert ledger.present([key(1), key(2)]) == {key(2)}
         assert ledger.verdicts([key(102)]) == {}
@@ -156,5 +158,3 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot be written"):
         Ledger(tmp_path / "file" / "ledger.sqlite")
-
-

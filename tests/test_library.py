@@ -131,10 +131,15 @@ def test_real_benchmark_files(name, count):
 
 
 def test_options_become_letters(library):
-    rows = [{"q": "2 + 2?", "options_list": ["3", "4"], "right": 1}, {"q": "1 + 1?", "options_list": ["2", "5"], "right": "a"}]
+    rows = [
+        {"q": "2 + 2?", "options_list": ["3", "4"], "right": 1},
+        {"q": "1 + 1?", "options_list": ["2", "5"], "right": "a"},
+    ]
     (library / "choice.jsonl").write_text("\n".join(map(json.dumps, rows)))
     text = (library / "tasks" / "sums.yaml").read_text()
-    text = text.replace("name: sums", "name: pick").replace("sums.jsonl", "../choice.jsonl").replace("numeric", "choice")
+    text = (
+        text.replace("name: sums", "name: pick").replace("sums.jsonl", "../choice.jsonl").replace("numeric", "choice")
+    )
     text = text.replace('"{{ id }}"', '"{{ q }}"').replace('"{{ question }}"', '"{{ q }}\\n{{ options }}"')
     text = text.replace('gold: "{{ answer }}"', 'gold: "{{ right }}"\n  choices: options_list')
     (library / "tasks" / "pick.yaml").write_text(text)
@@ -159,7 +164,11 @@ def broken_task(library: Path, old: str, new: str) -> Path:
         ("title: A test task\n", "", r"broken.yaml:1: the key 'title' is missing"),
         ("max_tokens: 32", "max_tokens: many", r"broken.yaml:13: sampling.max_tokens: .*integer.*'many'"),
         ("kind: numeric", "kind: numerical", r"broken.yaml:12: scorer: .*'numeric'"),
-        ("kind: numeric", "kind: numeric, tolerence: 1", r"broken.yaml:12: unknown key .*tolerence'. Did you mean 'tolerance'"),
+        (
+            "kind: numeric",
+            "kind: numeric, tolerence: 1",
+            r"broken.yaml:12: unknown key .*tolerence'. Did you mean 'tolerance'",
+        ),
         ("name: sums", "name: sums\nname: other", r"broken.yaml:2: the key 'name' is given twice"),
         ("name: sums", "name: [sums", r"broken.yaml:\d+: not valid YAML"),
     ],
@@ -188,7 +197,10 @@ def test_a_wrong_persona_file(library):
         (lambda rows: [*rows[:2], '{"id": "x", "question": ', *rows[2:]], r"sums.jsonl, row 3: broken JSON"),
         (lambda rows: [*rows, "[1]"], r"row 13: expected a JSON object"),
         (lambda rows: [*rows, rows[0]], r"rows 1 and 13 have the same item id 's0'"),
-        (lambda rows: [*rows, '{"id": "x", "question": "?"}'], r"row 13: the gold template .*'answer'.*columns there: id"),
+        (
+            lambda rows: [*rows, '{"id": "x", "question": "?"}'],
+            r"row 13: the gold template .*'answer'.*columns there: id",
+        ),
         (lambda rows: [*rows, '{"id": "x", "question": "?", "answer": " "}'], r"row 13: the gold answer .* is empty"),
         (lambda rows: [], "holds no rows"),
     ],
@@ -241,5 +253,7 @@ def test_an_installed_package_offers_its_own(tmp_path, library):
     (info / "entry_points.txt").write_text("[personaeval.data]\nmine = mypersonas\n")
     code = "from personaeval.registry import Registry; print(list(Registry().persona_files()))"
     path = f"{ROOT}:{tmp_path / 'site'}"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": path})
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": path}
+    )
     assert shown.stdout.strip() == "['core', 'few']"

@@ -24,7 +24,9 @@ def item_set(count: int) -> ItemSet:
 
 def make_plan(count=5, samples=3, personas=(BASELINE, PIRATE), sampling=Sampling(), identity=None, seed=0) -> Plan:
     frames = tuple(TextFrame(f"<s>{persona.text}</s>", "<a>") for persona in personas)
-    plan = Plan(lay_out([(item_set(count), frames, sampling)], personas, samples, seed), identity or {"fingerprint": "f"})
+    plan = Plan(
+        lay_out([(item_set(count), frames, sampling)], personas, samples, seed), identity or {"fingerprint": "f"}
+    )
     plan.compute_keys()
     return plan
 
@@ -100,5 +102,3 @@ def test_messages_that_differ_have_identities_that_differ(sentences, question):
     one, two = (MessageFrame(sentence, "system") for sentence in sentences)
     assert one.identity(question) != two.identity(question)
     assert one.identity(question) != replace(one, role="user_prefix").identity(question)
-
-

@@ -161,7 +161,9 @@ def test_a_base_model_is_asked_plainly_and_stops_at_the_next_question(evaluate, 
 
 def test_a_chat_template_from_a_file(evaluate, tmp_path):
     template = tmp_path / "template.jinja"
-    template.write_text("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n")
+    template.write_text(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+    )
     [result] = evaluate(chat_template=template)
     assert "SmolLM" not in read_json(result.folder / "run.json")["placement"]["no_persona_prompt"]
     template.write_text("{{ messages[-1].content }}")

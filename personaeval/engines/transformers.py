@@ -94,9 +94,7 @@ def choose_device(wanted: str) -> str:
     try:
         kind = torch.device(wanted).type
     except RuntimeError as error:
-        raise UsageError(
-            f"--device {wanted}: PyTorch knows no such device; take auto, cuda, mps or cpu."
-        ) from error
+        raise UsageError(f"--device {wanted}: PyTorch knows no such device; take auto, cuda, mps or cpu.") from error
     if not there.get(kind, True):
         raise UsageError(f"--device {wanted}: PyTorch sees no such device on this machine; take auto or cpu.")
     return wanted
@@ -137,9 +135,7 @@ class TransformersEngine:
         self._takes_positions = "position_ids" in accepted
         self._stop = threading.Event()
         self._thread: asyncio.Task[None] | None = None
-        self._keep = next(
-            (name for name in ("logits_to_keep", "num_logits_to_keep") if name in accepted), None
-        )
+        self._keep = next((name for name in ("logits_to_keep", "num_logits_to_keep") if name in accepted), None)
 
     async def generate(self, requests: Iterator[Request]) -> AsyncIterator[Completion]:
         """Yield one completion for each request, as each finishes.
@@ -210,9 +206,7 @@ class TransformersEngine:
             stop.set()
             await asyncio.wait([thread])
 
-    def _decode_all(
-        self, rows: list[_Row], emit: Callable[[Completion], None], stop: threading.Event
-    ) -> None:
+    def _decode_all(self, rows: list[_Row], emit: Callable[[Completion], None], stop: threading.Event) -> None:
         """Decode rows batch by batch; a batch that does not fit into memory is halved."""
         import torch
 
@@ -389,9 +383,7 @@ class _Limits:
         self.context: float = getattr(config, "max_position_embeddings", None) or math.inf
         self._max_rows = _MAX_ROWS.get(kind, 64)
         self._prefill = _PREFILL_TOKENS.get(kind, 8_192)
-        self._cached = max(
-            1, int(_free_memory(model.device) * _MEMORY_SHARE / _cache_bytes(config, model.dtype))
-        )
+        self._cached = max(1, int(_free_memory(model.device) * _MEMORY_SHARE / _cache_bytes(config, model.dtype)))
 
     def shrink(self, rows: int) -> None:
         """Keep to this many rows from now on."""

@@ -54,33 +54,34 @@ async def open_engine(model: str, tokenizer: Any, settings: EngineSettings) -> V
     """
     _set_environment()
     watchdog = Watchdog()
+    others = set(multiprocessing.active_children())
     processes: set[Any] = set()
     starting = asyncio.create_task(asyncio.to_thread(_start, model, settings))
     try:
         while not starting.done():
             # The engine's process is to be known as soon as it exists: its start takes a minute.
-            _note_processes(processes, watchdog)
+            _note_processes(processes, others, watchdog)
             await asyncio.wait([starting], timeout=0.05)
         engine = starting.result()
     except BaseException:
-        await _abandon(starting, processes, watchdog)
+        await _abandon(starting, processes, others, watchdog)
         raise
-    _note_processes(processes, watchdog)
+    _note_processes(processes, others, watchdog)
     return VllmEngine(engine, tokenizer, processes, watchdog)
 
 
-def _note_processes(processes: set[Any], watchdog: Watchdog) -> None:
-    for process in multiprocessing.active_children():
+def _note_processes(processes: set[Any], others: set[Any], watchdog: Watchdog) -> None:
+    for process in set(multiprocessing.active_children()) - others:
         if process.pid is not None:
             watchdog.watch(process.pid)
         if process.name.startswith(("EngineCore", "VLLM")):
             processes.add(process)
 
 
-async def _abandon(starting: asyncio.Task[Any], processes: set[Any], watchdog: Watchdog) -> None:
+async def _abandon(starting: asyncio.Task[Any], processes: set[Any], others: set[Any], watchdog: Watchdog) -> None:
     """Undo a start that failed or is no longer wanted."""
     while not starting.done():
-        _note_processes(processes, watchdog)
+        _note_processes(processes, others, watchdog)
         for process in processes:
             process.terminate()
         # A thread cannot be cancelled; without its engine process the start in it fails soon.
@@ -146,9 +147,7 @@ def _check_arguments(given: Mapping[str, Any], known: set[str]) -> None:
         if name in _OWN_ARGUMENTS:
             raise UsageError(f"--engine-arg {name}: is set by {_OWN_ARGUMENTS[name]}; use that instead.")
         if name not in known:
-            close = (
-                suggest(name, known) if len(suggest(name, known)) < 200 else " See vLLM's engine arguments."
-            )
+            close = suggest(name, known) if len(suggest(name, known)) < 200 else " See vLLM's engine arguments."
             raise UsageError(f"--engine-arg {name}: vLLM {version()} has no such engine argument.{close}")
 
 

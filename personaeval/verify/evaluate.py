@@ -25,7 +25,9 @@ _PERHAPS_THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
 _ASSIGNMENT = re.compile(r"([A-Za-z])=(.*)")
 
 # Any values would do; these lie where no root or fraction of small numbers is likely to, and E and i mean themselves.
-_VALUES: dict[str, complex] = {letter: 1.0 + place * 0.03712843 for place, letter in enumerate("abcdfghjklmnopqrstuvwxyz")}
+_VALUES: dict[str, complex] = {
+    letter: 1.0731907 + place * 0.03712843 for place, letter in enumerate("abcdfghjklmnopqrstuvwxyz")
+}
 _VALUES |= {"e": cmath.e, "i": 1j, r"\pi": cmath.pi, r"\infty": 76543.21, r"\theta": 1.2345678, r"\alpha": 1.3456789}
 
 
@@ -43,9 +45,10 @@ def differ(gold: str, answer: str) -> bool:
         first, second = (_elements(m[2] if m else side) for m, side in zip(named, (left, right), strict=True))
     except (_Unknown, ArithmeticError, ValueError):
         return False
-    if len(first) != len(second):
-        return all(_are_distinct(values) for values in (first, second))
-    return any(_far(a, b) for a, b in zip(first, second, strict=True))
+    # As sets, {2, 2} is {2}.
+    if not (_are_distinct(first) and _are_distinct(second)):
+        return False
+    return len(first) != len(second) or any(_far(a, b) for a, b in zip(first, second, strict=True))
 
 
 def _formula(text: str) -> str:
@@ -163,11 +166,13 @@ class _Reader:
             raise _Unknown
         if not isinstance(base, complex) and base < 0 and exponent != int(exponent.real):
             raise _Unknown
-        return complex(base) ** exponent if isinstance(base, complex) or isinstance(exponent, complex) else base**exponent
+        return (
+            complex(base) ** exponent if isinstance(base, complex) or isinstance(exponent, complex) else base**exponent
+        )
 
     def _atom(self) -> complex:
         token = self._take()
-        if token[:1].isdigit() or token[:1] == "." and len(token) > 1:
+        if token[:1].isdigit() or (token[:1] == "." and len(token) > 1):
             return float(token)
         if token.lower() in _VALUES:
             return _VALUES[token.lower()]

@@ -15,6 +15,7 @@ from personaeval.verify.patterns import last_match
 # Two backslashes: some models escape their LaTeX once too often.
 _BRACES = re.compile(r"\\?\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _UNBRACED = re.compile(r"\\boxed\s+([-+]?[\w.,/]+)")
+_EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*\}")
 _JOINT = re.compile(r"[ $]*(?:,|;|,? ?\b(?:and|or)\b|,? ?\\text\{ ?(?:and|or) ?\})[ $]*")
 
 _ANCHOR = re.compile(
@@ -86,6 +87,7 @@ def fallback(kind: str, text: str, choices: tuple[str, ...] = ()) -> str | None:
         text: the completion.
         choices: texts of the options, for choice.
     """
+    text = _EMPTY_BOX.sub("", text)
     match kind:
         case "numeric":
             return _numeric(text)

@@ -1,0 +1,132 @@
+"""Intervals and tests. Items are the clusters: personas share them, so they are resampled whole.
+
+Every estimator with an interval here is a function of sums over items. A bootstrap replicate is then a vector of
+multinomial counts times a matrix, and leaving an item out is a subtraction: no loop over items or replicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Estimators = Callable[[Floats], Floats]
+"""Sums over items, shape [..., k], to estimates, shape [..., e]; NaN where one is not defined."""
+
+REPLICATES = 2000
+CONFIDENCE = 0.95
+_FLIPS = 9999
+_CHUNK_CELLS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its confidence interval; all None where it is not defined, no bounds with a single item."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return the three numbers by name."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def bootstrap(
+    sums: Floats, estimators: Estimators, seed: int, replicates: int = REPLICATES, confidence: float = CONFIDENCE
+) -> list[Interval]:
+    """Return BCa intervals of estimators under resampling of items (Efron 1987, with the jackknife's acceleration).
+
+    Args:
+        sums: [n items, k] what each item adds to each sum.
+        estimators: from sums to e estimates.
+        seed: of the resampling.
+        replicates: number of resamples.
+        confidence: of the interval.
+
+    Returns:
+        An interval for each of the e estimates.
+    """
+    from scipy.special import ndtr, ndtri
+
+    n = len(sums)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = estimators(sums.sum(axis=0))
+        if n < 2:
+            return [Interval(_number(value)) for value in values]
+        drawn = estimators(resampled_sums(sums, seed, replicates))
+        left_out = estimators(sums.sum(axis=0) - sums)
+    intervals = []
+    for value, draws, jackknife in zip(values, drawn.T, left_out.T, strict=True):
+        draws = draws[np.isfinite(draws)]
+        if not np.isfinite(value) or len(draws) < replicates / 2:
+            intervals.append(Interval(_number(value)))
+            continue
+        below = (np.mean(draws < value) + np.mean(draws <= value)) / 2
+        edge = 1 / (len(draws) + 1)
+        bias = ndtri(np.clip(below, edge, 1 - edge))
+        acceleration = _acceleration(jackknife[np.isfinite(jackknife)])
+        shifted = bias + ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
+        levels = ndtr(bias + shifted / (1 - acceleration * shifted))
+        low, high = np.quantile(draws, np.clip(levels, 0, 1))
+        intervals.append(Interval(float(value), float(low), float(high)))
+    return intervals
+
+
+def resampled_sums(sums: Floats, seed: int, replicates: int) -> Floats:
+    """Return [replicates, k]: the sums over items drawn with replacement."""
+    n = len(sums)
+    generator = np.random.default_rng(seed)
+    rows = max(1, _CHUNK_CELLS // n)
+    parts = []
+    for start in range(0, replicates, rows):
+        counts = generator.multinomial(n, np.full(n, 1 / n), size=min(rows, replicates - start))
+        parts.append(counts.astype(np.float64) @ sums)
+    return np.concatenate(parts)
+
+
+def _acceleration(jackknife: Floats) -> float:
+    apart = jackknife.mean() - jackknife if len(jackknife) else np.zeros(1)
+    spread = float(np.sum(apart**2))
+    return float(np.sum(apart**3) / (6 * spread**1.5)) if spread > 0 else 0.0
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Return the two-sided p-value of the exact McNemar test for one pair per item."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+
+
+def sign_flip(differences: Floats, seed: int, flips: int = _FLIPS) -> Floats:
+    """Return two-sided p-values that item-level differences are symmetric about zero.
+
+    Args:
+        differences: [n items, columns]; every column is tested by itself, with the same random signs.
+        seed: of the signs.
+        flips: number of random sign vectors; the observed one is counted among them (Phipson & Smyth 2010).
+    """
+    generator = np.random.default_rng(seed)
+    n, columns = differences.shape
+    observed = np.abs(differences.sum(axis=0))
+    reached = np.zeros(columns)
+    rows = max(1, _CHUNK_CELLS // max(n, 1))
+    for start in range(0, flips, rows):
+        signs = generator.integers(0, 2, size=(min(rows, flips - start), n)) * 2.0 - 1.0
+        # Equal sums may differ by rounding; a tie must count.
+        reached += np.sum(np.abs(signs @ differences) >= observed - 1e-9, axis=0)
+    return np.asarray((reached + 1) / (flips + 1), dtype=np.float64)
+
+
+def benjamini_hochberg(p_values: Floats) -> Floats:
+    """Return p-values adjusted for the false discovery rate (Benjamini & Hochberg 1995)."""
+    from scipy.stats import false_discovery_control
+
+    return np.asarray(false_discovery_control(p_values), dtype=np.float64) if len(p_values) else p_values
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,361 @@
+"""Stability: how much correctness depends on the persona. The formulas are explained in docs/metrics.md.
+
+Arrays are [n items, 1 + m]: column 0 is the baseline ``none``, which is not among the m personas. q[i, p] is the share
+of right answers to item i under persona p, over the scored samples; a cell with none scored is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from personaeval.metrics.inference import (
+    REPLICATES,
+    Floats,
+    Interval,
+    benjamini_hochberg,
+    bootstrap,
+    mcnemar,
+    sign_flip,
+)
+
+Ints = NDArray[np.int32]
+_SPLITS = 20
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Counts of one task per (item, persona), and what the personas are."""
+
+    persona_ids: tuple[str, ...]
+    categories: tuple[str, ...]
+    domains: tuple[str | None, ...]
+    correct: Ints
+    scored: Ints
+    score_sum: Floats
+    no_answer: Ints
+    truncated: Ints
+    wrong_truncated: Ints
+    unscored: Ints
+    other_script: Ints
+
+    @property
+    def is_scored(self) -> NDArray[np.bool_]:
+        """[n, 1 + m] whether a cell has a scored sample."""
+        return self.scored > 0
+
+    @property
+    def q(self) -> Floats:
+        """[n, 1 + m] share of right answers, 0 where missing."""
+        return np.divide(self.correct, self.scored, out=np.zeros(self.scored.shape), where=self.scored > 0)
+
+
+def pair_sums(q: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return per item the numerator and denominator of PSS.
+
+    c[i] = ((Σ_p q)² − Σ_p q²) / (m_i (m_i − 1)), and mean_p q[i, p], over the m_i personas present; an item with fewer than
+    two adds nothing to either.
+    """
+    m = present.sum(axis=1).astype(np.float64)
+    enough = m >= 2
+    total = np.where(present, q, 0).sum(axis=1)
+    squares = np.where(present, q**2, 0).sum(axis=1)
+    numerator = np.divide(total**2 - squares, m * (m - 1), out=np.zeros(len(m)), where=enough)
+    return numerator, np.divide(total, m, out=np.zeros(len(m)), where=enough)
+
+
+def pss(q: Floats, present: NDArray[np.bool_] | None = None) -> float | None:
+    """Return the persona stability score of q [n, m]: Σ_i c[i] / Σ_i mean_p q. None if m < 2 or nothing is solved."""
+    numerator, denominator = pair_sums(q, np.ones(q.shape, dtype=bool) if present is None else present)
+    return float(numerator.sum() / denominator.sum()) if denominator.sum() > 0 else None
+
+
+def repeat_sums(correct: Ints, scored: Ints, counted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return per item the numerator and denominator of repeatability.
+
+    Over cells with S ≥ 2 scored samples: ((Σ_s y)² − Σ_s y²) / (S (S − 1)) and q. For answers that are right or wrong,
+    Σ y² = Σ y.
+    """
+    k, s = correct.astype(np.float64), scored.astype(np.float64)
+    pairs = np.divide(k * (k - 1), s * (s - 1), out=np.zeros(k.shape), where=counted)
+    return pairs.sum(axis=1), np.divide(k, s, out=np.zeros(k.shape), where=counted).sum(axis=1)
+
+
+def prompt_sensitivity(q: Floats, present: NDArray[np.bool_]) -> float | None:
+    """Return ProSA's PromptSensiScore: the mean over items and pairs a < b of |q_a − q_b|; lower is more stable.
+
+    For one sample it equals 2 μ (1 − PSS); with more, sampling noise inflates it.
+    """
+    m = present.sum(axis=1)
+    ordered = np.sort(np.where(present, q, np.inf), axis=1)
+    rank = np.arange(q.shape[1])
+    # Of the sorted values, the k-th stands k times as the larger and m - 1 - k times as the smaller of a pair.
+    weight = np.where(rank < m[:, None], 2.0 * rank - m[:, None] + 1, 0)
+    sums = (weight * np.where(np.isfinite(ordered), ordered, 0)).sum(axis=1)
+    enough = m >= 2
+    pairs = m * (m - 1) / 2
+    return float(np.mean(sums[enough] / pairs[enough])) if enough.any() else None
+
+
+def lottery(accuracies: Floats) -> list[float]:
+    """Return for k = 1..m the expected best accuracy of k personas drawn without replacement.
+
+    Σ_{j=k..m} acc_(j) C(j − 1, k − 1) / C(m, k), acc sorted ascending. The weights are built from one k to the next, so
+    that no binomial coefficient overflows.
+    """
+    ordered = np.sort(accuracies)
+    m = len(ordered)
+    place = np.arange(1, m + 1)
+    weight = np.full(m, 1 / m)
+    expected = []
+    for k in range(1, m + 1):
+        expected.append(float(weight @ ordered))
+        # w_j(k + 1) / w_j(k) = (j - k) / k · (k + 1) / (m - k)
+        weight = weight * np.maximum(place - k, 0) / k * (k + 1) / max(m - k, 1)
+    return expected
+
+
+def sd_between(q: Floats, present: NDArray[np.bool_]) -> tuple[float | None, float | None]:
+    """Return the sd of accuracy over personas: raw, and with item sampling taken out.
+
+    The second is √max(0, Var_p(acc_p) − MS_item×persona / n), from the two-way layout of the items that every persona has.
+    """
+    whole = q[present.all(axis=1)]
+    n, m = whole.shape
+    if m < 2 or n < 2:
+        return None, None
+    variance = float(np.var(whole.mean(axis=0), ddof=1))
+    residual = whole - whole.mean(axis=1, keepdims=True) - whole.mean(axis=0, keepdims=True) + whole.mean()
+    interaction = float(np.sum(residual**2) / ((n - 1) * (m - 1)))
+    return variance**0.5, max(0.0, variance - interaction / n) ** 0.5
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What every item adds to the sums that the headline numbers are made of, and where each stands."""
+
+    matrix: Floats
+    personas: int
+    groups: NDArray[np.float64]
+    experts: NDArray[np.float64]
+
+    def estimate(self, sums: Floats) -> Floats:
+        """Return the estimates for sums [..., k]; the order is that of ``summarise``."""
+        (c, mean, total, cells, again_c, again_mean, repeat, repeat_q, score, scored) = np.moveaxis(
+            sums[..., :10], -1, 0
+        )
+        right, count = sums[..., 10 : 11 + self.personas], sums[..., 11 + self.personas :]
+        accuracy = right / count
+        stable, mu = c / mean, total / cells
+        common_pss, common_r = again_c / again_mean, repeat / repeat_q
+        headline = [
+            mu,
+            accuracy[..., 0],
+            stable,
+            (stable - mu) / (1 - mu),
+            common_r,
+            common_r - common_pss,
+            common_pss / common_r,
+            score / scored,
+            _weighted(accuracy[..., 1:], self.experts) - accuracy[..., 0],
+        ]
+        by_category = (right[..., 1:] @ self.groups.T) / (count[..., 1:] @ self.groups.T)
+        return np.concatenate([np.stack(headline, axis=-1), accuracy, by_category], axis=-1)
+
+
+def _weighted(values: Floats, weights: Floats) -> Floats:
+    if not weights.any():
+        return np.full(values.shape[:-1], np.nan)
+    return np.asarray(values[..., weights > 0].mean(axis=-1))
+
+
+def _item_sums(cells: Cells, domain: str, names: Sequence[str]) -> _Sums:
+    q, present = cells.q, cells.is_scored
+    own, own_present = q[:, 1:], present[:, 1:]
+    c, mean = pair_sums(own, own_present)
+    # Repeatability and what is compared with it: cells with two samples, of items with two such personas.
+    twice = cells.scored[:, 1:] >= 2
+    twice = twice & (twice.sum(axis=1) >= 2)[:, None]
+    again_c, again_mean = pair_sums(own, twice)
+    repeat, repeat_q = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
+    columns = [
+        c,
+        mean,
+        np.where(own_present, own, 0).sum(axis=1),
+        own_present.sum(axis=1),
+        again_c,
+        again_mean,
+        repeat,
+        repeat_q,
+        cells.score_sum[:, 1:].sum(axis=1),
+        cells.scored[:, 1:].sum(axis=1),
+    ]
+    matrix = np.column_stack([*columns, np.where(present, q, 0), present]).astype(np.float64)
+    groups = np.array([[category == name for category in cells.categories[1:]] for name in names], dtype=np.float64)
+    pairs = zip(cells.categories[1:], cells.domains[1:], strict=True)
+    experts = np.array([category == "expert" and field == domain for category, field in pairs], dtype=np.float64)
+    groups = groups.reshape(len(names), q.shape[1] - 1)
+    return _Sums(matrix, q.shape[1] - 1, groups, experts)
+
+
+_HEADLINE = (
+    "accuracy",
+    "baseline_accuracy",
+    "pss",
+    "kappa",
+    "repeatability",
+    "persona_effect",
+    "corrected_pss",
+    "mean_score",
+    "expertise_advantage",
+)
+
+
+@dataclass(frozen=True)
+class StabilitySummary:
+    """Every stability number of one task."""
+
+    content: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON: null where a number is not defined, never NaN."""
+        return self.content
+
+
+def summarise(cells: Cells, domain: str, seed: int = 0, replicates: int = REPLICATES) -> StabilitySummary:
+    """Return all stability metrics of one task.
+
+    Args:
+        cells: the counts.
+        domain: the task's domain, whose experts are its in-domain experts.
+        seed: of resampling, splits and sign flips.
+        replicates: bootstrap resamples.
+    """
+    names = tuple(dict.fromkeys(cells.categories[1:]))
+    sums = _item_sums(cells, domain, names)
+    intervals = bootstrap(sums.matrix, sums.estimate, seed, replicates)
+    width = len(_HEADLINE)
+    headline = dict(zip(_HEADLINE, intervals[:width], strict=True))
+    by_persona = intervals[width : width + len(cells.persona_ids)]
+    by_category = intervals[width + len(cells.persona_ids) :]
+    own, present = cells.q[:, 1:], cells.is_scored[:, 1:]
+    raw_sd, sd = sd_between(own, present)
+    whole = own[present.all(axis=1)]
+    has_both = len(whole) > 0 and whole.shape[1] > 0
+    return StabilitySummary(
+        {
+            "items": len(cells.q),
+            "personas": own.shape[1],
+            "samples": int(cells.scored.max(initial=0)),
+            **{name: interval.to_json() for name, interval in headline.items()},
+            "sd_raw": raw_sd,
+            "sd": sd,
+            "prompt_sensitivity": prompt_sensitivity(own, present),
+            "all_personas_accuracy": float(np.mean(np.prod(whole, axis=1))) if has_both else None,
+            "any_persona_accuracy": float(1 - np.mean(np.prod(1 - whole, axis=1))) if has_both else None,
+            **_extremes(cells, by_persona),
+            "split_half": _split_half(cells, seed),
+            "lottery": lottery(np.array([entry.value for entry in by_persona[1:] if entry.value is not None])),
+            "wrong": _wrong(cells, slice(1, None)),
+            "by_category": {name: interval.to_json() for name, interval in zip(names, by_category, strict=True)},
+            "by_persona": _by_persona(cells, by_persona, seed),
+        }
+    )
+
+
+def _extremes(cells: Cells, accuracies: Sequence[Interval]) -> dict[str, Any]:
+    """Return the worst and best persona. Biased by the selection: descriptive, and without an interval."""
+    known = [
+        (entry.value, name)
+        for entry, name in zip(accuracies[1:], cells.persona_ids[1:], strict=True)
+        if entry.value is not None
+    ]
+    if not known:
+        return {"worst": None, "best": None, "spread": None, "worst_case_utility": None}
+    (low, worst), (high, best) = min(known), max(known, key=lambda pair: pair[0])
+    none = accuracies[0].value
+    return {
+        "worst": {"persona": worst, "accuracy": low},
+        "best": {"persona": best, "accuracy": high},
+        "spread": high - low,
+        "worst_case_utility": None if none is None else low - none,
+    }
+
+
+def _split_half(cells: Cells, seed: int) -> dict[str, float | None]:
+    """Return worst, best, spread and worst-case utility free of selection: chosen on one half, measured on the other.
+
+    Mean over 20 seeded splits of the items, both directions.
+    """
+    names = ("worst", "best", "spread", "worst_case_utility")
+    q, present = np.where(cells.is_scored, cells.q, 0), cells.is_scored
+    n = len(q)
+    if n < 2 or q.shape[1] < 2:
+        return dict.fromkeys(names)
+    generator = np.random.default_rng(seed)
+    found = []
+    for _ in range(_SPLITS):
+        half = np.zeros(n, dtype=bool)
+        half[generator.permutation(n)[: n // 2]] = True
+        for chosen, measured in ((half, ~half), (~half, half)):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                first = q[chosen].sum(axis=0) / present[chosen].sum(axis=0)
+                second = q[measured].sum(axis=0) / present[measured].sum(axis=0)
+            if np.isfinite(first).all() and np.isfinite(second).all():
+                worst, best = second[1 + np.argmin(first[1:])], second[1 + np.argmax(first[1:])]
+                found.append((worst, best, best - worst, worst - second[0]))
+    if not found:
+        return dict.fromkeys(names)
+    return dict(zip(names, map(float, np.mean(found, axis=0)), strict=True))
+
+
+def _wrong(cells: Cells, columns: slice | int) -> dict[str, int]:
+    """Return of the wrong answers: how many had no answer, were cut off, or are mostly in another script."""
+
+    def total(counts: Ints) -> int:
+        return int(counts[:, columns].sum())
+
+    return {
+        "wrong": total(cells.scored) - total(cells.correct),
+        "no_answer": total(cells.no_answer),
+        "truncated": total(cells.wrong_truncated),
+        "other_script": total(cells.other_script),
+    }
+
+
+def _by_persona(cells: Cells, accuracies: Sequence[Interval], seed: int) -> list[dict[str, Any]]:
+    """Return per persona its accuracy and its flips against the baseline, with tests corrected over personas."""
+    q, present = cells.q, cells.is_scored
+    both = present[:, 1:] & present[:, :1]
+    gained = np.where(both, q[:, 1:] * (1 - q[:, :1]), 0)
+    lost = np.where(both, q[:, :1] * (1 - q[:, 1:]), 0)
+    single = int(cells.scored.max(initial=0)) <= 1
+    if single:
+        counts = zip(gained.sum(axis=0), lost.sum(axis=0), strict=True)
+        p_values = np.array([mcnemar(round(g), round(b)) for g, b in counts])
+    else:
+        p_values = sign_flip(np.where(both, q[:, 1:] - q[:, :1], 0), seed)
+    adjusted = benjamini_hochberg(p_values)
+    entries = []
+    for column, (name, category) in enumerate(zip(cells.persona_ids, cells.categories, strict=True)):
+        entry: dict[str, Any] = {
+            "persona": name,
+            "category": category,
+            "accuracy": accuracies[column].to_json(),
+            "wrong": _wrong(cells, column),
+            "unscored": int(cells.unscored[:, column].sum()),
+        }
+        if column:
+            entry |= {
+                "gained": float(gained[:, column - 1].sum()),
+                "lost": float(lost[:, column - 1].sum()),
+                "test": "mcnemar" if single else "sign_flip",
+                "p": float(p_values[column - 1]),
+                "p_adjusted": float(adjusted[column - 1]),
+            }
+        entries.append(entry)
+    return entries
