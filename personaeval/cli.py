@@ -323,23 +323,24 @@ def main() -> None:
         _complain(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _complain("interrupted; what was completed is kept. The same command goes on from there.")
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
     except Exception as error:
-        sys.exit(_report_unexpected(error))
+        code = _report_unexpected(error)
+    if code == INTERRUPTED:
+        _complain("interrupted; what was completed is kept. The same command goes on from there.")
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _report_unexpected(error: Exception) -> int:
-    """Show a parser's complaint in its own way; anything else is our mistake, with a traceback to report."""
-    import click
-
-    if isinstance(error, click.ClickException):
-        error.show()
-        return error.exit_code
-    if isinstance(error, click.Abort):
-        _complain("interrupted.")
+    """Show the parser's complaints in its own way; anything else is our mistake, with a traceback to report."""
+    if isinstance(error, typer.Abort):
         return INTERRUPTED
+    # Typer brings a click of its own or uses the installed one; this is the base of its complaints in both.
+    complaint = typer.BadParameter.__mro__[2]
+    if isinstance(error, complaint):
+        shown: Any = error
+        shown.show()
+        return int(shown.exit_code)
     import traceback
 
     traceback.print_exc()

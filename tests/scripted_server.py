@@ -96,15 +96,18 @@ class Script:
     """How the server behaves.
 
     model: its name; None: there is no ``/v1/models``.
+    aliases: names that ``/v1/models/NAME`` knows and the list does not.
     key: what the client must send as its key; None: any will do.
     latency, jitter: seconds before an answer; the jitter is a function of the request.
     reasoning: name of the message's field for thinking; None: the model does not think.
     choice, usage: put over the choice and the usage of every answer.
     tokenize: whether ``/tokenize`` and ``/detokenize`` are there.
-    system: what the template does with a system message: ``keep``, ``drop`` or ``refuse``.
+    system: what the template does with a system message: ``keep``, ``drop`` or ``refuse``; ``no chats``: ``/tokenize``
+        takes texts alone.
     """
 
     model: str | None = "scripted"
+    aliases: tuple[str, ...] = ()
     key: str | None = None
     latency: float = 0.0
     jitter: float = 0.0
@@ -117,6 +120,8 @@ class Script:
 
     def changed(self, **values: Any) -> Script:
         """Return a copy with other values; rules may be given as dicts."""
+        if "aliases" in values:
+            values["aliases"] = tuple(values["aliases"])
         if "rules" in values:
             values["rules"] = tuple(rule if isinstance(rule, Rule) else Rule(**rule) for rule in values["rules"])
         return replace(self, **values)
@@ -179,6 +184,7 @@ class ScriptedServer:
         app.add_routes(
             [
                 web.get("/v1/models", self._models),
+                web.get("/v1/models/{name}", self._model),
                 web.post("/v1/chat/completions", self._complete),
                 web.post("/v1/completions", self._complete),
                 web.post("/tokenize", self._tokenize),
@@ -208,18 +214,26 @@ class ScriptedServer:
             return refused
         if script.model is None:
             raise web.HTTPNotFound
+        return web.json_response({"object": "list", "data": [self._entry(script.model)]})
+
+    async def _model(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in self.script.aliases:
+            raise web.HTTPNotFound
+        return web.json_response(self._entry(name))
+
+    def _entry(self, name: str) -> dict[str, Any]:
         now = time.time_ns()
-        entry = {
-            "id": script.model,
+        return {
+            "id": name,
             "object": "model",
             "created": now,
             "owned_by": "tests",
-            "root": f"/models/{script.model}",
+            "root": f"/models/{name}",
             "parent": None,
             "max_model_len": 4096,
             "permission": [{"id": f"modelperm-{now}"}],
         }
-        return web.json_response({"object": "list", "data": [entry]})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         arrived = time.time()
@@ -255,7 +269,7 @@ class ScriptedServer:
             if script.reasoning is not None:
                 choice["message"][script.reasoning] = f"I was asked with seed {body.get('seed')}."
         read, written = sum(len(message["content"]) for message in asked), len(text)
-        usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+        usage: dict[str, Any] = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
         usage["prompt_tokens_details"] = {"cached_tokens": read // 2}
         return {
             "id": "scripted",
@@ -292,6 +306,8 @@ class ScriptedServer:
             raise web.HTTPNotFound
         body = await request.json()
         messages = body["messages"]
+        if self.script.system == "no chats":
+            return web.json_response({"error": {"message": "Field required: prompt"}}, status=400)
         if self.script.system != "keep" and messages[0]["role"] == "system":
             if self.script.system == "refuse":
                 error = {"message": "System role not supported", "code": 400}

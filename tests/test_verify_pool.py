@@ -1,0 +1,230 @@
+"""Worker processes: hanging answers, killed workers, killed parents, Ctrl-C, memo."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import CancelledError, wait
+from pathlib import Path
+
+import psutil
+import pytest
+
+from personaeval.tasks import MathScorer, NumericScorer
+from personaeval.verify import Status, Verifier
+from personaeval.verify import worker as worker_module
+from personaeval.verify.pool import WorkerPool
+
+ROOT = Path(__file__).resolve().parent.parent
+MATH = MathScorer(kind="math")
+HANGS = [
+    "9^{{9^{{9^{{9}}}}}}+{n}",
+    "\\sqrt{{9^{{9^{{9^9}}}}+{n}}}",
+    "10^{{10^{{10^{{{n}}}}}}}",
+    "{n}^{{9^{{9^9}}}}",
+    "\\sum_{{k=1}}^{{10^9}} \\frac{{{n}}}{{k^2+1}}",
+    "(" * 200 + "{n}" + ")" * 200,
+]
+
+
+def hanging(number: int) -> str:
+    """Return an answer that Math-Verify does not come to an end with, another for every number."""
+    return HANGS[number % len(HANGS)].format(n=number + 11)
+
+
+def children(process: psutil.Process) -> list[psutil.Process]:
+    return [child for child in process.children(recursive=True) if child.is_running()]
+
+
+def test_a_hundred_hanging_answers_cost_their_timeout_and_no_more():
+    """Each is unscored, and right after them the pool still tells right from wrong."""
+    with Verifier(workers=2, timeout=0.5) as verifier:
+        assert verifier.submit(MATH, "x+y", "\\boxed{y+x}").result().status == Status.CORRECT
+        futures = [verifier.submit(MATH, "2\\sqrt{5}+x", f"\\boxed{{{hanging(n)}}}") for n in range(100)]
+        for future in futures:
+            verdict = future.result()
+            assert verdict.status == Status.UNSCORED
+            assert verdict.score is None
+            assert verdict.reason == "verifier time-out after 0.5 s"
+        assert verifier.submit(MATH, "x+z", "\\boxed{z+x}").result().status == Status.CORRECT
+        assert verifier.submit(MATH, "\\cot x", "\\boxed{\\tan x}").result().status == Status.WRONG
+
+
+def test_a_power_tower_of_nines_is_unscored():
+    with Verifier(workers=1, timeout=0.5) as verifier:
+        assert verifier.submit(MATH, "2", "\\boxed{9^{9^{9^{9}}}}").result().status == Status.UNSCORED
+
+
+def test_other_answers_do_not_wait_for_a_hanging_one():
+    with Verifier(workers=2, timeout=600) as verifier:
+        stuck = verifier.submit(MATH, "x", f"\\boxed{{{hanging(0)}}}")
+        for n in range(2, 12):
+            assert verifier.submit(MATH, "x+y", f"\\boxed{{y+x+{n}-{n}}}").result().score == 1.0
+        assert not stuck.done()
+    assert stuck.cancelled()
+    assert wait([stuck], timeout=60).done == {stuck}
+
+
+def test_a_wild_pattern_is_unscored_and_a_tame_one_on_a_long_text_is_found():
+    wild = NumericScorer(kind="numeric", patterns=(r"(?:a+)+=(\d+)",))
+    with Verifier(workers=1, timeout=0.5) as verifier:
+        verdict = verifier.submit(wild, "7", "a" * 60 + " 7").result()
+        assert verdict.status == Status.UNSCORED
+        assert verdict.reason == "verifier time-out after 0.5 s: the scorer's patterns on 62 characters"
+        assert verifier.submit(wild, "7", "aaa=7, not 9").result().status == Status.CORRECT
+        tame = NumericScorer(kind="numeric", patterns=(r"=> (\d+)",))
+        assert verifier.submit(tame, "7", "=> 7 " + "and so on " * 1000).result().status == Status.CORRECT
+        assert verifier.submit(tame, "7", "it is 7 " + "and so on " * 1000).result().status == Status.CORRECT
+
+
+def test_one_job_serves_all_who_ask_for_the_same_pair(monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    run = WorkerPool.run
+
+    def counted(self, function, *arguments):
+        asked.append(arguments)
+        return run(self, function, *arguments)
+
+    monkeypatch.setattr(WorkerPool, "run", counted)
+    with Verifier(workers=2) as verifier:
+        futures = [verifier.submit(MATH, "x+y", f"As persona {n} I say \\boxed{{y+x}}") for n in range(50)]
+        assert {future.result().score for future in futures} == {1.0}
+        assert verifier.submit(MATH, "x+y", "$\\boxed{y+x}$").result().score == 1.0
+    assert asked == [("x+y", "y+x")]
+
+
+def test_no_worker_starts_where_none_is_needed():
+    before = set(children(psutil.Process()))
+    with Verifier() as verifier:
+        assert verifier.submit(MATH, "\\frac{1}{2}", "\\boxed{0.5}").result().score == 1.0
+        assert verifier.submit(MATH, "\\sqrt{2}", "\\boxed{\\sqrt{3}}").result().score == 0.0
+        assert set(children(psutil.Process())) <= before
+
+
+def test_many_threads_may_submit():
+    wrong = []
+    with Verifier(workers=2) as verifier:
+
+        def ask(first: int) -> None:
+            for n in range(first, first + 20):
+                verdict = verifier.submit(MATH, f"x+{n}", f"\\boxed{{{n % 5}+x+{n - n % 5}}}").result()
+                if verdict.score != 1.0:
+                    wrong.append((n, verdict))
+
+        threads = [threading.Thread(target=ask, args=(first,)) for first in range(0, 80, 10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+
+
+def pids(verifier: Verifier) -> set[int]:
+    return set(verifier._pool._pool._pool_manager.worker_manager.workers)
+
+
+def test_a_worker_killed_from_outside_costs_at_most_its_own_answer():
+    with Verifier(workers=1, timeout=600) as verifier:
+        assert verifier.submit(MATH, "x+1", "\\boxed{1+x}").result().score == 1.0
+        (idle,) = pids(verifier)
+        os.kill(idle, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(idle)] if psutil.pid_exists(idle) else [], timeout=30)
+        assert verifier.submit(MATH, "x+2", "\\boxed{2+x}").result().score == 1.0
+        stuck = verifier.submit(MATH, "x", f"\\boxed{{{hanging(0)}}}")
+        busy = busy_worker(verifier)
+        os.kill(busy, signal.SIGKILL)
+        verdict = stuck.result()
+        assert verdict.status == Status.UNSCORED
+        assert "its process ended with code" in (verdict.reason or "")
+        assert verifier.submit(MATH, "x+3", "\\boxed{3+x}").result().score == 1.0
+
+
+def busy_worker(verifier: Verifier) -> int:
+    """Return the worker that is at a job, once it is."""
+    while True:
+        for pid in pids(verifier):
+            used = psutil.Process(pid).cpu_times().user
+            time.sleep(0.3)
+            if psutil.pid_exists(pid) and psutil.Process(pid).cpu_times().user > used:
+                return pid
+
+
+def test_a_closed_verifier_cancels_and_refuses():
+    verifier = Verifier(workers=1)
+    stuck = verifier.submit(MATH, "x", f"\\boxed{{{hanging(0)}}}")
+    verifier.close()
+    with pytest.raises(CancelledError):
+        stuck.result()
+    with pytest.raises(RuntimeError, match="closed"):
+        verifier.submit(MATH, "x+y", "\\boxed{y+x}")
+    verifier.close()
+
+
+PARENT = """
+import sys, time
+from personaeval.tasks import MathScorer
+from personaeval.verify import Verifier
+if __name__ == "__main__":
+    scorer = MathScorer(kind="math")
+    verifier = Verifier(workers=3, timeout=3600)
+    assert verifier.submit(scorer, "x+y", r"\\boxed{y+x}").result().score == 1.0
+    stuck = verifier.submit(scorer, "x", r"\\boxed{9^{9^{9^9}}+x}")
+    print("ready", flush=True)
+    try:
+        while True:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        print("interrupted", verifier.submit(scorer, "x+1", r"\\boxed{1+x}").result().score, flush=True)
+        verifier.close()
+"""
+
+
+@pytest.fixture
+def parent(tmp_path: Path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_no_worker_outlives_a_killed_parent(parent: subprocess.Popen[str]):
+    """Neither the idle ones nor the one that hangs in a computation."""
+    family = children(psutil.Process(parent.pid))
+    assert len(family) >= 4
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert alive == []
+
+
+def test_ctrl_c_reaches_the_parent_and_not_the_workers(parent: subprocess.Popen[str]):
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "interrupted 1.0\n"
+    assert parent.wait(timeout=60) == 0
+
+
+def test_the_verifier_needs_no_heavy_import():
+    """The command line starts fast: Math-Verify and SymPy are loaded by workers alone."""
+    code = (
+        "import sys; from personaeval.verify import Verifier; from personaeval.tasks import MathScorer;"
+        "Verifier().submit(MathScorer(kind='math'), '7', '7').result();"
+        "print([m for m in ('sympy', 'math_verify', 'pebble') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert done.stdout == "[]\n", done.stderr
+    assert worker_module.SYMBOLIC == "personaeval.verify.symbolic"
