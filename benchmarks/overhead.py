@@ -2,9 +2,9 @@
 
     python benchmarks/overhead.py [--data ../shared/data/math500.jsonl] [--requests 512] [--pairs 5]
 
-The same MATH-500 requests, 64 new tokens each, on real vLLM with SmolLM2, in one process with one engine: once as a bare
-loop over vLLM (token ids in, texts out), once through the run (plan, engine, ledger on disk, verification), from the
-first request submitted to the last verdict. The two alternate, the prefix cache emptied before each; prints every
+The same MATH-500 requests, 64 new tokens each, on real vLLM with SmolLM2, in one process with one engine: once as a
+bare loop over vLLM (token ids in, texts out), once through the run (plan, engine, ledger on disk, verification), from
+the first request submitted to the last verdict. The two alternate, the prefix cache emptied before each; prints every
 pair's ratio and the median.
 """
 

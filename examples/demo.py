@@ -41,9 +41,9 @@ def main() -> int:
     print("\nWhat the second checkpoint lost against the first:\n", flush=True)
     code = code or personaeval(["leaderboard", str(results), "--baseline", base.name])
     print(
-        "\nAccuracy: the share of right answers over all personas. PSS: of the answers that are right under one persona,"
-        "\nthe share that is right under another as well; 1 means that no persona ever costs a right answer. kappa is the"
-        "\nsame beyond what accuracy alone gives. docs/metrics.md has every formula."
+        "\nAccuracy: the share of right answers over all personas. PSS: of the answers that are right under one"
+        "\npersona, the share that is right under another as well; 1 means that no persona ever costs a right answer."
+        "\nκ is the same beyond what accuracy alone gives. docs/metrics.md has every formula."
         "\n\nFor a checkpoint of your own:\n"
         "\n  personaeval run --model PATH_OR_HUB_ID --tasks math500,gsm8k --personas core --samples 4 -o results/"
         "\n  personaeval leaderboard results/"

@@ -62,7 +62,7 @@ def parse_model(text: str) -> ModelSpec:
     if colon and "/" not in head and not Path(name).exists():
         if head not in ENGINES:
             raise UsageError(f"--model {text}: unknown engine {head!r}.{suggest(head, ENGINES)}")
-        engine: EngineKind = head  # type: ignore[assignment]  # just checked
+        engine: EngineKind = head
         name = rest
     elif url is not None:
         engine = "openai"

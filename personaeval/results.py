@@ -55,7 +55,10 @@ RESPONSE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One row of responses.parquet. ``text`` is None where the engine gave none; ``reason`` says why a row is unscored."""
+    """One row of responses.parquet.
+
+    ``text`` is None where the engine gave none; ``reason`` says why a row is unscored.
+    """
 
     task: str
     persona: str

@@ -158,6 +158,7 @@ class Work:
         self.counts = Counts(wanted=sum(self._missing))
 
     def is_missing(self, row: int) -> bool:
+        """Whether the ledger has no completion for a row."""
         return bool(self._missing[row])
 
     def done_rows(self) -> Iterator[int]:
@@ -165,6 +166,7 @@ class Work:
         return (row for row in range(self.plan.size) if not self._missing[row])
 
     def take(self, completion: Completion) -> None:
+        """Keep a completion, or note why there is none."""
         counts = self.counts
         if completion.error is not None:
             self.errors[completion.row] = completion.error
@@ -204,6 +206,11 @@ def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, 
 
 
 async def drive(subject: Subject, work: Work, scoring: Scoring, display: Display) -> None:
+    """Have the engine answer what is missing; completions go to the ledger and to scoring as they come.
+
+    Raises:
+        EngineError: the engine failed as a whole.
+    """
     refresher = asyncio.create_task(_refresh(display))
     try:
         engine = await subject.open_engine()

@@ -29,7 +29,7 @@ def make_cells(correct, scored=None, categories=None, domains=None, **counts) ->
     )
     width = correct.shape[1]
     zero = np.zeros_like(correct)
-    fields = {name: zero for name in ("no_answer", "truncated", "wrong_truncated", "unscored", "other_script")}
+    fields = dict.fromkeys(("no_answer", "truncated", "wrong_truncated", "unscored", "other_script"), zero)
     return Cells(
         persona_ids=("none", *(f"p{n}" for n in range(1, width))),
         categories=categories or ("baseline", *["style"] * (width - 1)),

@@ -158,7 +158,7 @@ def test_verdicts_by_kind(scorer, gold: str, text: str, choices: tuple[str, ...]
 
 
 def test_a_pattern_that_is_none_is_an_error():
-    with Verifier() as verifier, pytest.raises(UsageError, match="not a regular expression.*patterns"):
+    with Verifier() as verifier, pytest.raises(UsageError, match=r"not a regular expression.*patterns"):
         verifier.submit(NumericScorer(kind="numeric", patterns=("(",)), "7", "7")
 
 

@@ -171,8 +171,8 @@ if __name__ == "__main__":
     verifier = Verifier(workers=3, timeout=3600)
     assert verifier.submit(scorer, "x+y", r"\\boxed{y+x}").result().score == 1.0
     stuck = verifier.submit(scorer, "x", r"\\boxed{9^{9^{9^9}}+x}")
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         while True:
             time.sleep(1)
     except KeyboardInterrupt:

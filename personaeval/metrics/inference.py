@@ -60,8 +60,8 @@ def bootstrap(
         drawn = estimators(resampled_sums(sums, seed, replicates))
         left_out = estimators(sums.sum(axis=0) - sums)
     intervals = []
-    for value, draws, jackknife in zip(values, drawn.T, left_out.T, strict=True):
-        draws = draws[np.isfinite(draws)]
+    for value, column, jackknife in zip(values, drawn.T, left_out.T, strict=True):
+        draws = column[np.isfinite(column)]
         if not np.isfinite(value) or len(draws) < replicates / 2:
             intervals.append(Interval(_number(value)))
             continue

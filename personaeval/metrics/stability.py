@@ -57,8 +57,8 @@ class Cells:
 def pair_sums(q: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """Return per item the numerator and denominator of PSS.
 
-    c[i] = ((Σ_p q)² − Σ_p q²) / (m_i (m_i − 1)), and mean_p q[i, p], over the m_i personas present; an item with fewer than
-    two adds nothing to either.
+    c[i] = ((Σ_p q)² − Σ_p q²) / (m_i (m_i − 1)), and mean_p q[i, p], over the m_i personas present; an item with fewer
+    than two adds nothing to either.
     """
     m = present.sum(axis=1).astype(np.float64)
     enough = m >= 2
@@ -122,7 +122,8 @@ def lottery(accuracies: Floats) -> list[float]:
 def sd_between(q: Floats, present: NDArray[np.bool_]) -> tuple[float | None, float | None]:
     """Return the sd of accuracy over personas: raw, and with item sampling taken out.
 
-    The second is √max(0, Var_p(acc_p) − MS_item×persona / n), from the two-way layout of the items that every persona has.
+    The second is √max(0, Var_p(acc_p) − MS_item×persona / n), from the two-way layout of the items that every persona
+    has.
     """
     whole = q[present.all(axis=1)]
     n, m = whole.shape

@@ -135,8 +135,8 @@ def _csv_cells(value: Cell, wide: bool) -> list[Any]:
     if isinstance(value, Number):
         cells = [value.value, value.low, value.high] if wide else [value.value]
         return ["" if cell is None else cell for cell in cells]
-    cells = [f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value]
-    return cells + ["", ""] if wide else cells
+    text = f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+    return [text, "", ""] if wide else [text]
 
 
 def _json(tables: Sequence[Table]) -> str:

@@ -42,7 +42,7 @@ def leaderboard(summaries: Sequence[Summary], baseline: str | None = None, task:
 
 
 def persona_tables(summaries: Sequence[Summary], task: str | None = None) -> list[Table]:
-    """Return a table per comparable group, a row per persona; changes against ``none`` where one checkpoint is shown."""
+    """Return a table per comparable group, a row per persona; flips against ``none`` where one checkpoint is shown."""
     return [_persona_table(entries) for entries in _groups(summaries, task)]
 
 
@@ -60,9 +60,7 @@ def _groups(summaries: Sequence[Summary], task: str | None) -> Iterator[list[Ent
 
 
 def _find_baseline(entries: Sequence[Entry], name: str) -> Entry | None:
-    found = [
-        entry for entry in entries if name in (entry[0]["label"], f"{entry[0]['label']}-{entry[0]['fingerprint'][:8]}")
-    ]
+    found = [(s, part) for s, part in entries if name in (s["label"], f"{s['label']}-{s['fingerprint'][:8]}")]
     if len(found) > 1:
         known = ", ".join(
             f"{summary['label']}-{summary['fingerprint'][:8]} ({summary['engine']})" for summary, _ in found
@@ -116,8 +114,8 @@ def _relative(now: dict[str, Any], before: dict[str, Any]) -> float | None:
 def _reading(now: dict[str, Any], before: dict[str, Any]) -> str:
     """Say in three words whether a change of PSS is one of stability.
 
-    PSS rises with accuracy by itself. It is called a change of stability only where κ moved the same way, or the persona
-    effect the other way.
+    PSS rises with accuracy by itself. It is called a change of stability only where κ moved the same way, or the
+    persona effect the other way.
     """
 
     def moved(name: str) -> float:
@@ -151,7 +149,7 @@ def _persona_table(entries: Sequence[Entry]) -> Table:
     notes = _notes(entries, names, None)
     if alone:
         notes.append(
-            "gained, lost: items right under the persona and wrong under none, and the other way round; p: that they are even."
+            "gained: items right under the persona and wrong under none; lost: the reverse; p: of no difference."
         )
     return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(notes))
 
@@ -159,14 +157,10 @@ def _persona_table(entries: Sequence[Entry]) -> Table:
 def _names(entries: Sequence[Entry]) -> list[str]:
     """Return a name per row, no longer than it takes to tell them apart."""
     names = [summary["label"] for summary, _ in entries]
-    for tell in (
-        lambda s: f"-{s['fingerprint'][:8]}",
-        lambda s: f" ({s['engine']}, {s['dtype']})",
-        lambda s: f" {s['plan'][:8]}",
-    ):
+    for added in ("-{fingerprint:.8}", " ({engine}, {dtype})", " {plan:.8}"):
         if len(set(names)) == len(names):
             break
-        names = [f"{name}{tell(summary)}" for name, (summary, _) in zip(names, entries, strict=True)]
+        names = [name + added.format(**summary) for name, (summary, _) in zip(names, entries, strict=True)]
     return names
 
 

@@ -31,7 +31,7 @@ _VALUES: dict[str, complex] = {
 _VALUES |= {"e": cmath.e, "i": 1j, r"\pi": cmath.pi, r"\infty": 76543.21, r"\theta": 1.2345678, r"\alpha": 1.3456789}
 
 
-class _Unknown(Exception):
+class _UnknownError(Exception):
     """The formula is outside the grammar."""
 
 
@@ -43,7 +43,7 @@ def differ(gold: str, answer: str) -> bool:
         if named[0] and named[1] and named[0][1] != named[1][1]:
             return False
         first, second = (_elements(m[2] if m else side) for m, side in zip(named, (left, right), strict=True))
-    except (_Unknown, ArithmeticError, ValueError):
+    except (_UnknownError, ArithmeticError, ValueError):
         return False
     # As sets, {2, 2} is {2}.
     if not (_are_distinct(first) and _are_distinct(second)):
@@ -53,10 +53,10 @@ def differ(gold: str, answer: str) -> bool:
 
 def _formula(text: str) -> str:
     if len(text) > _LONGEST or _WORDY.search(text):
-        raise _Unknown
+        raise _UnknownError
     formula = canonical(text)
     if _LETTER_RUN.search(formula) or _PERHAPS_UNIT.search(formula) or _PERHAPS_THOUSANDS.search(formula):
-        raise _Unknown
+        raise _UnknownError
     return formula
 
 
@@ -76,7 +76,7 @@ def _split(body: str) -> list[str]:
     for place, sign in enumerate(body):
         depth += (sign in "([{") - (sign in ")]}")
         if depth < 0:
-            raise _Unknown
+            raise _UnknownError
         if sign == "," and depth == 0:
             parts.append(body[start:place])
             start = place + 1
@@ -95,7 +95,7 @@ class _Reader:
     """Reads and evaluates one formula by recursive descent."""
 
     def __init__(self, formula: str) -> None:
-        self._tokens = [token for token in _TOKEN.findall(formula) if not token.isspace()]
+        self._tokens = [symbol for symbol in _TOKEN.findall(formula) if not symbol.isspace()]
         self._place = 0
         self._depth = 0
 
@@ -103,25 +103,25 @@ class _Reader:
         """Evaluate the whole formula."""
         value = self._sum()
         if self._place < len(self._tokens):
-            raise _Unknown
+            raise _UnknownError
         return value
 
     def _peek(self) -> str:
         return self._tokens[self._place] if self._place < len(self._tokens) else ""
 
     def _take(self) -> str:
-        token = self._peek()
+        symbol = self._peek()
         self._place += 1
-        return token
+        return symbol
 
-    def _expect(self, token: str) -> None:
-        if self._take() != token:
-            raise _Unknown
+    def _expect(self, symbol: str) -> None:
+        if self._take() != symbol:
+            raise _UnknownError
 
     def _sum(self) -> complex:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise _Unknown
+            raise _UnknownError
         sign = -1 if self._peek() == "-" else 1
         if self._peek() in ("+", "-"):
             self._take()
@@ -136,19 +136,19 @@ class _Reader:
         total = self._power()
         divided = False
         while True:
-            token = self._peek()
-            if token in ("*", r"\cdot", r"\times"):
+            symbol = self._peek()
+            if symbol in ("*", r"\cdot", r"\times"):
                 self._take()
                 total *= self._power()
-            elif token in ("/", r"\div"):
+            elif symbol in ("/", r"\div"):
                 self._take()
                 total /= self._power()
                 divided = True
-            elif token and (token in "({" or token in (r"\frac", r"\sqrt") or token.lower() in _VALUES):
+            elif symbol and (symbol in "({" or symbol in (r"\frac", r"\sqrt") or symbol.lower() in _VALUES):
                 before = self._tokens[self._place - 1]
                 # 1/2x and 3\frac{1}{2} are read in more ways than one.
-                if divided or (token == r"\frac" and before[-1].isdigit()):
-                    raise _Unknown
+                if divided or (symbol == r"\frac" and before[-1].isdigit()):
+                    raise _UnknownError
                 total *= self._power()
             else:
                 return total
@@ -158,33 +158,33 @@ class _Reader:
         if self._peek() != "^":
             return base
         self._take()
-        token = self._peek()
-        if token != "{" and len(token) != 1:
-            raise _Unknown
+        symbol = self._peek()
+        if symbol != "{" and len(symbol) != 1:
+            raise _UnknownError
         exponent = self._atom()
         if abs(exponent) > 100 or abs(base) > 1e6 or self._peek() == "^":
-            raise _Unknown
+            raise _UnknownError
         if not isinstance(base, complex) and base < 0 and exponent != int(exponent.real):
-            raise _Unknown
+            raise _UnknownError
         return (
             complex(base) ** exponent if isinstance(base, complex) or isinstance(exponent, complex) else base**exponent
         )
 
     def _atom(self) -> complex:
-        token = self._take()
-        if token[:1].isdigit() or (token[:1] == "." and len(token) > 1):
-            return float(token)
-        if token.lower() in _VALUES:
-            return _VALUES[token.lower()]
-        if token in ("(", "{"):
+        symbol = self._take()
+        if symbol[:1].isdigit() or (symbol[:1] == "." and len(symbol) > 1):
+            return float(symbol)
+        if symbol.lower() in _VALUES:
+            return _VALUES[symbol.lower()]
+        if symbol in ("(", "{"):
             value = self._sum()
-            self._expect(")" if token == "(" else "}")
+            self._expect(")" if symbol == "(" else "}")
             return value
-        if token == r"\frac":
+        if symbol == r"\frac":
             return self._group() / self._group()
-        if token == r"\sqrt":
+        if symbol == r"\sqrt":
             return self._root()
-        raise _Unknown
+        raise _UnknownError
 
     def _group(self) -> complex:
         self._expect("{")
@@ -203,5 +203,5 @@ class _Reader:
             root = cmath.sqrt(inside)
             return root.real if root.imag == 0 else root
         if isinstance(inside, complex) or inside < 0:
-            raise _Unknown
+            raise _UnknownError
         return inside ** (1 / degree)
