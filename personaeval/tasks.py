@@ -12,10 +12,11 @@ A task is a YAML file, never Python::
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class _Model(BaseModel):
@@ -65,6 +66,16 @@ class _Extracting(_Model):
         description="Regular expressions tried in order after the last \\boxed{}; the last match's first group "
         "(or the whole match) is the answer.",
     )
+
+    @field_validator("patterns")
+    @classmethod
+    def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"not a regular expression ({error})") from error
+        return patterns
 
 
 class MathScorer(_Extracting):

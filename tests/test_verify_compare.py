@@ -1,9 +1,10 @@
 """Literal, numeric and pointwise comparison: against Math-Verify itself, and the corrections of it."""
 
+import re
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from personaeval.verify import symbolic
@@ -40,20 +41,24 @@ FORMULA = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(gold=FORMULA, answer=FORMULA)
-def test_what_is_decided_agrees_with_math_verify(gold: str, answer: str):
+def agree(gold: str, answer: str) -> None:
+    """Check one pair, but for percentages against other than whole numbers, where Math-Verify is corrected."""
+    assume("%" not in gold + answer or all(re.fullmatch(r"-?\d+(\\%)?", side) for side in (gold, answer)))
     decided = compare_math(gold, answer)
     if decided is not None:
         assert decided is symbolic.equal(repair(gold), repair(answer)), (gold, answer)
+
+
+@settings(max_examples=150, deadline=None)
+@given(gold=FORMULA, answer=FORMULA)
+def test_what_is_decided_agrees_with_math_verify(gold: str, answer: str):
+    agree(gold, answer)
 
 
 @settings(max_examples=150, deadline=None)
 @given(gold=NUMBER, answer=NUMBER)
 def test_numbers_agree_with_math_verify(gold: str, answer: str):
-    decided = compare_math(gold, answer)
-    if decided is not None:
-        assert decided is symbolic.equal(repair(gold), repair(answer)), (gold, answer)
+    agree(gold, answer)
 
 
 @given(FORMULA)

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
-import os
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from personaeval.engines import Completion, EngineSettings, Request, Sampling
+from personaeval.engines import Completion, EngineSettings, Request
+from personaeval.engines.batches import Limits, Row
+from personaeval.engines.drawing import Drawer
+from personaeval.engines.local import failed, refused, tokenise
 from personaeval.errors import EngineError, UsageError
 
 _WINDOW = 1024
 """Requests looked at together to find prompts of similar length."""
-_MAX_ROWS = {"cpu": 128, "cuda": 512, "mps": 64}
-_PREFILL_TOKENS = {"cpu": 16_384, "cuda": 65_536, "mps": 8_192}
-"""Padded prompt tokens of one batch: bounds the activations of the first forward pass."""
-_MEMORY_SHARE = 0.6
 _DROP_SHARE = 16
 """Finished rows leave once they are a sixteenth of the batch: leaving copies the cache of those that stay."""
 
@@ -100,28 +96,6 @@ def choose_device(wanted: str) -> str:
     return wanted
 
 
-@dataclass(slots=True)
-class _Row:
-    """A request being decoded: its prompt and what has been written so far."""
-
-    request: Request
-    prompt: list[int]
-    limit: int
-    written: list[int] = field(default_factory=list)
-    text: str | None = None
-    finish_reason: str = ""
-
-    def completion(self, decode: Callable[[list[int]], str]) -> Completion:
-        return Completion(
-            row=self.request.row,
-            key=self.request.key,
-            text=decode(self.written) if self.text is None else self.text,
-            finish_reason=self.finish_reason,
-            prompt_tokens=len(self.prompt),
-            completion_tokens=len(self.written),
-        )
-
-
 class TransformersEngine:
     """Decodes batches with a loaded causal language model, which may be in the middle of its training."""
 
@@ -129,7 +103,7 @@ class TransformersEngine:
         """Take a model that sits on its device in its dtype, and its tokenizer (which is not changed)."""
         self._model = model
         self._tokenizer = tokenizer
-        self._limits = _Limits(model)
+        self._limits = Limits(model)
         self._eos = _eos_ids(model, tokenizer)
         accepted = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in accepted
@@ -144,8 +118,8 @@ class TransformersEngine:
             EngineError: the model failed; what was yielded until then stays valid.
         """
         while window := list(islice(requests, _WINDOW)):
-            rows, refused = await asyncio.to_thread(self._prepare, window)
-            for completion in refused:
+            rows, without_room = await asyncio.to_thread(self._prepare, window)
+            for completion in without_room:
                 yield completion
             async with aclosing(self._in_thread(rows)) as completions:
                 async for completion in completions:
@@ -165,19 +139,19 @@ class TransformersEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _prepare(self, window: Sequence[Request]) -> tuple[list[_Row], list[Completion]]:
+    def _prepare(self, window: Sequence[Request]) -> tuple[list[Row], list[Completion]]:
         """Tokenise, and refuse what has no room for a single new token."""
-        rows, refused = [], []
+        rows, without_room = [], []
         context = self._limits.context
         for request, prompt in zip(window, tokenise(self._tokenizer, window), strict=True):
-            room = context - len(prompt)
-            if room < 1 or not prompt:
-                refused.append(refuse(request, len(prompt), context))
+            if (completion := refused(request, len(prompt), context)) is not None:
+                without_room.append(completion)
             else:
-                rows.append(_Row(request, prompt, int(min(request.sampling.max_tokens, room))))
-        return rows, refused
+                limit = min(request.sampling.max_tokens, context - len(prompt))
+                rows.append(Row(request, prompt, int(limit)))
+        return rows, without_room
 
-    async def _in_thread(self, rows: list[_Row]) -> AsyncGenerator[Completion, None]:
+    async def _in_thread(self, rows: list[Row]) -> AsyncGenerator[Completion, None]:
         """Decode rows in a worker thread and yield what it completes; leaving early stops the thread."""
         loop = asyncio.get_running_loop()
         finished: asyncio.Queue[Completion | None] = asyncio.Queue()
@@ -206,7 +180,7 @@ class TransformersEngine:
             stop.set()
             await asyncio.wait([thread])
 
-    def _decode_all(self, rows: list[_Row], emit: Callable[[Completion], None], stop: threading.Event) -> None:
+    def _decode_all(self, rows: list[Row], emit: Callable[[Completion], None], stop: threading.Event) -> None:
         """Decode rows batch by batch; a batch that does not fit into memory is halved."""
         import torch
 
@@ -237,18 +211,19 @@ class TransformersEngine:
         finally:
             self._model.train(was_training)
 
-    def _decode(self, rows: list[_Row], emit: Callable[[Completion], None], stop: threading.Event) -> None:
+    def _decode(self, rows: list[Row], emit: Callable[[Completion], None], stop: threading.Event) -> None:
         """Write all rows of a batch to their ends. Shapes: ids, mask and positions are (rows, tokens)."""
         import torch
 
         sampling = rows[0].request.sampling
+        longest = max(row.limit for row in rows)
         ids, mask = self._pad(rows)
-        draw = _Drawer(sampling, rows, ids.device)
+        draw = Drawer(sampling, [row.request.seed for row in rows], longest, ids.device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         cache = None
         alive = list(rows)
         places = list(range(len(rows)))
-        for step in range(max(row.limit for row in rows)):
+        for step in range(longest):
             logits, cache = self._forward(ids, mask, positions, cache)
             tokens = draw(logits, step)
             for place, token in enumerate(tokens.tolist()):
@@ -268,7 +243,7 @@ class TransformersEngine:
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
             positions = positions[:, -1:] + 1
 
-    def _pad(self, rows: Sequence[_Row]) -> tuple[Any, Any]:
+    def _pad(self, rows: Sequence[Row]) -> tuple[Any, Any]:
         """Return token ids and attention mask, (rows, longest prompt), padded on the left."""
         import torch
 
@@ -297,7 +272,7 @@ class TransformersEngine:
             )
         return output.logits[:, -1].float(), cache
 
-    def _append(self, row: _Row, token: int) -> bool:
+    def _append(self, row: Row, token: int) -> bool:
         """Add a token to a row; return whether that finished it."""
         row.written.append(token)
         if token in self._eos:
@@ -310,7 +285,7 @@ class TransformersEngine:
             row.finish_reason = "length"
         return bool(row.finish_reason)
 
-    def _stopped(self, row: _Row) -> str | None:
+    def _stopped(self, row: Row) -> str | None:
         """Return the text up to the first stop string, once there is one."""
         stops = row.request.sampling.stop
         if not stops:
@@ -329,137 +304,15 @@ class TransformersEngine:
         return str(decoded)
 
 
-class _Drawer:
-    """Draws a batch's next tokens: the likeliest, or by each row's own random numbers."""
-
-    def __init__(self, sampling: Sampling, rows: Sequence[_Row], device: Any) -> None:
-        self._sampling = sampling
-        if sampling.temperature > 0:
-            self._uniform = _uniform(rows, device)
-
-    def __call__(self, logits: Any, step: int) -> Any:
-        """Return (rows,) token ids for (rows, vocabulary) logits.
-
-        Sampling inverts the cumulative distribution of the tokens sorted by probability, cut to the smallest
-        nucleus of at least ``top_p``: one uniform number a token, whatever the other rows of the batch are.
-        """
-        import torch
-
-        if self._sampling.temperature <= 0:
-            return logits.argmax(-1)
-        ordered, tokens = (logits / self._sampling.temperature).softmax(-1).sort(dim=-1, descending=True)
-        mass = ordered.cumsum(-1)
-        nucleus = mass - ordered < self._sampling.top_p
-        kept = torch.where(nucleus, ordered, 0).cumsum(-1)
-        goal = self._uniform[:, step, None] * kept[:, -1:]
-        # A goal rounded up to the whole mass would otherwise fall behind the last token.
-        place = torch.searchsorted(kept, goal, right=True).clamp(max=nucleus.sum(-1, keepdim=True) - 1)
-        return tokens.gather(-1, place)[:, 0]
-
-    def keep(self, index: Any) -> None:
-        """Forget all rows but these."""
-        if self._sampling.temperature > 0:
-            self._uniform = self._uniform[index]
-
-
-def _uniform(rows: Sequence[_Row], device: Any) -> Any:
-    """Return (rows, tokens) uniform numbers in [0, 1); a row's depend on its seed alone, not on the device."""
-    import torch
-
-    numbers = torch.empty(len(rows), max(row.limit for row in rows))
-    for index, row in enumerate(rows):
-        generator = torch.Generator().manual_seed(row.request.seed % 2**63)
-        drawn = torch.rand(row.request.sampling.max_tokens, generator=generator)
-        numbers[index, : row.limit] = drawn[: row.limit]
-    return numbers.to(device)
-
-
-class _Limits:
-    """How many rows a batch may have: bounded by memory and, on a failure, by experience."""
-
-    def __init__(self, model: Any) -> None:
-        config = model.config.get_text_config()
-        kind = model.device.type
-        self.context: float = getattr(config, "max_position_embeddings", None) or math.inf
-        self._max_rows = _MAX_ROWS.get(kind, 64)
-        self._prefill = _PREFILL_TOKENS.get(kind, 8_192)
-        self._cached = max(1, int(_free_memory(model.device) * _MEMORY_SHARE / _cache_bytes(config, model.dtype)))
-
-    def shrink(self, rows: int) -> None:
-        """Keep to this many rows from now on."""
-        self._max_rows = max(1, min(self._max_rows, rows))
-
-    def batches(self, rows: Sequence[_Row]) -> Iterator[list[_Row]]:
-        """Split rows into batches of one sampling each, the longest prompts first."""
-        groups: dict[Sampling, list[_Row]] = {}
-        for row in rows:
-            groups.setdefault(row.request.sampling, []).append(row)
-        for group in groups.values():
-            group.sort(key=lambda row: len(row.prompt), reverse=True)
-            while group:
-                longest = len(group[0].prompt)
-                fit = min(
-                    self._max_rows,
-                    self._prefill // longest,
-                    self._cached // (longest + group[0].request.sampling.max_tokens),
-                )
-                count = max(1, fit)
-                yield group[:count]
-                del group[:count]
-
-
-def _cache_bytes(config: Any, dtype: Any) -> int:
-    """Return the bytes of keys and values for one token of one row."""
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
-
-
-def _free_memory(device: Any) -> int:
-    """Return the bytes a batch may count on."""
-    import torch
-
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    # Main memory is shared with everything else that runs on the machine.
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") // 3
-
-
 def _out_of_memory(error: RuntimeError) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _too_big(row: _Row) -> Completion:
-    return Completion(
-        row=row.request.row,
-        key=row.request.key,
-        text="",
-        finish_reason="",
-        error=f"out of memory on a prompt of {len(row.prompt)} tokens alone: take a smaller --dtype or max tokens",
-    )
-
-
-def refuse(request: Request, length: int, context: float) -> Completion:
-    """Return the completion of a prompt that has no room for an answer."""
-    reason = f"the prompt has {length} tokens and the model's context {context:.0f}, which leaves none for an answer"
-    if length == 0:
-        reason = "the prompt is empty: it has no token to go on from"
-    return Completion(row=request.row, key=request.key, text="", finish_reason="", error=reason)
-
-
-def tokenise(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
-    """Return the token ids of each request's prompt, a rendered text."""
-    ids: list[list[int]] = [[] for _ in requests]
-    for special in (False, True):
-        places = [place for place, request in enumerate(requests) if request.special_tokens is special]
-        texts = [requests[place].prompt for place in places]
-        if texts:
-            encoded = tokenizer(texts, add_special_tokens=special, return_attention_mask=False)["input_ids"]
-            for place, tokens in zip(places, encoded, strict=True):
-                ids[place] = tokens
-    return ids
+def _too_big(row: Row) -> Completion:
+    reason = f"out of memory on a prompt of {len(row.prompt)} tokens alone: take a smaller --dtype or fewer max tokens"
+    return failed(row.request, reason)
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:

@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import re
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.engines import Completion, EngineSettings, Request
+from personaeval.engines.local import failed, refused, tokenise
 from personaeval.engines.watchdog import Watchdog
 from personaeval.errors import EngineError, UsageError, suggest
 
@@ -58,7 +60,7 @@ async def open_engine(model: str, tokenizer: Any, settings: EngineSettings) -> V
     watchdog = Watchdog()
     others = set(multiprocessing.active_children())
     processes: set[Any] = set()
-    starting = asyncio.create_task(asyncio.to_thread(_start, model, settings))
+    starting = asyncio.create_task(asyncio.to_thread(_start_shielded, model, settings))
     try:
         while not starting.done():
             # The engine's process is to be known as soon as it exists: its start takes a minute.
@@ -85,8 +87,9 @@ async def _abandon(starting: asyncio.Task[Any], processes: set[Any], others: set
     while not starting.done():
         _note_processes(processes, others, watchdog)
         for process in processes:
-            process.terminate()
+            process.kill()
         # A thread cannot be cancelled; without its engine process the start in it fails soon.
+        # That process puts off SIGTERM until it has started.
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([starting], timeout=0.2)
     if not starting.cancelled() and starting.exception() is None:
@@ -110,6 +113,18 @@ def _set_environment() -> None:
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def _start_shielded(model: str, settings: EngineSettings) -> Any:
+    """Start vLLM such that Ctrl-C reaches only this process, which then stops vLLM in good order.
+
+    A process inherits the signals blocked in the thread that starts it.
+    """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return _start(model, settings)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _start(model: str, settings: EngineSettings) -> Any:
@@ -323,25 +338,21 @@ class VllmEngine:
         self._running.clear()
 
     async def _tokenise(self, chunk: Sequence[Request]) -> list[list[int]]:
-        from personaeval.engines.transformers import tokenise
-
         return await asyncio.to_thread(tokenise, self._tokenizer, chunk)
 
     async def _answer(self, request: Request, ids: list[int]) -> Completion:
         """Have one request completed."""
-        from personaeval.engines.transformers import refuse
-
-        if not ids or len(ids) >= self._context:
-            return refuse(request, len(ids), self._context)
+        if (completion := refused(request, len(ids), self._context)) is not None:
+            return completion
         try:
             output = await self._last_output(request, ids)
         except Exception as error:
             if self._engine.errored:
                 raise _died() from error
-            return _failed(request, f"vLLM refused the request: {error.__cause__ or error}")
+            return failed(request, f"vLLM refused the request: {error.__cause__ or error}")
         answer = output.outputs[0]
         if answer.finish_reason not in _FINISH_REASONS:
-            return _failed(request, f"vLLM ended the request without an answer ({answer.finish_reason})")
+            return failed(request, f"vLLM ended the request without an answer ({answer.finish_reason})")
         return Completion(
             row=request.row,
             key=request.key,
@@ -379,7 +390,3 @@ def _died() -> EngineError:
         "vLLM's engine process died (its log, above, says why; often memory). What it had answered is kept: run the "
         "same command again to go on, with less at once (--engine-arg max_num_seqs=64) if memory ran out."
     )
-
-
-def _failed(request: Request, reason: str) -> Completion:
-    return Completion(row=request.row, key=request.key, text="", finish_reason="", error=reason)

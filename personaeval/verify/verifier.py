@@ -31,8 +31,8 @@ def _default_workers() -> int:
 class Verifier:
     """Verifies completions; what needs no computer algebra at once, the rest in worker processes.
 
-    The workers start with the first answer that needs one; that call waits a few seconds for them. What they find is remembered by (gold, answer), and one job serves all who
-    ask for the same pair while it runs.
+    The workers start with the first answer that needs one; that call waits a few seconds for them. What they find is
+    remembered by (gold, answer), and one job serves all who ask for the same pair while it runs.
 
     Args:
         workers: number of worker processes; default: a quarter of the cores, from 2 to 8.
