@@ -163,6 +163,7 @@ def broken_task(library: Path, old: str, new: str) -> Path:
         ("licen" + "se:", "licence:", r"broken.yaml:5: unknown key 'licence'. Did you mean 'license'"),
         ("title: A test task\n", "", r"broken.yaml:1: the key 'title' is missing"),
         ("max_tokens: 32", "max_tokens: many", r"broken.yaml:13: sampling.max_tokens: .*integer.*'many'"),
+        ("kind: numeric", "kind: numeric, patterns: ['(']", r"broken.yaml:12: scorer.patterns.*regular expression"),
         ("kind: numeric", "kind: numerical", r"broken.yaml:12: scorer: .*'numeric'"),
         (
             "kind: numeric",
