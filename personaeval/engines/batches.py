@@ -1,4 +1,8 @@
-"""Rows that are decoded together: similar prompts, as many as the memory holds."""
+"""Rows that are decoded together: similar prompts, as many as the memory holds.
+
+In a persona sweep the prompts of one persona begin alike. Rows are gathered by how they begin, so that a batch computes
+its common beginning once; within such a family they go by length, so that little is padded.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,9 @@ _MAX_ROWS = {"cpu": 128, "cuda": 512, "mps": 64}
 _PREFILL_TOKENS = {"cpu": 16_384, "cuda": 65_536, "mps": 8_192}
 """Padded prompt tokens of one batch: bounds the activations of the first forward pass."""
 _MEMORY_SHARE = 0.6
+_LEAST_FAMILY = 32
+"""Fewer rows than this are worth more in one batch with others than a longer common beginning."""
+_KEPT_SHARE = 0.8
 
 
 @dataclass(slots=True)
@@ -55,22 +62,50 @@ class Limits:
         self._max_rows = max(1, min(self._max_rows, rows))
 
     def batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """Split rows into batches of one sampling each, the longest prompts first."""
+        """Split rows into batches of one sampling and one family each, the longest prompts of a family first."""
         groups: dict[Sampling, list[Row]] = {}
         for row in rows:
             groups.setdefault(row.request.sampling, []).append(row)
         for group in groups.values():
-            group.sort(key=lambda row: len(row.prompt), reverse=True)
-            while group:
-                longest = len(group[0].prompt)
-                fit = min(
-                    self._max_rows,
-                    self._prefill // longest,
-                    self._cached // (longest + group[0].request.sampling.max_tokens),
-                )
-                count = max(1, fit)
-                yield group[:count]
-                del group[:count]
+            for family in _families(group):
+                family.sort(key=lambda row: len(row.prompt), reverse=True)
+                while family:
+                    longest = len(family[0].prompt)
+                    fit = min(
+                        self._max_rows,
+                        self._prefill // longest,
+                        self._cached // (longest + family[0].request.sampling.max_tokens),
+                    )
+                    count = max(1, fit)
+                    yield family[:count]
+                    del family[:count]
+
+
+def common_start(rows: Sequence[Row]) -> int:
+    """Return how many tokens all prompts begin with alike, leaving each at least one of its own."""
+    # Of sorted sequences, the first and the last differ earliest.
+    first, last = min(row.prompt for row in rows), max(row.prompt for row in rows)
+    return min(_alike(first, last), min(len(row.prompt) for row in rows) - 1)
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _families(rows: list[Row]) -> Iterator[list[Row]]:
+    """Split rows where their common beginning would become much shorter, and the family is large enough to stand alone."""
+    ordered = sorted(rows, key=lambda row: row.prompt)
+    family: list[Row] = []
+    shared = 0
+    for row in ordered:
+        alike = _alike(family[0].prompt, row.prompt) if family else len(row.prompt)
+        if len(family) >= _LEAST_FAMILY and alike < _KEPT_SHARE * shared:
+            yield family
+            family, alike = [], len(row.prompt)
+        family.append(row)
+        shared = min(shared, alike) if len(family) > 1 else alike
+    if family:
+        yield family
 
 
 def _cache_bytes(config: Any, dtype: Any) -> int:

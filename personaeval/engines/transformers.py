@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 from personaeval.engines import Completion, EngineSettings, Request
-from personaeval.engines.batches import Limits, Row
+from personaeval.engines.batches import Limits, Row, common_start
 from personaeval.engines.drawing import Drawer
 from personaeval.engines.local import failed, refused, tokenise
 from personaeval.errors import EngineError, UsageError
@@ -217,10 +217,11 @@ class TransformersEngine:
 
         sampling = rows[0].request.sampling
         longest = max(row.limit for row in rows)
-        ids, mask = self._pad(rows)
+        start = common_start(rows)
+        ids, mask = self._pad(rows, start)
         draw = Drawer(sampling, [row.request.seed for row in rows], longest, ids.device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        cache = None
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, start:]
+        cache = self._begin(rows, start)
         alive = list(rows)
         places = list(range(len(rows)))
         for step in range(longest):
@@ -243,16 +244,33 @@ class TransformersEngine:
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
             positions = positions[:, -1:] + 1
 
-    def _pad(self, rows: Sequence[Row]) -> tuple[Any, Any]:
-        """Return token ids and attention mask, (rows, longest prompt), padded on the left."""
+    def _begin(self, rows: Sequence[Row], start: int) -> Any:
+        """Compute the tokens that all prompts begin with once; return the cache of all rows, None for no such tokens."""
         import torch
 
-        width = max(len(row.prompt) for row in rows)
+        if start == 0:
+            return None
+        ids = torch.tensor([rows[0].prompt[:start]], device=self._model.device)
+        positions = torch.arange(start, device=ids.device)[None]
+        _, cache = self._forward(ids, torch.ones_like(ids), positions, None)
+        cache.batch_repeat_interleave(len(rows))
+        return cache
+
+    def _pad(self, rows: Sequence[Row], start: int) -> tuple[Any, Any]:
+        """Return token ids and attention mask, padded between the common ``start`` tokens and the rest of a prompt.
+
+        The ids are those of the rest, (rows, longest rest); the mask covers both, (rows, start + longest rest).
+        """
+        import torch
+
+        width = max(len(row.prompt) for row in rows) - start
         ids = torch.zeros(len(rows), width, dtype=torch.long)
-        mask = torch.zeros(len(rows), width, dtype=torch.long)
+        mask = torch.zeros(len(rows), start + width, dtype=torch.long)
+        mask[:, :start] = 1
         for index, row in enumerate(rows):
-            ids[index, width - len(row.prompt) :] = torch.tensor(row.prompt)
-            mask[index, width - len(row.prompt) :] = 1
+            rest = row.prompt[start:]
+            ids[index, width - len(rest) :] = torch.tensor(rest)
+            mask[index, start + width - len(rest) :] = 1
         device = self._model.device
         return ids.to(device), mask.to(device)
 

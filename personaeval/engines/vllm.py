@@ -18,6 +18,7 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def _note_processes(processes: set[Any], others: set[Any], watchdog: Watchdog) -
             processes.add(process)
 
 
-async def _abandon(starting: asyncio.Task[Any], processes: set[Any], others: set[Any], watchdog: Watchdog) -> None:
+async def _abandon(
+    starting: asyncio.Task[Any], processes: set[Any], others: set[Any], watchdog: Watchdog
+) -> None:
     """Undo a start that failed or is no longer wanted."""
     while not starting.done():
         _note_processes(processes, others, watchdog)
@@ -120,6 +123,8 @@ def _start_shielded(model: str, settings: EngineSettings) -> Any:
 
     A process inherits the signals blocked in the thread that starts it.
     """
+    # Its start unblocks SIGINT in the thread that causes it, so it is to run already.
+    resource_tracker.ensure_running()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return _start(model, settings)
@@ -163,7 +168,9 @@ def _check_arguments(given: Mapping[str, Any], known: set[str]) -> None:
         if name in _OWN_ARGUMENTS:
             raise UsageError(f"--engine-arg {name}: is set by {_OWN_ARGUMENTS[name]}; use that instead.")
         if name not in known:
-            close = suggest(name, known) if len(suggest(name, known)) < 200 else " See vLLM's engine arguments."
+            close = (
+                suggest(name, known) if len(suggest(name, known)) < 200 else " See vLLM's engine arguments."
+            )
             raise UsageError(f"--engine-arg {name}: vLLM {version()} has no such engine argument.{close}")
 
 
