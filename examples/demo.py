@@ -10,6 +10,7 @@ personas. Run it again and nothing is generated: the ledger has every answer.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--engine", choices=("transformers", "vllm"), default="transformers")
     engine = parser.parse_args().engine
-    checkpoints = ROOT / "build" / "checkpoints"
-    results = ROOT / "results" / "demo"
+    os.chdir(ROOT)
+    # PyTorch's threads wait for each other by spinning: on a machine that is busy otherwise, ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    checkpoints = Path("build", "checkpoints")
+    results = Path("results", "demo")
     print("Making two checkpoints: SmolLM2-135M-Instruct, and the same with noise on its weights.", flush=True)
     base = base_checkpoint(checkpoints)
     damaged = damaged_checkpoint(checkpoints, base)

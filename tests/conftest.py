@@ -14,6 +14,8 @@ sys.path.insert(0, str(ROOT / "examples"))
 # Nothing in a test may reach a hub; what would is an error here, as on an offline node.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+# PyTorch's threads wait for each other by spinning: on a machine that is busy otherwise, ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def _alike(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def _families(rows: list[Row]) -> Iterator[list[Row]]:
-    """Split rows where their common beginning would become much shorter, and the family is large enough to stand alone."""
+    """Split rows where their common beginning would become much shorter and the family is large enough by itself."""
     ordered = sorted(rows, key=lambda row: row.prompt)
     family: list[Row] = []
     shared = 0

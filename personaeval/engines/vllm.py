@@ -83,9 +83,7 @@ def _note_processes(processes: set[Any], others: set[Any], watchdog: Watchdog) -
             processes.add(process)
 
 
-async def _abandon(
-    starting: asyncio.Task[Any], processes: set[Any], others: set[Any], watchdog: Watchdog
-) -> None:
+async def _abandon(starting: asyncio.Task[Any], processes: set[Any], others: set[Any], watchdog: Watchdog) -> None:
     """Undo a start that failed or is no longer wanted."""
     while not starting.done():
         _note_processes(processes, others, watchdog)
@@ -168,9 +166,7 @@ def _check_arguments(given: Mapping[str, Any], known: set[str]) -> None:
         if name in _OWN_ARGUMENTS:
             raise UsageError(f"--engine-arg {name}: is set by {_OWN_ARGUMENTS[name]}; use that instead.")
         if name not in known:
-            close = (
-                suggest(name, known) if len(suggest(name, known)) < 200 else " See vLLM's engine arguments."
-            )
+            close = suggest(name, known) if len(suggest(name, known)) < 200 else " See vLLM's engine arguments."
             raise UsageError(f"--engine-arg {name}: vLLM {version()} has no such engine argument.{close}")
 
 
