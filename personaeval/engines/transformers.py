@@ -245,7 +245,7 @@ class TransformersEngine:
             positions = positions[:, -1:] + 1
 
     def _begin(self, rows: Sequence[Row], start: int) -> Any:
-        """Compute the tokens that all prompts begin with, once; return the cache of all rows, None without such tokens."""
+        """Compute what all prompts begin with, once; return the cache of all rows, None without such tokens."""
         import torch
 
         if start == 0:
