@@ -71,13 +71,11 @@ class Verifier:
             choices: texts of the options, in order, where the scorer is of kind choice.
 
         Raises:
-            UsageError: one of the scorer's patterns is not a regular expression.
             RuntimeError: the verifier is closed and a worker would be needed.
         """
         verdict: Future[Verdict] = Future()
         answer = extract.boxed(text)
         if answer is None and scorer.patterns:
-            patterns.compiled(scorer.patterns)
             if len(text) > patterns.SHORT or not patterns.is_tame(scorer.patterns):
                 self._search(verdict, scorer, gold, text, choices)
                 return verdict
