@@ -45,7 +45,6 @@ def describe_run(
     work = {
         "identity": subject.identity(),
         "rendering": subject.renderer.record(),
-        "persona_role": config.persona_role,
         "reasoning_end": config.reasoning_end,
         "tasks": {name: task["work"] for name, task in tasks.items()},
         "seed": config.seed,
@@ -79,6 +78,7 @@ def _describe_task(config: RunConfig, plan: TaskPlan) -> dict[str, Any]:
         "prompts": plan.items.prompts_hash,
         "personas": hash_json([[persona.id, persona.text] for persona in plan.personas]),
         "template": config.template,
+        "persona_role": config.persona_role,
         "sampling": {key: sampling[key] for key in ("temperature", "top_p", "max_tokens")},
         "samples": plan.samples,
     }

@@ -79,7 +79,7 @@ def _load_tasks(
     tasks: dict[str, _Task] = {}
     for selector in config.tasks:
         task, file = registry.task(selector)
-        own = data.get(task.name) or config.data.get(selector)
+        own = data.get(task.name) or config.data.get(task.name)
         items = load_items(task, file, own, config.limit, config.seed)
         if items.prompts_hash != record["tasks"][task.name]["prompts_hash"]:
             raise InvalidRunError(

@@ -70,18 +70,18 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
 def load_benchmark(config: RunConfig) -> Benchmark:
     """Read the tasks' items and the personas."""
     registry = Registry(config.include)
-    unused = set(config.data) - set(config.tasks)
+    tasks = [registry.task(selector) for selector in config.tasks]
+    names = [task.name for task, _ in tasks]
+    unused = sorted(set(config.data) - set(names))
     if unused:
-        raise UsageError(f"--data names {', '.join(sorted(unused))}, which --tasks does not.")
-    items = tuple(_task_items(registry, name, config) for name in config.tasks)
+        raise UsageError(f"--data names {', '.join(unused)}, which --tasks does not (it names {', '.join(names)}).")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"--tasks: two of them are named {', '.join(twice)}; rename one.")
+    items = tuple(load_items(task, file, config.data.get(task.name), config.limit, config.seed) for task, file in tasks)
     personas = registry.personas(config.personas)
     sentences = {persona.id: persona_sentence(config.template, persona) for persona in personas}
     return Benchmark(items, personas, sentences)
-
-
-def _task_items(registry: Registry, name: str, config: RunConfig) -> ItemSet:
-    task, file = registry.task(name)
-    return load_items(task, file, config.data.get(name), config.limit, config.seed)
 
 
 def _run_checkpoint(config: RunConfig, spec: ModelSpec, benchmark: Benchmark, display: Display) -> RunResult:
@@ -173,6 +173,7 @@ class Work:
             counts.failed += 1
             return
         self.ledger.add(completion)
+        self._missing[completion.row] = False
         counts.completed += 1
         counts.output_tokens += completion.completion_tokens
         counts.prompt_tokens += completion.prompt_tokens
@@ -180,10 +181,8 @@ class Work:
 
     def fail_rest(self, reason: str) -> None:
         """Note the rows that an engine left undone when it failed as a whole."""
-        missing = (row for row in range(self.plan.size) if self._missing[row])
-        done = self.counts.completed + len(self.errors)
-        if done < self.counts.wanted:
-            for row in missing:
+        for row in range(self.plan.size):
+            if self._missing[row]:
                 self.errors.setdefault(row, reason)
 
 

@@ -113,7 +113,7 @@ class LocalSubject:
             "fingerprint": self.fingerprint,
             "engine": self.spec.engine,
             "dtype": self._dtype,
-            "quantization": self._model_config.get("quantization_config", {}).get("quant_method"),
+            "quantization": (self._model_config.get("quantization_config") or {}).get("quant_method"),
             "arguments": arguments,
         }
 
