@@ -275,6 +275,7 @@ def resolve_dtype(requested: str, config: dict[str, Any]) -> str:
         raise UsageError(f"--dtype {requested}: unknown.{suggest(requested, known)}")
     if requested != "auto":
         return requested
-    own = config.get("dtype") or config.get("torch_dtype") or (config.get("text_config") or {}).get("dtype") or "bfloat16"
+    inner = config.get("text_config") or {}
+    own = config.get("dtype") or config.get("torch_dtype") or inner.get("dtype") or "bfloat16"
     own = str(own).removeprefix("torch.")
     return "bfloat16" if own in {"float32", "auto"} else own
