@@ -1,0 +1,167 @@
+"""Tables: what stands in them, what is ranked with what, and the formats they are written in."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from personaeval.errors import UsageError
+from personaeval.metrics.stability import Cells, summarise
+from personaeval.report.formats import Number, Table, render
+from personaeval.report.tables import leaderboard, persona_tables
+
+
+def make_summary(label: str, correct, *, group: str = "g", fingerprint: str = "a" * 32, warnings=(), samples=1) -> dict:
+    correct = np.asarray(correct, dtype=np.int32)
+    zero = np.zeros_like(correct)
+    cells = Cells(
+        persona_ids=("none", "pirate", "poet"),
+        categories=("baseline", "style", "style"),
+        domains=(None, None, None),
+        correct=correct,
+        scored=zero + samples,
+        score_sum=correct.astype(float),
+        no_answer=zero,
+        truncated=zero,
+        wrong_truncated=zero,
+        unscored=zero,
+        other_script=zero,
+    )
+    part = {
+        "title": "Sums",
+        "group": group,
+        "items": len(correct),
+        "personas": 2,
+        "samples": samples,
+        "template": "You are {{ persona }}.",
+        "sampling": {"temperature": 0.0, "top_p": 1.0, "max_tokens": 32},
+        "counts": {"total": correct.size, "unscored": 0},
+        "warnings": list(warnings),
+        "stability": summarise(cells, "mathematics", replicates=50).to_json(),
+    }
+    return {
+        "label": label,
+        "fingerprint": fingerprint,
+        "engine": "vllm",
+        "dtype": "bfloat16",
+        "plan": "p" * 16,
+        "persona_role": "system",
+        "tasks": {"sums": part},
+    }
+
+
+STEADY = [[1, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 0]]
+SHAKY = [[1, 1, 0], [0, 0, 1], [1, 0, 1], [0, 0, 0]]
+
+
+def column(table: Table, name: str) -> list:
+    return [row[table.columns.index(name)] for row in table.rows]
+
+
+def test_the_most_stable_comes_first_and_the_worst_persona_is_named():
+    [table] = leaderboard([make_summary("shaky", SHAKY), make_summary("steady", STEADY)])
+    assert column(table, "checkpoint") == ["steady", "shaky"]
+    assert column(table, "PSS")[0].value == 1
+    assert column(table, "worst persona")[1] == "pirate 0.250"
+    assert column(table, "unscored")[0].value == 0
+    assert any("not separated" in note for note in table.notes)
+
+
+def test_only_like_is_ranked_with_like():
+    tables = leaderboard([make_summary("a", STEADY), make_summary("b", STEADY, group="other sampling")])
+    assert [len(table.rows) for table in tables] == [1, 1]
+
+
+def test_names_that_are_equal_are_told_apart():
+    [table] = leaderboard([make_summary("ckpt", STEADY), make_summary("ckpt", SHAKY, fingerprint="b" * 32)])
+    assert column(table, "checkpoint") == ["ckpt-aaaaaaaa", "ckpt-bbbbbbbb"]
+
+
+def test_changes_against_a_baseline_say_what_kind_they_are():
+    summaries = [make_summary("before", SHAKY), make_summary("after", STEADY)]
+    [table] = leaderboard(summaries, baseline="before")
+    places = column(table, "checkpoint")
+    readings = dict(zip(places, column(table, "reading"), strict=True))
+    assert readings == {"before": "", "after": "stability has risen"}
+    change = dict(zip(places, column(table, "accuracy change"), strict=True))
+    assert change["after"].value == pytest.approx(0.5 / 0.375 - 1)
+    with pytest.raises(UsageError, match="Did you mean 'before'"):
+        leaderboard(summaries, baseline="befor")
+
+
+def test_a_pss_that_rises_with_accuracy_alone_is_not_called_stability():
+    # Every item under one persona of two: PSS 0, κ at its lowest; then three of four items solved, still unlinked.
+    low = make_summary("low", [[0, 1, 1], [0, 1, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0], [0, 0, 0]])
+    high = make_summary("high", [[0, 1, 1], [0, 1, 1], [0, 1, 0], [0, 0, 1], [0, 1, 1], [0, 1, 0]])
+    [table] = leaderboard([low, high], baseline="low")
+    [reading] = [row[-1] for row in table.rows if row[0] == "high"]
+    numbers = {row[0]: row for row in table.rows}
+    assert numbers["high"][3].value > numbers["low"][3].value
+    assert numbers["high"][4].value < numbers["low"][4].value
+    assert reading == "accuracy change only"
+
+
+def test_a_row_per_persona():
+    [alone] = persona_tables([make_summary("a", SHAKY)])
+    assert column(alone, "persona") == ["none", "pirate", "poet"]
+    assert column(alone, "lost")[1].value == 1
+    [both] = persona_tables([make_summary("a", SHAKY), make_summary("b", STEADY)])
+    assert both.columns == ("persona", "category", "b", "a")
+
+
+def test_warnings_stand_under_every_table():
+    summary = make_summary("a", STEADY, warnings=["9.0% of the completions were cut off at max_tokens"])
+    for table in (*leaderboard([summary]), *persona_tables([summary])):
+        assert "a: 9.0% of the completions were cut off at max_tokens." in table.notes
+
+
+HOSTILE = Table(
+    "a <b>title</b>",
+    ("name", "score"),
+    (("=cmd|' /C calc'!A0", Number(0.5, 0.4, 0.6)), ("<script>alert(1)</script>", Number(None))),
+    ("a & b",),
+)
+
+
+def test_markdown():
+    text = render([HOSTILE], "markdown")
+    assert "=cmd\\|' /C" in text
+    assert "0.500 ±0.100" in text
+    assert "–" in text
+
+
+def test_csv_is_neutralised_and_has_intervals_in_columns():
+    rows = list(csv.reader(io.StringIO(render([HOSTILE], "csv"))))
+    assert rows[1] == ["name", "score", "score low", "score high"]
+    assert rows[2] == ["'=cmd|' /C calc'!A0", "0.5", "0.4", "0.6"]
+    assert rows[3][1:] == ["", "", ""]
+
+
+def test_html_is_escaped():
+    text = render([HOSTILE], "html")
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "a &lt;b&gt;title" in text
+    assert "a &amp; b" in text
+
+
+def test_json_keeps_the_numbers():
+    [table] = json.loads(render([HOSTILE], "json"))
+    assert table["rows"][0]["score"] == {"value": 0.5, "low": 0.4, "high": 0.6}
+    assert table["rows"][1]["score"] is None
+
+
+def test_latex():
+    text = render([Table("t", ("a_b", "κ"), (("x & y", Number(0.5, 0.4, 0.6)),))], "latex")
+    assert "x \\& y" in text
+    assert "$\\pm$" in text
+    assert "$\\kappa$" in text
+
+
+def test_an_unknown_format_or_task():
+    with pytest.raises(UsageError, match="Did you mean 'markdown'"):
+        render([], "markdwn")
+    with pytest.raises(UsageError, match="Did you mean 'sums'"):
+        leaderboard([make_summary("a", STEADY)], task="sum")
