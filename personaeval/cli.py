@@ -16,12 +16,16 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Markup would eat what stands in brackets, such as [@URL].
+    rich_markup_mode=None,
     help="How much a model's correctness depends on who it is told to be.",
 )
 tasks_app = typer.Typer(
     no_args_is_help=True, help="The tasks: what there is, what an item looks like, is a file right."
 )
-personas_app = typer.Typer(no_args_is_help=True, help="The personas: what there is, how a checkpoint sees them.")
+personas_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The personas: what there is, how a checkpoint sees them."
+)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(personas_app, name="personas")
 
