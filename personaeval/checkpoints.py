@@ -158,7 +158,10 @@ def check_folder(folder: Path) -> None:
         adapter = " It is a LoRA adapter: merge it first." if (folder / "adapter_config.json").exists() else ""
         raise UsageError(f"{folder}: not a checkpoint: it holds no weights (*.safetensors or *.bin).{adapter}")
     for index in folder.glob("*.index.json"):
-        wanted = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        try:
+            wanted = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise UsageError(f"{index}: cannot be read; was it still being written? ({error})") from error
         missing = sorted(name for name in wanted if not (folder / name).is_file())
         if missing:
             raise UsageError(f"{folder}: weight file {missing[0]} of {index.name} is missing ({len(missing)} in all).")
@@ -247,7 +250,7 @@ def _sampled_blocks(descriptor: int, path: Path) -> Iterator[tuple[int, int]]:
     try:
         header = json.loads(os.pread(descriptor, length, 8))
         extents = sorted(tuple(entry["data_offsets"]) for name, entry in header.items() if name != "__metadata__")
-    except (ValueError, KeyError, TypeError, MemoryError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError) as error:
         raise UsageError(f"{path}: not a readable safetensors file; was it still being written? ({error})") from error
     base = 8 + length
     if extents and base + extents[-1][1] > size:

@@ -25,6 +25,7 @@ from personaeval.verify import Status, Verdict
 KEY_BYTES = 16
 _VERSION = 1
 _COMMIT_SECONDS = 0.25
+_MOST_TOKENS = 2**31 - 1  # what a table's column holds; a broken server may say anything
 _LOOKUP = 900  # SQLite's oldest limit on the number of ? in one statement is 999
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS completions (
@@ -72,7 +73,7 @@ class Ledger:
         self._path = path
         self._reader = self._connect()
         self._queue: queue.SimpleQueue[Completion | _VerdictRow | _Flush | None] = queue.SimpleQueue()
-        self._failure: sqlite3.Error | None = None
+        self._failure: Exception | None = None
         self._foreign: set[bytes] = set()
         self._unpack = zstandard.ZstdDecompressor()
         self._writer = threading.Thread(target=self._write, name="ledger", daemon=True)
@@ -195,8 +196,9 @@ class Ledger:
                 if self._failure is None:
                     connection = connection or self._connect()
                     self._commit(connection, batch, pack)
-            except (sqlite3.Error, StorageError) as error:
-                self._failure = error if isinstance(error, sqlite3.Error) else sqlite3.OperationalError(str(error))
+            except Exception as error:
+                # Whatever it is, a run must not go on while nothing it does is kept.
+                self._failure = error
             for entry in batch:
                 if isinstance(entry, _Flush):
                     entry.done.set()
@@ -223,13 +225,23 @@ class Ledger:
                     key, _, verdict = entry
                     connection.execute(
                         "INSERT OR REPLACE INTO verdicts VALUES (?,?,?,?,?)",
-                        (key, verdict.status.value, verdict.score, verdict.answer, verdict.reason),
+                        (
+                            key,
+                            verdict.status.value,
+                            verdict.score,
+                            _storable(verdict.answer),
+                            _storable(verdict.reason),
+                        ),
                     )
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else text.encode("utf-8", "replace").decode()
 
 
 def _pack(completion: Completion, pack: zstandard.ZstdCompressor) -> _CompletionRow:
@@ -241,6 +253,6 @@ def _pack(completion: Completion, pack: zstandard.ZstdCompressor) -> _Completion
         text,
         reasoning,
         completion.finish_reason,
-        completion.prompt_tokens,
-        completion.completion_tokens,
+        min(completion.prompt_tokens, _MOST_TOKENS),
+        min(completion.completion_tokens, _MOST_TOKENS),
     )

@@ -53,6 +53,13 @@ class Persona(BaseModel):
             raise ValueError("must be one line of text without blanks at its ends")
         return text
 
+    @field_validator("category")
+    @classmethod
+    def _not_the_baseline(cls, category: Category) -> Category:
+        if category is Category.BASELINE:
+            raise ValueError("is for the persona `none` alone, which is in every run and in no file")
+        return category
+
     @property
     def is_baseline(self) -> bool:
         """Whether this is ``none``: the prompt without any persona."""

@@ -86,7 +86,8 @@ class Plan:
         keys = bytearray()
         characters = 0
         for task in self.tasks:
-            seeds = [str(task.seed + sample).encode() for sample in range(task.samples)]
+            # The zero byte ends the prompt, which may itself end in digits.
+            seeds = [b"\0seed:" + str(task.seed + sample).encode() for sample in range(task.samples)]
             for frame in task.frames:
                 state = self._state(task.sampling, frame.special_tokens)
                 for item in task.items.items:

@@ -40,7 +40,8 @@ def persona_sentence(template: str, persona: Persona) -> str | None:
     try:
         environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
         sentence = environment.from_string(template).render(persona=persona.text, id=persona.id).strip()
-    except jinja2.TemplateError as error:
+    except Exception as error:
+        # A template is a small program: it fails in any way it likes.
         raise UsageError(f"--template {template!r}: {error}.") from error
     if persona.text not in sentence:
         raise UsageError(f"--template {template!r}: it must contain {{{{ persona }}}}.")
@@ -160,6 +161,9 @@ class ChatRenderer:
         self._template = template
         self._arguments = dict(arguments)
         self._date = date
+        reserved = sorted({"tokenize", "add_generation_prompt", "chat_template", "conversation"} & set(arguments))
+        if reserved:
+            raise UsageError(f"--chat-template-kwarg {reserved[0]}: is set by the run itself.")
         moment = datetime.datetime.fromisoformat(date)
         self._variables = {"strftime_now": moment.strftime, **self._arguments}
 
@@ -307,7 +311,7 @@ def _check_role(probe: Probe, sentences: Mapping[str, str | None], role: Role) -
     for persona_id, sentence in sentences.items():
         try:
             shown = probe(chat(sentence, role, PROBE))
-        except (jinja2.TemplateError, ValueError) as error:
+        except (jinja2.TemplateError, ValueError, TypeError) as error:
             return f"the chat template refuses it ({error})", True
         if shown is None:
             return None, False

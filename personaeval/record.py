@@ -76,11 +76,15 @@ def _describe_task(config: RunConfig, plan: TaskPlan) -> dict[str, Any]:
         "task": task.name,
         "revision": task.revision,
         "prompts": plan.items.prompts_hash,
-        "personas": hash_json([[persona.id, persona.text] for persona in plan.personas]),
+        "personas": hash_json(sorted([persona.id, persona.text] for persona in plan.personas)),
         "template": config.template,
         "persona_role": config.persona_role,
-        "sampling": {key: sampling[key] for key in ("temperature", "top_p", "max_tokens")},
+        "sampling": sampling,
         "samples": plan.samples,
+        # A base model is asked by the task's plain prompt; a chat model never sees it.
+        "plain": task.plain.model_dump(mode="json") if sampling["stop"] else None,
+        "chat_template_kwargs": config.chat_template_kwargs,
+        "reasoning_end": config.reasoning_end,
     }
     return {
         "title": task.title,

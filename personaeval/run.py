@@ -163,7 +163,9 @@ class Work:
 
     def done_rows(self) -> Iterator[int]:
         """Yield the rows that an earlier run completed."""
-        return (row for row in range(self.plan.size) if not self._missing[row])
+        # A copy, because rows are completed while another thread goes through these.
+        missing = bytes(self._missing)
+        return (row for row in range(self.plan.size) if not missing[row])
 
     def take(self, completion: Completion) -> None:
         """Keep a completion, or note why there is none."""
@@ -292,6 +294,7 @@ def _hold(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / ".lock", timeout=0)
         lock.acquire()
+        note.write_text(this_process(), encoding="utf-8")
     except filelock.Timeout:
         holder = note.read_text(encoding="utf-8").strip() if note.exists() else "another process"
         raise UsageError(
@@ -300,7 +303,6 @@ def _hold(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written ({error.strerror}). Choose another folder with -o.") from error
     try:
-        note.write_text(this_process(), encoding="utf-8")
         yield
     finally:
         note.unlink(missing_ok=True)

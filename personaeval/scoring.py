@@ -137,7 +137,7 @@ class Scoring:
 
     def _verdict_key(self, row: Row, key: bytes) -> bytes:
         state = self._verdict_states[row.task.items.task.name].copy()
-        state.update(key + row.item.gold.encode())
+        state.update(key + "\0".join((row.item.gold, *row.item.choices)).encode())
         return state.digest()
 
     def _work(self) -> None:

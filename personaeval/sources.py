@@ -23,7 +23,18 @@ from personaeval.tasks import FileSource, GeneratedSource, HubSource, Item, Task
 
 Row = Mapping[str, Any]
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_jinja = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+
+
+def _refuse_none(value: object) -> object:
+    # Rendered, a missing value would become the text "None", and be asked and compared.
+    if value is None:
+        raise ValueError("the value is null")
+    return value
+
+
+_jinja = ImmutableSandboxedEnvironment(
+    undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=_refuse_none
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,7 @@ def load_items(task: Task, task_file: Path, data: Path | None, limit: int | None
         items=tuple(items),
         origin={**origin, "items": total, "items_used": len(items)},
         prompts_hash=digest([item.id, item.prompt] for item in items),
-        gold_hash=digest([item.id, item.gold] for item in items),
+        gold_hash=digest([item.id, item.gold, *item.choices] for item in items),
     )
 
 
@@ -81,6 +92,14 @@ def digest(parts: Iterator[list[str]] | Any) -> str:
     for part in parts:
         state.update(json.dumps(part, ensure_ascii=False).encode() + b"\n")
     return state.hexdigest()
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _rank(seed: int, item_id: str) -> bytes:
@@ -110,6 +129,8 @@ class _ItemBuilder:
         choices = self._choices(row, where)
         options = "\n".join(f"{_LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
         filled = {name: self._fill(name, {**row, "options": options}, where) for name in self._templates}
+        if any(not _is_text(value) for value in filled.values()):
+            raise UsageError(f"{where}: it holds half a surrogate pair, which is no text.")
         gold = filled["gold"].strip()
         if not gold:
             raise UsageError(f"{where}: the gold answer of task {self._task.name} is empty.")
@@ -190,8 +211,8 @@ def _jsonl(path: Path) -> list[Row]:
 def _json_object(line: str, where: str) -> Row:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{where}: broken JSON ({error.msg} at character {error.pos}).") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: broken JSON ({error}).") from error
     if not isinstance(row, dict):
         raise UsageError(f"{where}: expected a JSON object, found {type(row).__name__}.")
     return row

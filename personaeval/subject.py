@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from personaeval.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.config import RunConfig
 from personaeval.engines import Engine, EngineSettings, Message
-from personaeval.errors import UsageError
+from personaeval.errors import EngineError, UsageError
 from personaeval.prompts import ChatRenderer, MessageRenderer, PlainRenderer, Probe, Renderer
 
 # How fast, not what: these may differ between two runs of the same work.
@@ -34,7 +34,6 @@ PERFORMANCE_ARGS = frozenset(
         "swap_space",
         "kv_cache_memory_bytes",
         "distributed_executor_backend",
-        "load_format",
         "download_dir",
         "disable_log_stats",
     }
@@ -132,6 +131,17 @@ class LocalSubject:
 
     async def open_engine(self) -> Engine:
         """See :class:`Subject`."""
+        engine = await self._load()
+        # A trainer may have written over the weights while they were loaded.
+        if resolve(self.spec, self._config.full_hash).fingerprint != self.fingerprint:
+            await engine.close()
+            raise EngineError(
+                f"{self._checkpoint.folder}: the checkpoint changed while it was being loaded. Run again once it is "
+                "written, or copy it first."
+            )
+        return engine
+
+    async def _load(self) -> Engine:
         settings = _settings(self._config, self._dtype, self._config.engine_args)
         folder = str(self._checkpoint.folder)
         if self.spec.engine == "vllm":

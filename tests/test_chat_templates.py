@@ -175,5 +175,21 @@ def test_thinking_is_kept_apart_from_the_answer(text, opened, answer, thinking):
     assert split_thinking(text, "</think>", opened) == (answer, thinking)
 
 
+def test_template_variables_that_the_run_sets_are_refused(tokenizer):
+    with pytest.raises(UsageError, match="add_generation_prompt: is set by the run"):
+        renderer(tokenizer, PLAIN_TURNS, add_generation_prompt=False)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ persona + 1 }}", "{{ persona }}{{ 1 / 0 }}", "{{ nobody }}", "{% if %}", "Hello."]
+)
+def test_a_broken_sentence_template_is_refused(template):
+    from personaeval.personas import Category, Persona
+    from personaeval.prompts import persona_sentence
+
+    with pytest.raises(UsageError, match="--template"):
+        persona_sentence(template, Persona(id="a", text="a pirate", category=Category.STYLE))
+
+
 def test_the_probe_is_in_no_persona():
     assert all(PROBE not in (sentence or "") for sentence in SENTENCES.values())

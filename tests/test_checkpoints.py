@@ -131,6 +131,13 @@ def test_a_missing_shard_is_named(copy):
         check_folder(copy)
 
 
+def test_an_index_still_being_written_is_refused(copy):
+    for text in ('{"weight_map": {"a"', "[1]"):
+        (copy / "model.safetensors.index.json").write_text(text)
+        with pytest.raises(UsageError, match="still being written"):
+            check_folder(copy)
+
+
 def test_weights_cut_short_are_refused(copy):
     weights = copy / "model.safetensors"
     with weights.open("rb+") as file:

@@ -11,16 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from personaeval.engines import Completion, EngineSettings, Request, Sampling
+from personaeval.engines import vllm as engine_module
 from personaeval.errors import EngineError, UsageError
 
 pytestmark = pytest.mark.vllm
-pytest.importorskip("vllm", reason="vLLM is not installed (make test-vllm installs it)")
-psutil = pytest.importorskip("psutil")
-
-from personaeval.engines import vllm as engine_module  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = EngineSettings(arguments={"max_model_len": 512})

@@ -107,6 +107,17 @@ def test_requests_that_fail_are_unscored_with_the_reason_and_tried_again(ask, se
     assert kept.items() <= after.items()
 
 
+def test_a_large_run_goes_on_while_what_is_held_is_taken_up(ask, server, library):
+    rows = (f'{{"id": "s{n}", "question": "What is {n} + 1?", "answer": "{n + 1}"}}\n' for n in range(800))
+    (library / "tasks" / "sums.jsonl").write_text("".join(rows))
+    server.change(rules=(Rule("status", status=400, share=0.1),))
+    first = ask(server.url, concurrency=32)
+    assert first.failed > 100
+    server.change(rules=())
+    second = ask(server.url, concurrency=32)
+    assert (second.generated, second.failed) == (first.failed, 0)
+
+
 def test_thinking_that_the_endpoint_takes_out_is_kept_apart(ask, server):
     server.change(reasoning="reasoning_content")
     row = next(iter(read_responses(ask(server.url).folder)))

@@ -56,6 +56,25 @@ def test_failures_are_not_kept(tmp_path):
         assert ledger.verdicts([key(102)]) == {}
 
 
+def test_a_server_that_counts_to_absurdity_and_text_that_is_none_are_kept_all_the_same(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        ledger.add(completion(1, completion_tokens=10**20))
+        ledger.add_verdict(key(101), key(1), Verdict(score=0.0, answer="\ud800", status=Status.WRONG, reason=None))
+        ledger.flush()
+        assert ledger.completions([key(1)])[key(1)].completion_tokens == 2**31 - 1
+        assert ledger.verdicts([key(101)])[key(101)].answer == "?"
+
+
+def test_a_writer_that_cannot_go_on_stops_the_run(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        broken = Completion(row=0, key=key(1), text=None, finish_reason="stop")  # type: ignore[arg-type]
+        ledger.add(broken)
+        with pytest.raises(StorageError):
+            ledger.flush()
+        with pytest.raises(StorageError):
+            ledger.add(completion(2))
+
+
 def test_many_keys_at_once(tmp_path):
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         for number in range(5000):

@@ -179,6 +179,13 @@ def test_a_wrong_task_file_names_file_line_and_key(library, old, new, message):
         read_document(broken_task(library, old, new), Task)
 
 
+def test_the_baseline_is_in_no_file(library):
+    path = library / "bad.yaml"
+    path.write_text("name: bad\ndescription: x\npersonas:\n  - {id: a, text: nobody, category: baseline}\n")
+    with pytest.raises(UsageError, match=r"bad.yaml:4: personas.0.category: .*`none` alone"):
+        read_document(path, PersonaSet)
+
+
 def test_a_wrong_persona_file(library):
     path = library / "bad.yaml"
     path.write_text("name: bad\ndescription: x\npersonas:\n  - {id: a, text: ' padded', category: sytle}\n")
@@ -203,6 +210,9 @@ def test_a_wrong_persona_file(library):
             r"row 13: the gold template .*'answer'.*columns there: id",
         ),
         (lambda rows: [*rows, '{"id": "x", "question": "?", "answer": " "}'], r"row 13: the gold answer .* is empty"),
+        (lambda rows: [*rows, '{"id": "x", "question": "?", "answer": null}'], r"row 13: .*null"),
+        (lambda rows: [*rows, '{"id": "x", "question": "\\ud800", "answer": "1"}'], r"row 13: .*surrogate"),
+        (lambda rows: [*rows, "[" * 100_000], r"row 13: broken JSON"),
         (lambda rows: [], "holds no rows"),
     ],
 )

@@ -92,6 +92,13 @@ def test_another_persona_sample_or_item_leaves_the_other_keys_as_they_were():
     assert few < set(all_keys(make_plan(personas=(BASELINE, PIRATE, poet))))
 
 
+def test_a_prompt_that_ends_in_digits_is_not_taken_for_another_with_a_seed():
+    items = ItemSet(TASK, (Item("a", "2+3", "5"), Item("b", "2+31", "33")), {}, "", "")
+    plan = Plan(lay_out([(items, (TextFrame("", ""),), Sampling())], (BASELINE,), 20, 0), {})
+    plan.compute_keys()
+    assert len(set(all_keys(plan))) == plan.size == 40
+
+
 def test_a_personas_name_is_no_part_of_the_key():
     renamed = PIRATE.model_copy(update={"id": "corsair"})
     assert all_keys(make_plan()) == all_keys(make_plan(personas=(BASELINE, renamed)))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from personaeval.config import make_config
-from personaeval.errors import InvalidRunError, UsageError
+from personaeval.errors import EngineError, InvalidRunError, UsageError
 from personaeval.progress import open_display
 from personaeval.rescore import rescore
 from personaeval.results import read_json, read_responses
@@ -109,6 +109,23 @@ def test_weights_overwritten_in_place_take_nothing_from_the_ledger(evaluate, smo
     [after] = evaluate(model=(f"transformers:{checkpoint}",))
     assert after.generated == before.generated == 24
     assert after.folder != before.folder
+
+
+def test_weights_overwritten_while_they_are_loaded_are_refused(evaluate, smollm2, damaged, tmp_path, monkeypatch):
+    from personaeval.engines import transformers
+
+    checkpoint = tmp_path / "checkpoint-100"
+    shutil.copytree(smollm2, checkpoint)
+    opened = transformers.open_engine
+
+    async def open_and_overwrite(*arguments):
+        engine = await opened(*arguments)
+        shutil.copy(damaged / "model.safetensors", checkpoint / "model.safetensors")
+        return engine
+
+    monkeypatch.setattr(transformers, "open_engine", open_and_overwrite)
+    with pytest.raises(EngineError, match="changed while it was being loaded"):
+        evaluate(model=(f"transformers:{checkpoint}",))
 
 
 def test_a_corrected_gold_answer_scores_again_and_generates_nothing(evaluate, library):
