@@ -63,8 +63,9 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
         KeyboardInterrupt: interrupted; everything completed is in the ledger.
     """
     benchmark = load_benchmark(config)
-    specs = [parse_model(text) for text in config.model]
-    return [_run_checkpoint(config, spec, benchmark, display) for spec in specs]
+    # All of them first: a wrong path in the last place is not to be found out after hours.
+    subjects = [open_subject(parse_model(text), config) for text in config.model]
+    return [_run_checkpoint(config, subject, benchmark, display) for subject in subjects]
 
 
 def load_benchmark(config: RunConfig) -> Benchmark:
@@ -84,9 +85,9 @@ def load_benchmark(config: RunConfig) -> Benchmark:
     return Benchmark(items, personas, sentences)
 
 
-def _run_checkpoint(config: RunConfig, spec: ModelSpec, benchmark: Benchmark, display: Display) -> RunResult:
+def _run_checkpoint(config: RunConfig, subject: Subject, benchmark: Benchmark, display: Display) -> RunResult:
     began = time.time()
-    subject = open_subject(spec, config)
+    spec = subject.spec
     placement = place(subject.probe, benchmark.sentences, config.persona_role, opening(config.reasoning_end))
     plan, fast = build_plan(config, subject, placement, benchmark)
     record = describe_run(config, subject, placement, plan, fast_rendering=fast)

@@ -100,6 +100,12 @@ def test_samples_with_known_q():
     assert found["corrected_pss"]["value"] == pytest.approx((2 / 3) / ((1 / 6 + 1) / 1.5))
 
 
+def test_repeatability_needs_no_second_persona():
+    found = numbers(make_cells([[4, 2], [0, 4]], scored=4))
+    assert found["repeatability"]["value"] == pytest.approx((1 / 6 + 1) / 1.5)
+    assert found["persona_effect"]["value"] is None
+
+
 def test_one_sample_separates_nothing():
     found = numbers(make_cells(np.eye(4)))
     assert (

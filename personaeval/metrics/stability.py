@@ -25,6 +25,7 @@ from personaeval.metrics.inference import (
 
 Ints = NDArray[np.int32]
 _SPLITS = 20
+_SUMS = 12
 
 
 @dataclass(frozen=True)
@@ -146,10 +147,9 @@ class _Sums:
 
     def estimate(self, sums: Floats) -> Floats:
         """Return the estimates for sums [..., k]; the order is that of ``summarise``."""
-        (c, mean, total, cells, again_c, again_mean, repeat, repeat_q, score, scored) = np.moveaxis(
-            sums[..., :10], -1, 0
-        )
-        right, count = sums[..., 10 : 11 + self.personas], sums[..., 11 + self.personas :]
+        parts = np.moveaxis(sums[..., :_SUMS], -1, 0)
+        c, mean, total, cells, pairs, pairs_q, again_c, again_mean, repeat, repeat_q, score, scored = parts
+        right, count = np.split(sums[..., _SUMS:], [1 + self.personas], axis=-1)
         accuracy = right / count
         stable, mu = c / mean, total / cells
         common_pss, common_r = again_c / again_mean, repeat / repeat_q
@@ -158,7 +158,7 @@ class _Sums:
             accuracy[..., 0],
             stable,
             (stable - mu) / (1 - mu),
-            common_r,
+            pairs / pairs_q,
             common_r - common_pss,
             common_pss / common_r,
             score / scored,
@@ -178,8 +178,9 @@ def _item_sums(cells: Cells, domain: str, names: Sequence[str]) -> _Sums:
     q, present = cells.q, cells.is_scored
     own, own_present = q[:, 1:], present[:, 1:]
     c, mean = pair_sums(own, own_present)
-    # Repeatability and what is compared with it: cells with two samples, of items with two such personas.
     twice = cells.scored[:, 1:] >= 2
+    pairs, pairs_q = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
+    # PSS and R are compared on what both have: cells with two samples, of items with two such personas.
     twice = twice & (twice.sum(axis=1) >= 2)[:, None]
     again_c, again_mean = pair_sums(own, twice)
     repeat, repeat_q = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
@@ -188,6 +189,8 @@ def _item_sums(cells: Cells, domain: str, names: Sequence[str]) -> _Sums:
         mean,
         np.where(own_present, own, 0).sum(axis=1),
         own_present.sum(axis=1),
+        pairs,
+        pairs_q,
         again_c,
         again_mean,
         repeat,
@@ -197,8 +200,8 @@ def _item_sums(cells: Cells, domain: str, names: Sequence[str]) -> _Sums:
     ]
     matrix = np.column_stack([*columns, np.where(present, q, 0), present]).astype(np.float64)
     groups = np.array([[category == name for category in cells.categories[1:]] for name in names], dtype=np.float64)
-    pairs = zip(cells.categories[1:], cells.domains[1:], strict=True)
-    experts = np.array([category == "expert" and field == domain for category, field in pairs], dtype=np.float64)
+    fields = zip(cells.categories[1:], cells.domains[1:], strict=True)
+    experts = np.array([category == "expert" and field == domain for category, field in fields], dtype=np.float64)
     groups = groups.reshape(len(names), q.shape[1] - 1)
     return _Sums(matrix, q.shape[1] - 1, groups, experts)
 
