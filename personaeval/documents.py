@@ -14,6 +14,7 @@ from personaeval.errors import UsageError, suggest
 
 M = TypeVar("M", bound=BaseModel)
 _SHOWN = 5
+_TAGS = {"hub", "file", "reasoning_gym", "questions", "math", "numeric", "choice", "exact", "judged"}
 
 
 def read_document(path: Path, model: type[M]) -> M:
@@ -66,7 +67,7 @@ def _explain(problem: Any, model: type[BaseModel]) -> str:
 
 def _is_tag(part: object, problem: Any) -> bool:
     """Tell whether a part of a location is the tag of a union member, which stands in no file."""
-    return part in {"hub", "file", "reasoning_gym", "math", "numeric", "choice", "exact"} and part != problem["loc"][-1]
+    return part in _TAGS and part != problem["loc"][-1]
 
 
 def _short(value: object) -> str:

@@ -2,15 +2,20 @@
 
 A row is one (task, persona, item, sample), numbered in that order; ``responses.parquet`` has the same rows. The
 plan knows each row's key, the hash of everything that can change its answer, and makes requests on demand.
+
+A task's personas are either crossed with its items, or each goes with a span of items of its own. Either way the rows of
+one persona are a :class:`Block` of neighbouring items.
 """
 
 from __future__ import annotations
 
 import bisect
 import hashlib
+import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from personaeval.engines import Request, Sampling
@@ -29,12 +34,14 @@ _FEW_CHECKED = 4
 class TaskPlan:
     """One task's part of the plan.
 
-    ``frames`` goes with ``personas``. ``first_row`` is the number of its first row.
+    ``frames`` and ``spans`` go with ``personas``: a span is the first of a persona's items and the one after its last.
+    ``first_row`` is the number of its first row.
     """
 
     items: ItemSet
     personas: tuple[Persona, ...]
     frames: tuple[Frame, ...]
+    spans: tuple[tuple[int, int], ...]
     sampling: Sampling
     samples: int
     seed: int
@@ -42,14 +49,36 @@ class TaskPlan:
 
     @property
     def rows(self) -> int:
-        """Number of rows: personas × items × samples."""
-        return len(self.personas) * len(self.items.items) * self.samples
+        """Number of rows: a persona's items × samples, over all personas."""
+        return sum(end - begin for begin, end in self.spans) * self.samples
 
-    def prompts(self) -> Iterator[tuple[Frame, Item]]:
-        """Yield every distinct (persona, item) in row order."""
-        for frame in self.frames:
-            for item in self.items.items:
-                yield frame, item
+    def blocks(self) -> Iterator[Block]:
+        """Yield the personas' blocks in row order."""
+        first_row = self.first_row
+        for persona_index, (begin, end) in enumerate(self.spans):
+            yield Block(self, persona_index, begin, end, first_row)
+            first_row += (end - begin) * self.samples
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The rows of one persona: items ``begin`` to ``end - 1`` of a task, each with all its samples."""
+
+    task: TaskPlan
+    persona_index: int
+    begin: int
+    end: int
+    first_row: int
+
+    @property
+    def frame(self) -> Frame:
+        """Return the persona's frame."""
+        return self.task.frames[self.persona_index]
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """Return the persona's items."""
+        return self.task.items.items[self.begin : self.end]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,36 +107,34 @@ class Plan:
         self.identity = dict(identity)
         self.size = sum(task.rows for task in self.tasks)
         self.prompt_characters = 0
-        self._first_rows = [task.first_row for task in self.tasks]
+        self._blocks = [block for task in self.tasks for block in task.blocks()]
+        self._first_rows = [block.first_row for block in self._blocks]
         self._keys = bytearray()
 
     def compute_keys(self, on_progress: Callable[[int], None] | None = None) -> None:
         """Render every prompt once and fill the keys, 16 bytes a row."""
         keys = bytearray()
         characters = 0
-        for task in self.tasks:
+        for block in self._blocks:
+            task, frame = block.task, block.frame
             # The zero byte ends the prompt, which may itself end in digits.
             seeds = [b"\0seed:" + str(task.seed + sample).encode() for sample in range(task.samples)]
-            for frame in task.frames:
-                state = self._state(task.sampling, frame.special_tokens)
-                for item in task.items.items:
-                    prompt = frame.identity(item.prompt)
-                    characters += len(prompt)
-                    base = state.copy()
-                    base.update(prompt)
-                    for seed in seeds:
-                        one = base.copy()
-                        one.update(seed)
-                        keys += one.digest()
-                if on_progress is not None:
-                    on_progress(len(keys) // KEY_BYTES)
+            state = self._state(task.sampling, frame.special_tokens)
+            for item in block.items:
+                prompt = frame.identity(item.prompt)
+                characters += len(prompt)
+                base = state.copy()
+                base.update(prompt)
+                for seed in seeds:
+                    one = base.copy()
+                    one.update(seed)
+                    keys += one.digest()
+            if on_progress is not None:
+                on_progress(len(keys) // KEY_BYTES)
         self._keys, self.prompt_characters = keys, characters
 
     def _state(self, sampling: Sampling, special_tokens: bool) -> Any:
-        shared = {"identity": self.identity, "sampling": asdict(sampling), "special_tokens": special_tokens}
-        state = hashlib.blake2b(digest_size=KEY_BYTES)
-        state.update(json.dumps(shared, sort_keys=True, ensure_ascii=False, default=str).encode() + b"\0")
-        return state
+        return key_state(self.identity, sampling, special_tokens)
 
     def key(self, row: int) -> bytes:
         """Return a row's request key."""
@@ -120,9 +147,10 @@ class Plan:
 
     def row(self, number: int) -> Row:
         """Return what row ``number`` stands for."""
-        task = self.tasks[bisect.bisect_right(self._first_rows, number) - 1]
-        cell, sample = divmod(number - task.first_row, task.samples)
-        persona_index, item_index = divmod(cell, len(task.items.items))
+        block = self._blocks[bisect.bisect_right(self._first_rows, number) - 1]
+        task, persona_index = block.task, block.persona_index
+        offset, sample = divmod(number - block.first_row, task.samples)
+        item_index = block.begin + offset
         return Row(
             task=task,
             persona=task.personas[persona_index],
@@ -139,17 +167,15 @@ class Plan:
         Persona by persona; within one, a block of items is sent whole before its next sample: the block's prompts
         are computed by then, and not yet evicted.
         """
-        for task in self.tasks:
-            count = len(task.items.items)
-            for persona_index, frame in enumerate(task.frames):
-                first = task.first_row + persona_index * count * task.samples
-                for begin in range(0, count, _DISPATCH_BLOCK):
-                    block = range(begin, min(begin + _DISPATCH_BLOCK, count))
-                    for sample in range(task.samples):
-                        for index in block:
-                            row = first + index * task.samples + sample
-                            if wanted(row):
-                                yield self._request(task, row, frame, task.items.items[index], sample)
+        for block in self._blocks:
+            task, frame, items = block.task, block.frame, block.items
+            for begin in range(0, len(items), _DISPATCH_BLOCK):
+                part = range(begin, min(begin + _DISPATCH_BLOCK, len(items)))
+                for sample in range(task.samples):
+                    for offset in part:
+                        row = block.first_row + offset * task.samples + sample
+                        if wanted(row):
+                            yield self._request(task, row, frame, items[offset], sample)
 
     def _request(self, task: TaskPlan, row: int, frame: Frame, item: Item, sample: int) -> Request:
         return Request(
@@ -160,6 +186,14 @@ class Plan:
             seed=task.seed + sample,
             special_tokens=frame.special_tokens,
         )
+
+
+def key_state(identity: Mapping[str, Any], sampling: Sampling, special_tokens: bool) -> Any:
+    """Return the hash state that all request keys of one kind begin with; prompt and seed are still to come."""
+    shared = {"identity": identity, "sampling": sampling.record(), "special_tokens": special_tokens}
+    state = hashlib.blake2b(digest_size=KEY_BYTES)
+    state.update(json.dumps(shared, sort_keys=True, ensure_ascii=False, default=str).encode() + b"\0")
+    return state
 
 
 def choose_frames(
@@ -189,11 +223,20 @@ def lay_out(
     samples: int,
     seed: int,
 ) -> list[TaskPlan]:
-    """Return the task plans with their row numbers."""
+    """Return the task plans with their row numbers; items that bring their own personas are not crossed with others."""
     plans: list[TaskPlan] = []
     first_row = 0
     for items, frames, sampling in parts:
-        plan = TaskPlan(items, personas, frames, sampling, samples, seed, first_row)
+        own = items.personas or personas
+        spans = _own_spans(items) if items.personas else ((0, len(items.items)),) * len(own)
+        plan = TaskPlan(items, own, frames, spans, sampling, samples, seed, first_row)
         plans.append(plan)
         first_row += plan.rows
     return plans
+
+
+def _own_spans(items: ItemSet) -> tuple[tuple[int, int], ...]:
+    """Return where each persona's items begin and end; the items stand persona by persona."""
+    counts = Counter(item.persona for item in items.items)
+    ends = list(itertools.accumulate(counts[persona.id] for persona in items.personas))
+    return tuple(zip([0, *ends[:-1]], ends, strict=True))

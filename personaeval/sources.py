@@ -19,7 +19,9 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from personaeval.errors import UsageError
-from personaeval.tasks import FileSource, GeneratedSource, HubSource, Item, Task
+from personaeval.personas import Persona
+from personaeval.questions import load_questions
+from personaeval.tasks import FileSource, GeneratedSource, HubSource, Item, QuestionSource, Task
 
 Row = Mapping[str, Any]
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -42,7 +44,8 @@ class ItemSet:
     """The items of one task, in the source's order, and where they came from.
 
     ``prompts_hash`` identifies what is put to the model, ``gold_hash`` what an answer is compared with: a corrected
-    gold scores again and generates nothing. ``origin`` says what was read.
+    gold scores again and generates nothing. ``origin`` says what was read. Items that bring ``personas`` of their own stand
+    persona by persona and go with no others.
     """
 
     task: Task
@@ -50,40 +53,80 @@ class ItemSet:
     origin: Mapping[str, Any]
     prompts_hash: str
     gold_hash: str
+    personas: tuple[Persona, ...] = ()
 
 
-def load_items(task: Task, task_file: Path, data: Path | None, limit: int | None, seed: int) -> ItemSet:
+def load_items(
+    task: Task,
+    task_file: Path,
+    data: Path | None,
+    limit: int | None,
+    seed: int,
+    per_task: int | None = None,
+    limit_personas: int | None = None,
+) -> ItemSet:
     """Load a task's items.
+
+    Subsets are random, nested (20 hold all of 10) and the same for every checkpoint: a rank is a hash of ``seed`` and an id.
 
     Args:
         task: the task.
         task_file: its YAML file; relative paths of its source start there.
-        data: a local file in the place of the task's own source (``--data``).
-        limit: keep a random subset of this size. Subsets are nested (``limit=20`` holds all of ``limit=10``) and the
-            same for every checkpoint: an item's rank is a hash of ``seed`` and its id.
-        seed: seed of the subset.
+        data: a local file in the place of the task's own source (``--data``); a folder where that is one of questions.
+        limit: keep a subset of this size.
+        seed: seed of the subsets.
+        per_task: of items that bring their own personas, keep this many of each persona for each dimension.
+        limit_personas: of items that bring their own personas, keep those of this many.
 
     Raises:
         UsageError: the source is missing or broken (file and row are named), a row lacks a column that a template
             needs, or two items have the same id.
     """
-    rows, origin, named = _read_rows(task, task_file, data)
+    personas: tuple[Persona, ...] = ()
+    if isinstance(task.source, QuestionSource):
+        rows, origin, named, personas = _read_questions(task.source, task_file, data)
+    else:
+        rows, origin, named = _read_rows(task.source, task.name, task_file, data)
     build = _ItemBuilder(task)
     items = [build(number, row, f"{named}, row {number}") for number, row in enumerate(rows, start=1)]
     if not items:
         raise UsageError(f"{named}: it holds no rows.")
     _refuse_repeated_ids(items, named)
     total = len(items)
-    if limit is not None and limit < total:
-        kept = {item.id for item in sorted(items, key=lambda item: _rank(seed, item.id))[:limit]}
-        items = [item for item in items if item.id in kept]
+    if personas:
+        items = _choose_paired(items, personas, seed, per_task, limit_personas)
+    kept = _choose(items, seed, limit)
+    own = {item.persona for item in kept}
     return ItemSet(
         task=task,
-        items=tuple(items),
-        origin={**origin, "items": total, "items_used": len(items)},
-        prompts_hash=digest([item.id, item.prompt] for item in items),
-        gold_hash=digest([item.id, item.gold, *item.choices] for item in items),
+        items=tuple(kept),
+        origin={**origin, "items": total, "items_used": len(kept)},
+        prompts_hash=digest([item.id, item.prompt, *([item.persona] if personas else [])] for item in kept),
+        gold_hash=digest([item.id, item.dimension or item.gold, *item.choices] for item in kept),
+        personas=tuple(persona for persona in personas if persona.id in own),
     )
+
+
+def _choose(items: list[Item], seed: int, limit: int | None) -> list[Item]:
+    if limit is None or limit >= len(items):
+        return items
+    kept = {item.id for item in sorted(items, key=lambda item: _rank(seed, item.id))[:limit]}
+    return [item for item in items if item.id in kept]
+
+
+def _choose_paired(
+    items: list[Item], personas: tuple[Persona, ...], seed: int, per_task: int | None, limit_personas: int | None
+) -> list[Item]:
+    """Return items that bring their own personas, persona by persona; balanced over personas and dimensions."""
+    order = {persona.id: place for place, persona in enumerate(personas)}
+    ranked = sorted({item.persona for item in items}, key=lambda name: _rank(seed, name))
+    chosen = set(ranked[:limit_personas])
+    cells: dict[tuple[str, str | None], list[str]] = {}
+    for item in sorted(items, key=lambda item: _rank(seed, item.id)):
+        if item.persona in chosen:
+            cells.setdefault((item.persona, item.dimension), []).append(item.id)
+    kept = {name for cell in cells.values() for name in cell[:per_task]}
+    return sorted((item for item in items if item.id in kept), key=lambda item: order[item.persona])
 
 
 def digest(parts: Iterator[list[str]] | Any) -> str:
@@ -119,7 +162,7 @@ class _ItemBuilder:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        fields = {"prompt": task.item.prompt, "gold": task.item.gold, "id": task.item.id or ""}
+        fields = {"prompt": task.item.prompt, "gold": task.item.gold or "", "id": task.item.id or ""}
         try:
             self._templates = {name: _jinja.from_string(text) for name, text in fields.items()}
         except jinja2.TemplateSyntaxError as error:
@@ -132,12 +175,16 @@ class _ItemBuilder:
         if any(not _is_text(value) for value in filled.values()):
             raise UsageError(f"{where}: it holds half a surrogate pair, which is no text.")
         gold = filled["gold"].strip()
+        name = filled["id"].strip() or str(number)
+        # Chat templates trim a message's edges, so an item has none.
+        prompt = filled["prompt"].strip()
+        if self._task.is_judged:
+            return Item(name, prompt, "", persona=row["persona"], dimension=row["dimension"])
         if not gold:
             raise UsageError(f"{where}: the gold answer of task {self._task.name} is empty.")
         if choices:
             gold = self._letter(gold, len(choices), where)
-        # Chat templates trim a message's edges, so an item has none.
-        return Item(filled["id"].strip() or str(number), filled["prompt"].strip(), gold, choices)
+        return Item(name, prompt, gold, choices)
 
     def _fill(self, name: str, row: Row, where: str) -> str:
         try:
@@ -172,16 +219,25 @@ class _ItemBuilder:
         )
 
 
-def _read_rows(task: Task, task_file: Path, data: Path | None) -> tuple[list[Row], dict[str, Any], str]:
+def _read_questions(
+    source: QuestionSource, task_file: Path, data: Path | None
+) -> tuple[list[Row], dict[str, Any], str, tuple[Persona, ...]]:
+    folder = data or task_file.parent / source.folder
+    found = load_questions(folder)
+    return list(found.rows), dict(found.origin), str(folder), found.personas
+
+
+def _read_rows(
+    source: HubSource | FileSource | GeneratedSource, task_name: str, task_file: Path, data: Path | None
+) -> tuple[list[Row], dict[str, Any], str]:
     """Return the rows, the record of what was read, and its name for messages."""
-    source = task.source
     if data is not None:
         return _read_file(data)
     if isinstance(source, FileSource):
         return _read_file(task_file.parent / source.path)
     if isinstance(source, HubSource):
-        return _read_hub(source, task.name)
-    return _generate(source, task.name)
+        return _read_hub(source, task_name)
+    return _generate(source, task_name)
 
 
 def _read_file(path: Path) -> tuple[list[Row], dict[str, Any], str]:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Model(BaseModel):
@@ -57,7 +57,17 @@ class GeneratedSource(_Model):
     parts: list[GeneratorPart] = Field(min_length=1)
 
 
-Source = Annotated[HubSource | FileSource | GeneratedSource, Field(discriminator="kind")]
+class QuestionSource(_Model):
+    """Questions that go with a persona each: a folder with ``personas.yaml`` and ``questions.jsonl``.
+
+    A relative path starts at the task's YAML file. ``--data`` also takes PersonaGym's own layout.
+    """
+
+    kind: Literal["questions"]
+    folder: str
+
+
+Source = Annotated[HubSource | FileSource | GeneratedSource | QuestionSource, Field(discriminator="kind")]
 
 
 class _Extracting(_Model):
@@ -104,7 +114,15 @@ class ExactScorer(_Extracting):
     ignore_case: bool = True
 
 
-Scorer = Annotated[MathScorer | NumericScorer | ChoiceScorer | ExactScorer, Field(discriminator="kind")]
+class JudgedScorer(_Model):
+    """There is no gold answer: judges score each response from 1 to 5 by the rubric of its dimension."""
+
+    kind: Literal["judged"]
+    rubrics: str = Field(description="Folder with a YAML file per dimension, relative to the task's YAML file.")
+
+
+VerifiedScorer = MathScorer | NumericScorer | ChoiceScorer | ExactScorer
+Scorer = Annotated[VerifiedScorer | JudgedScorer, Field(discriminator="kind")]
 
 
 class ItemTemplates(_Model):
@@ -112,7 +130,7 @@ class ItemTemplates(_Model):
 
     id: str | None = Field(default=None, description="Default: the row number.")
     prompt: str
-    gold: str
+    gold: str | None = Field(default=None, description="Required, except where judges score.")
     choices: str | None = None
 
 
@@ -159,12 +177,27 @@ class Task(_Model):
     sampling: SamplingDefaults = SamplingDefaults()
     plain: PlainPrompt = PlainPrompt()
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if isinstance(self.source, QuestionSource) != isinstance(self.scorer, JudgedScorer):
+            raise ValueError("a source of kind `questions` and a scorer of kind `judged` go together")
+        if (self.item.gold is None) != isinstance(self.scorer, JudgedScorer):
+            raise ValueError("item.gold is needed by every scorer but `judged`, which has no use for it")
+        return self
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether judges score it: its items bring their own personas, and there is no right or wrong."""
+        return isinstance(self.scorer, JudgedScorer)
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One prompt with its gold answer."""
+    """One prompt with its gold answer; of a judged task, with its own persona and what it is judged for instead."""
 
     id: str
     prompt: str
     gold: str
     choices: tuple[str, ...] = ()
+    persona: str = ""
+    dimension: str | None = None

@@ -17,7 +17,7 @@ A request that fails alone yields a completion whose ``error`` says why. An engi
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 Message = Mapping[str, str]
@@ -29,12 +29,22 @@ Prompt = str | tuple[Message, ...]
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. One object is shared by all requests of a task."""
+    """How tokens are drawn. One object is shared by all requests of a task.
+
+    ``schema`` is a JSON schema, as text, that the answer has to fit where the engine can see to that; an engine that cannot
+    passes over it.
+    """
 
     temperature: float = 0.0
     top_p: float = 1.0
     max_tokens: int = 1024
     stop: tuple[str, ...] = ()
+    schema: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields for keys and records; a schema is among them only where there is one."""
+        fields = asdict(self)
+        return fields if self.schema is not None else {k: v for k, v in fields.items() if k != "schema"}
 
 
 @dataclass(frozen=True, slots=True)

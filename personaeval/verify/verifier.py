@@ -9,14 +9,13 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
-from personaeval.tasks import ChoiceScorer, ExactScorer, MathScorer, NumericScorer
+from personaeval.tasks import ChoiceScorer, ExactScorer, NumericScorer, VerifiedScorer
 from personaeval.verify import extract, patterns, worker
 from personaeval.verify.compare import compare_choice, compare_exact, compare_math, compare_numeric
 from personaeval.verify.latex import repair
 from personaeval.verify.pool import WorkerPool
 from personaeval.verify.verdict import NO_ANSWER, Verdict, judged, unscored
 
-AnyScorer = MathScorer | NumericScorer | ChoiceScorer | ExactScorer
 _Pair = tuple[str, str]
 
 _MEMO = 65_536
@@ -58,7 +57,7 @@ class Verifier:
         """End the workers; futures that are not done are cancelled. Not to be called from a future's callback."""
         self._pool.close()
 
-    def submit(self, scorer: AnyScorer, gold: str, text: str, *, choices: tuple[str, ...] = ()) -> Future[Verdict]:
+    def submit(self, scorer: VerifiedScorer, gold: str, text: str, *, choices: tuple[str, ...] = ()) -> Future[Verdict]:
         """Verify one completion; thread-safe.
 
         Where the verdict needs no worker the future is done on return. Otherwise its callbacks run in a thread of the
@@ -84,7 +83,7 @@ class Verifier:
         return verdict
 
     def _search(
-        self, verdict: Future[Verdict], scorer: AnyScorer, gold: str, text: str, choices: tuple[str, ...]
+        self, verdict: Future[Verdict], scorer: VerifiedScorer, gold: str, text: str, choices: tuple[str, ...]
     ) -> None:
         def judge(done: Future[str | None]) -> None:
             if done.cancelled():
@@ -101,7 +100,7 @@ class Verifier:
         self._pool.run(worker.search, scorer.patterns, text).add_done_callback(judge)
 
     def _judge(
-        self, verdict: Future[Verdict], scorer: AnyScorer, gold: str, answer: str | None, choices: tuple[str, ...]
+        self, verdict: Future[Verdict], scorer: VerifiedScorer, gold: str, answer: str | None, choices: tuple[str, ...]
     ) -> None:
         if not answer:
             _settle(verdict, NO_ANSWER)
@@ -155,7 +154,7 @@ class Verifier:
                 return f"verifier failed, {what}"
 
 
-def _compare(scorer: AnyScorer, gold: str, answer: str, choices: tuple[str, ...]) -> Verdict | None:
+def _compare(scorer: VerifiedScorer, gold: str, answer: str, choices: tuple[str, ...]) -> Verdict | None:
     """Return the verdict that needs no computer algebra, or None where only that can tell."""
     match scorer:
         case NumericScorer():
