@@ -8,7 +8,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from personaeval.record import hardware, versions
+from personaeval.sessions import hardware, versions
 from personaeval.registry import Registry
 
 
