@@ -19,12 +19,6 @@ ROWS = 12 * 3
 
 
 @pytest.fixture
-def server():
-    with ScriptedServer() as running:
-        yield running
-
-
-@pytest.fixture
 def ask(library: Path, tmp_path: Path):
     def ask_endpoint(url: str, **more):
         settings = {
