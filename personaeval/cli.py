@@ -154,14 +154,18 @@ def _finish_run(output: Path, finished: Any) -> None:
     from personaeval.report.tables import leaderboard, render
     from personaeval.results import load_summaries
 
-    folders = [result.folder for result in finished]
+    folders = [result.folder for result in finished if result.folder is not None]
     print(render(leaderboard(load_summaries(folders)), "markdown"))
     print(f"\nNext: personaeval leaderboard {output} --personas")
     failed = sum(result.failed for result in finished)
+    reason = next((result.engine_error for result in finished if result.engine_error), None)
     if failed:
-        reason = next((result.engine_error for result in finished if result.engine_error), None)
-        reason = reason or "responses.parquet holds the reason of each"
-        _complain(f"{failed} requests failed and are unscored ({reason}). The same command tries only those again.")
+        why = reason or "responses.parquet holds the reason of each"
+        _complain(f"{failed} requests failed and are unscored ({why}). The same command tries only those again.")
+    absent = len(finished) - len(folders)
+    if absent:
+        _complain(f"{absent} of {len(finished)} checkpoints could not be asked anything ({reason}).")
+    if failed or absent:
         raise typer.Exit(5)
 
 
@@ -183,6 +187,9 @@ def leaderboard(
     else:
         found = tables.leaderboard(summaries, baseline=baseline, task=task)
     print(tables.render(found, format))
+    if format == "csv":
+        for note in dict.fromkeys(note for table in found for note in table.notes):
+            _complain(note)
 
 
 @app.command()
@@ -298,6 +305,8 @@ def _pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"{flag} {text}: expected NAME=VALUE.")
+        if name.strip() in pairs:
+            raise UsageError(f"{flag}: {name.strip()} is given twice.")
         pairs[name.strip()] = value
     return pairs
 

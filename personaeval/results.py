@@ -28,6 +28,7 @@ from personaeval.verify import Status, Verdict
 RESPONSES = "responses.parquet"
 CELLS = "cells.parquet"
 RUN = "run.json"
+SESSIONS = "sessions.json"
 SUMMARY = "summary.json"
 FORMAT = 1
 _BATCH = 4096
@@ -236,6 +237,13 @@ def _replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half written; only for who holds the folder."""
+    for name in (RESPONSES, CELLS, RUN, SESSIONS, SUMMARY):
+        for leftover in folder.glob(f".{name}.*"):
+            leftover.unlink(missing_ok=True)
 
 
 def unscored(reason: str) -> Verdict:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +21,11 @@ from personaeval.personas import Persona
 from personaeval.plan import Plan, choose_frames, lay_out
 from personaeval.progress import Counts, Display
 from personaeval.prompts import Placement, opening, persona_sentence, place
-from personaeval.record import describe_run, past_speed
+from personaeval.record import describe_run
 from personaeval.registry import Registry
 from personaeval.results import CellTable, ResponseWriter
 from personaeval.scoring import Scoring
+from personaeval.sessions import Sessions, hold, past_speed
 from personaeval.sources import ItemSet, load_items
 from personaeval.subject import Subject, open_subject
 from personaeval.summary import summarise_run
@@ -37,9 +37,12 @@ _REFRESH_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished run: its folder, and how many requests failed (running again tries only those)."""
+    """What came of one checkpoint: its folder, and how many requests failed (running again tries only those).
 
-    folder: Path
+    ``folder`` is None where the engine failed before its first completion.
+    """
+
+    folder: Path | None
     failed: int
     generated: int
     engine_error: str | None
@@ -58,14 +61,24 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
     """Evaluate every checkpoint of the configuration, one after the other.
 
     Raises:
-        PersonaevalError: bad input, an unusable model, a results folder that cannot be written. An engine that
-            fails on the way does not raise: its cells are unscored and the result says so.
+        PersonaevalError: bad input, an unusable model, a results folder that cannot be written, or no checkpoint at
+            all that its engine could answer for. An engine that fails on the way does not raise: its cells are
+            unscored and the result says so.
         KeyboardInterrupt: interrupted; everything completed is in the ledger.
     """
     benchmark = load_benchmark(config)
     # All of them first: a wrong path in the last place is not to be found out after hours.
     subjects = [open_subject(parse_model(text), config) for text in config.model]
-    return [_run_checkpoint(config, subject, benchmark, display) for subject in subjects]
+    finished = []
+    for subject in subjects:
+        try:
+            finished.append(_run_checkpoint(config, subject, benchmark, display))
+        except EngineError as error:
+            if subject is subjects[-1] and all(result.folder is None for result in finished):
+                raise
+            display.say(f"{subject.spec.label}: {error}")
+            finished.append(RunResult(None, failed=0, generated=0, engine_error=str(error)))
+    return finished
 
 
 def load_benchmark(config: RunConfig) -> Benchmark:
@@ -86,34 +99,27 @@ def load_benchmark(config: RunConfig) -> Benchmark:
 
 
 def _run_checkpoint(config: RunConfig, subject: Subject, benchmark: Benchmark, display: Display) -> RunResult:
-    began = time.time()
     spec = subject.spec
     placement = place(subject.probe, benchmark.sentences, config.persona_role, opening(config.reasoning_end))
     plan, fast = build_plan(config, subject, placement, benchmark)
     record = describe_run(config, subject, placement, plan, fast_rendering=fast)
     folder = config.output / f"{spec.label}-{subject.fingerprint[:8]}" / record["plan"][:8]
-    with _hold(folder), Ledger(config.output / "ledger.sqlite") as ledger:
+    with hold(folder), Ledger(config.output / "ledger.sqlite") as ledger:
         plan.compute_keys()
         work = Work(plan, ledger)
+        sessions = Sessions(folder)
         display.say(_announce(spec, folder, work, config))
         if not placement.verified:
             display.say("The endpoint does not show its prompts: that the personas reach the model is not verified.")
         if not fast:
             display.say("This chat template looks into the question: every prompt is rendered in full (slower).")
         with Scoring(plan, ledger, config.reasoning_end, placement.opens_thinking, work.counts) as scoring:
-            generating = time.time()
-            engine_error = _generate(subject, work, scoring, display, spec.label)
-            generated = time.time()
+            engine_error = _generate(subject, work, scoring, display, sessions)
             scoring.drain()
             ledger.flush()
             tables = _write_tables(folder, work, scoring)
-        record |= {
-            "counts": {"requests": plan.size, "generated": work.counts.completed, "failed": len(work.errors)},
-            "tokens": work.counts.tokens(),
-            "engine_error": engine_error,
-            "began": began,
-            "seconds": {"generation": generated - generating, "whole": time.time() - began},
-        }
+        record["counts"] = {"requests": plan.size, "failed": len(work.errors)}
+        record["sessions"] = sessions.entries
         results.write_json(folder / results.RUN, record)
         results.write_json(folder / results.SUMMARY, summarise_run(record, tables, benchmark.personas))
     return RunResult(folder, len(work.errors), work.counts.completed, engine_error)
@@ -144,23 +150,34 @@ def choose_sampling(task: Task, config: RunConfig, stop: tuple[str, ...]) -> Sam
 
 
 class Work:
-    """What is still to be done, and what went wrong on the way."""
+    """What is still to be done, and what went wrong on the way.
+
+    Rows with one key (two tasks that differ in their scorers alone, say) are one request: the first row asks, the
+    others have the same answer.
+    """
 
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
         self.plan = plan
         self.ledger = ledger
         self.errors: dict[int, str] = {}
         self._missing = bytearray(plan.size)
+        self._twins: dict[int, int] = {}
+        asked: dict[bytes, int] = {}
         for start in range(0, plan.size, _CHUNK):
             keys = plan.keys(start, min(start + _CHUNK, plan.size))
             present = ledger.present(keys)
-            for offset, key in enumerate(keys):
-                self._missing[start + offset] = key not in present
-        self.counts = Counts(wanted=sum(self._missing))
+            for row, key in enumerate(keys, start):
+                if key in present:
+                    continue
+                self._missing[row] = True
+                first = asked.setdefault(key, row)
+                if first != row:
+                    self._twins[row] = first
+        self.counts = Counts(wanted=len(asked))
 
     def is_missing(self, row: int) -> bool:
-        """Whether the ledger has no completion for a row."""
-        return bool(self._missing[row])
+        """Whether a row is to be asked for."""
+        return bool(self._missing[row]) and row not in self._twins
 
     def done_rows(self) -> Iterator[int]:
         """Yield the rows that an earlier run completed."""
@@ -182,29 +199,44 @@ class Work:
         counts.prompt_tokens += completion.prompt_tokens
         counts.cached_tokens += completion.cached_tokens
 
-    def fail_rest(self, reason: str) -> None:
-        """Note the rows that an engine left undone when it failed as a whole."""
+    def settle(self, reason: str) -> list[int]:
+        """Return the twins that have an answer now; every row left without one gets its reason, or this one."""
+        answered = []
+        for row, first in self._twins.items():
+            if self._missing[first]:
+                self.errors[row] = self.errors.get(first, reason)
+            else:
+                self._missing[row] = False
+                answered.append(row)
         for row in range(self.plan.size):
             if self._missing[row]:
                 self.errors.setdefault(row, reason)
+        return answered
 
 
-def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, label: str) -> str | None:
+def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, sessions: Sessions) -> str | None:
     """Have the engine answer what is missing; return why it failed as a whole, if it did."""
     scoring.take_up(work.done_rows())
     if work.counts.wanted == 0:
         return None
-    display.start(label, work.counts)
+    failure: str | None = None
+    sessions.begin()
+    began = time.monotonic()
+    display.start(subject.spec.label, work.counts)
     try:
         asyncio.run(drive(subject, work, scoring, display))
     except EngineError as error:
+        failure = str(error)
         if work.counts.completed == 0:
             raise
-        work.fail_rest(str(error))
-        return str(error)
     finally:
         display.stop()
-    return None
+        answered = work.settle(failure or "the engine gave no answer")
+        sessions.end(work.counts, len(work.errors), failure, time.monotonic() - began)
+    if answered:
+        work.ledger.flush()
+        scoring.take_up(iter(answered))
+    return failure
 
 
 async def drive(subject: Subject, work: Work, scoring: Scoring, display: Display) -> None:
@@ -276,35 +308,3 @@ def _announce(spec: ModelSpec, folder: Path, work: Work, config: RunConfig) -> s
         f"{line} To generate: {missing:,} (about {prompt:,} prompt tokens, at most {worst:,.0f} new tokens; {eta}). "
         f"-> {folder}"
     )
-
-
-@contextmanager
-def _hold(folder: Path) -> Iterator[None]:
-    """Keep a second process from writing the same run.
-
-    Raises:
-        UsageError: another process holds it; says which.
-    """
-    import filelock
-
-    from personaeval.errors import StorageError
-    from personaeval.record import this_process
-
-    note = folder / ".holder.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
-        note.write_text(this_process(), encoding="utf-8")
-    except filelock.Timeout:
-        holder = note.read_text(encoding="utf-8").strip() if note.exists() else "another process"
-        raise UsageError(
-            f"{folder}: this very run is under way already, held by {holder}. Wait for it, or stop it."
-        ) from None
-    except OSError as error:
-        raise StorageError(f"{folder}: cannot be written ({error.strerror}). Choose another folder with -o.") from error
-    try:
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()

@@ -246,9 +246,12 @@ def _read_file(path: Path) -> tuple[list[Row], dict[str, Any], str]:
     readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in readers:
         raise UsageError(f"data file {path}: its ending must be one of {', '.join(readers)}.")
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"data file {path}: cannot be read ({error.strerror}); check its permissions.") from error
     rows = readers[path.suffix](path)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return rows, {"kind": "file", "file": path.name, "sha256": sha256}, str(path)
 
 
@@ -258,7 +261,9 @@ def _jsonl(path: Path) -> list[Row]:
         try:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
-                    rows.append(_json_object(line, f"{path}, row {number}"))
+                    row = len(rows) + 1
+                    blanks = f" (line {number})" if number != row else ""
+                    rows.append(_json_object(line, f"{path}, row {row}{blanks}"))
         except UnicodeDecodeError as error:
             raise UsageError(f"{path}: not UTF-8 after row {len(rows)} ({error.reason}).") from error
     return rows

@@ -54,6 +54,15 @@ def personaeval():
     return run
 
 
+@pytest.fixture
+def server():
+    """An OpenAI-compatible server on loopback whose answers are a function of the prompt."""
+    from tests.scripted_server import ScriptedServer
+
+    with ScriptedServer() as running:
+        yield running
+
+
 TASK = """\
 name: {name}
 title: A test task

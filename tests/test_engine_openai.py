@@ -18,19 +18,13 @@ from personaeval.engines.pace import Pace
 from personaeval.errors import UsageError
 from tests.asking import SAMPLING, ask, expected, message, requests, settings
 from tests.conftest import ROOT
-from tests.scripted_server import Rule, ScriptedServer, answer
+from tests.scripted_server import Rule, answer
 
 
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch):
     for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_LOG"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def server():
-    with ScriptedServer() as running:
-        yield running
 
 
 # Answers.

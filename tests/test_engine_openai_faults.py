@@ -20,12 +20,6 @@ def no_key(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def server():
-    with ScriptedServer() as running:
-        yield running
-
-
 # Faults that pass.
 
 

@@ -19,12 +19,6 @@ ROWS = 12 * 3
 
 
 @pytest.fixture
-def server():
-    with ScriptedServer() as running:
-        yield running
-
-
-@pytest.fixture
 def ask(library: Path, tmp_path: Path):
     def ask_endpoint(url: str, **more):
         settings = {
@@ -154,9 +148,24 @@ def test_an_endpoint_that_dies_on_the_way_leaves_a_run_that_goes_on(ask, library
         again = personaeval(*arguments)
         assert again.returncode == 0, again.stderr
     [path] = (tmp_path / "out").glob("*/*/run.json")
-    counts = read_json(path)["counts"]
-    assert counts["failed"] == 0
-    assert counts["generated"] < 600
+    record = read_json(path)
+    assert record["counts"]["failed"] == 0
+    first, second = record["sessions"]
+    assert first["generated"] + second["generated"] == 600
+    assert first["failed"] == second["generated"]
+
+
+def test_a_checkpoint_that_cannot_be_asked_does_not_keep_the_next_one_from_its_turn(library, tmp_path, personaeval):
+    with ScriptedServer() as sound, ScriptedServer(Script(rules=(Rule("status", status=401),))) as broken:
+        arguments = ["run", "-m", f"openai:scripted@{broken.url}", "-m", f"openai:scripted@{sound.url}"]
+        arguments += ["-t", "sums", "-p", "few", "--include", library, "-o", tmp_path / "out"]
+        shown = personaeval(*arguments)
+    assert shown.returncode == 5
+    assert "1 of 2 checkpoints could not be asked anything" in shown.stderr
+    assert "401" in shown.stderr
+    assert "Traceback" not in shown.stderr
+    assert "scripted" in shown.stdout
+    assert len(list((tmp_path / "out").glob("*/*/summary.json"))) == 1
 
 
 def in_child(code: str, *arguments: object, **more) -> subprocess.CompletedProcess[str]:

@@ -25,12 +25,6 @@ def many_sums(library: Path) -> Path:
     return library
 
 
-@pytest.fixture
-def server():
-    with ScriptedServer() as running:
-        yield running
-
-
 def command(library: Path, output: Path, url: str) -> list[str]:
     return (
         [sys.executable, "-m", "personaeval", "run", "--model", f"openai:scripted@{url}", "--tasks", "sums"]

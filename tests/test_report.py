@@ -103,6 +103,25 @@ def test_a_pss_that_rises_with_accuracy_alone_is_not_called_stability():
     assert reading == "accuracy change only"
 
 
+def test_a_group_without_the_baseline_is_shown_and_says_so():
+    summaries = [make_summary("before", SHAKY), make_summary("after", STEADY), make_summary("other", STEADY, group="h")]
+    with_base, without = leaderboard(summaries, baseline="before")
+    assert "reading" in with_base.columns
+    assert column(without, "checkpoint") == ["other"]
+    assert "No run of before is comparable with these." in without.notes
+
+
+def test_one_checkpoint_on_two_engines_is_named_as_the_table_names_it():
+    here = make_summary("a", SHAKY)
+    there = make_summary("a", STEADY) | {"engine": "transformers"}
+    with pytest.raises(UsageError, match=r"choose one of .*a-aaaaaaaa \(vllm, bfloat16\)"):
+        leaderboard([here, there], baseline="a")
+    [table] = leaderboard([here, there], baseline="a-aaaaaaaa (vllm, bfloat16)")
+    changes = dict(zip(column(table, "checkpoint"), column(table, "accuracy change"), strict=True))
+    assert changes["a-aaaaaaaa (vllm, bfloat16)"] == "baseline"
+    assert changes["a-aaaaaaaa (transformers, bfloat16)"].value == pytest.approx(0.5 / 0.375 - 1)
+
+
 def test_a_row_per_persona():
     [alone] = persona_tables([make_summary("a", SHAKY)])
     assert column(alone, "persona") == ["none", "pirate", "poet"]
@@ -134,9 +153,9 @@ def test_markdown():
 
 def test_csv_is_neutralised_and_has_intervals_in_columns():
     rows = list(csv.reader(io.StringIO(render([HOSTILE], "csv"))))
-    assert rows[1] == ["name", "score", "score low", "score high"]
-    assert rows[2] == ["'=cmd|' /C calc'!A0", "0.5", "0.4", "0.6"]
-    assert rows[3][1:] == ["", "", ""]
+    assert rows[0] == ["table", "name", "score", "score low", "score high"]
+    assert rows[1] == ["a <b>title</b>", "'=cmd|' /C calc'!A0", "0.5", "0.4", "0.6"]
+    assert rows[2][2:] == ["", "", ""]
 
 
 def test_html_is_escaped():

@@ -13,6 +13,7 @@ from personaeval.progress import open_display
 from personaeval.rescore import rescore
 from personaeval.results import read_json, read_responses
 from personaeval.run import run
+from personaeval.sessions import hold
 
 pytestmark = pytest.mark.model
 
@@ -50,7 +51,10 @@ def test_a_run_leaves_everything_needed_to_believe_and_repeat_it(evaluate, smoll
     assert "SmolLM" in record["placement"]["no_persona_prompt"]
     assert record["tasks"]["sums"]["origin"]["sha256"]
     assert record["tasks"]["sums"]["sampling"]["max_tokens"] == 12
-    assert record["versions"]["transformers"]
+    [session] = record["sessions"]
+    assert session["versions"]["transformers"]
+    assert session["generated"] == 24
+    assert session["tokens"]["output"] > 0
     rows = list(read_responses(result.folder))
     order = [(row.persona, row.item, row.sample) for row in rows]
     items = [row.item for row in rows[::2]][:4]
@@ -72,9 +76,11 @@ def test_a_run_leaves_everything_needed_to_believe_and_repeat_it(evaluate, smoll
 def test_the_same_command_again_generates_nothing_and_writes_the_same(evaluate):
     [first] = evaluate()
     before = files(first.folder)
+    record = read_json(first.folder / "run.json")
     [second] = evaluate()
     assert (second.folder, second.generated) == (first.folder, 0)
     assert files(second.folder) == before
+    assert read_json(first.folder / "run.json") == record
 
 
 def test_a_lost_folder_comes_back_from_the_ledger(evaluate):
@@ -153,6 +159,34 @@ def test_changed_prompts_are_not_scored_with_old_answers(evaluate, library):
     data.write_text(data.read_text().replace("What is", "How much is"))
     with pytest.raises(InvalidRunError, match="its prompts have changed"):
         rescore(result.folder, {}, ())
+
+
+def test_tasks_that_ask_the_same_are_asked_once_and_scored_each_in_its_way(evaluate, library):
+    text = (library / "tasks" / "sums.yaml").read_text().replace("name: sums", "name: literal-sums")
+    (library / "tasks" / "literal-sums.yaml").write_text(text.replace("kind: numeric", "kind: exact"))
+    [result] = evaluate(tasks=("sums", "literal-sums"))
+    assert (result.generated, result.failed) == (24, 0)
+    rows = list(read_responses(result.folder))
+    assert [row.text for row in rows[:24]] == [row.text for row in rows[24:]]
+    assert [row.key for row in rows[:24]] == [row.key for row in rows[24:]]
+    assert "unscored" not in {row.status for row in rows}
+    before = files(result.folder)
+    assert evaluate(tasks=("sums", "literal-sums"))[0].generated == 0
+    assert files(result.folder) == before
+
+
+def test_a_folder_in_use_is_not_scored_again(evaluate):
+    [result] = evaluate()
+    with hold(result.folder), pytest.raises(UsageError, match="under way already, held by process"):
+        rescore(result.folder, {}, ())
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_away(evaluate):
+    [result] = evaluate()
+    leftover = result.folder / ".responses.parquet.x1y2z3"
+    leftover.write_bytes(b"half")
+    evaluate()
+    assert not leftover.exists()
 
 
 def test_options_that_change_the_prompt_are_another_run(evaluate):

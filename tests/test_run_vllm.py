@@ -91,7 +91,7 @@ def test_killed_on_the_way_everything_in_the_ledger_is_in_the_table_once_and_unc
     with Ledger(output / "ledger.sqlite") as ledger:
         stored = ledger.completions([row.key for row in rows])
     assert all(stored[row.key].text == row.text for row in rows)
-    assert read_json(folder / "run.json")["counts"]["generated"] == len(rows) - len(seen)
+    assert read_json(folder / "run.json")["sessions"][-1]["generated"] == len(rows) - len(seen)
 
 
 @pytest.fixture(scope="module")
@@ -131,10 +131,11 @@ def test_a_served_model_is_run_like_one_in_process(served, library, smollm2, tmp
     record = read_json(folder / "run.json")
     assert record["placement"]["verified"], "vLLM shows its prompts through /tokenize"
     assert "SmolLM" in record["placement"]["no_persona_prompt"]
-    assert record["counts"] == {"requests": 24, "generated": 24, "failed": 0}
+    assert record["counts"] == {"requests": 24, "failed": 0}
+    assert [session["generated"] for session in record["sessions"]] == [24]
     again = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     assert again.returncode == 0
-    assert read_json(folder / "run.json")["counts"]["generated"] == 0
+    assert read_json(folder / "run.json")["sessions"] == record["sessions"]
     # The same prompts reach the model as from the checkpoint's own template here.
     local = tmp_path / "local"
     here = arguments(f"transformers:{smollm2}", library, local, "--limit", "4")

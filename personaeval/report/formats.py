@@ -107,7 +107,7 @@ def _latex(tables: Sequence[Table]) -> str:
 
 
 def _csv(tables: Sequence[Table]) -> str:
-    """One block of lines a table; a figure has its interval in columns of their own."""
+    """One block of lines a table, its title in every row; a figure has its interval in columns of their own."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for index, table in enumerate(tables):
@@ -117,14 +117,12 @@ def _csv(tables: Sequence[Table]) -> str:
             any(isinstance(row[place], Number) and row[place].low is not None for row in table.rows)  # type: ignore[union-attr]
             for place in range(len(table.columns))
         ]
-        header = [["table", table.title]]
-        names: list[str] = []
+        names = ["table"]
         for name, is_wide in zip(table.columns, wide, strict=True):
             names += [name, f"{name} low", f"{name} high"] if is_wide else [name]
-        writer.writerows(header)
         writer.writerow(names)
         for row in table.rows:
-            cells: list[Any] = []
+            cells = _csv_cells(table.title, wide=False)
             for value, is_wide in zip(row, wide, strict=True):
                 cells += _csv_cells(value, is_wide)
             writer.writerow(cells)

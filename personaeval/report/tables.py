@@ -30,15 +30,17 @@ def leaderboard(summaries: Sequence[Summary], baseline: str | None = None, task:
     Raises:
         UsageError: no run has the task, or the baseline.
     """
-    tables = []
-    for entries in _groups(summaries, task):
-        base = _find_baseline(entries, baseline) if baseline is not None else None
-        if baseline is None or base is not None:
-            tables.append(_leaderboard_table(entries, base))
-    if baseline is not None and not tables:
-        names = {summary["label"] for summary in summaries}
+    groups = list(_groups(summaries, task))
+    if baseline is None:
+        return [_leaderboard_table(entries) for entries in groups]
+    bases = [_find_baseline(entries, baseline) for entries in groups]
+    if not any(bases):
+        names = {name for entries in groups for name in _names(entries)}
         raise UsageError(f"--baseline {baseline}: no run of it is here.{suggest(baseline, names)}")
-    return tables
+    return [
+        _leaderboard_table(entries, base, () if base else (f"No run of {baseline} is comparable with these.",))
+        for entries, base in zip(groups, bases, strict=True)
+    ]
 
 
 def persona_tables(summaries: Sequence[Summary], task: str | None = None) -> list[Table]:
@@ -60,16 +62,18 @@ def _groups(summaries: Sequence[Summary], task: str | None) -> Iterator[list[Ent
 
 
 def _find_baseline(entries: Sequence[Entry], name: str) -> Entry | None:
-    found = [(s, part) for s, part in entries if name in (s["label"], f"{s['label']}-{s['fingerprint'][:8]}")]
+    """Return the one run of a name: the one a table shows, its label, or that with 8 digits of its fingerprint."""
+    shown = _names(entries)
+    for own, entry in zip(shown, entries, strict=True):
+        if name == own:
+            return entry
+    found = [e for e in entries if name in (e[0]["label"], f"{e[0]['label']}-{e[0]['fingerprint'][:8]}")]
     if len(found) > 1:
-        known = ", ".join(
-            f"{summary['label']}-{summary['fingerprint'][:8]} ({summary['engine']})" for summary, _ in found
-        )
-        raise UsageError(f"--baseline {name}: several runs have this name: {known}.")
+        raise UsageError(f"--baseline {name}: several runs have this name; choose one of {'; '.join(shown)}.")
     return found[0] if found else None
 
 
-def _leaderboard_table(entries: Sequence[Entry], base: Entry | None) -> Table:
+def _leaderboard_table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Sequence[str] = ()) -> Table:
     names = _names(entries)
     columns = ["checkpoint", "accuracy", "none", "PSS", "κ", "corrected PSS", "worst persona", "spread", "unscored"]
     if base is not None:
@@ -92,7 +96,7 @@ def _leaderboard_table(entries: Sequence[Entry], base: Entry | None) -> Table:
         if base is not None:
             row += _changes(numbers, base[1]["stability"], is_base=(summary, part) == base)
         rows.append(tuple(row))
-    return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(_notes(entries, names, base)))
+    return Table(_title(entries[0]), tuple(columns), tuple(rows), (*_notes(entries, names, base), *more_notes))
 
 
 def _changes(numbers: dict[str, Any], base: dict[str, Any], is_base: bool) -> list[Cell]:
@@ -193,7 +197,11 @@ def _notes(entries: Sequence[Entry], names: Sequence[str], base: Entry | None) -
             + "."
         )
     if base is not None:
-        notes.append(f"Changes are relative to {base[0]['label']}.")
+        name = next(name for name, entry in zip(names, entries, strict=True) if entry is base)
+        notes.append(
+            f"Changes are relative to {name}; no test is made of them. A reading names the direction of the figures, "
+            "noise included."
+        )
     return notes
 
 
