@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from personaeval.config import RunConfig
+from personaeval.judge.rubrics import Rubric
 from personaeval.personas import PersonaSet
 from personaeval.tasks import Task
 
@@ -27,7 +28,7 @@ COMMANDS += ("personas list", "personas show", "personas check")
 def pages() -> dict[Path, str]:
     """Return file -> content for every generated page."""
     made = {}
-    for name, model in (("task", Task), ("personas", PersonaSet), ("run", RunConfig)):
+    for name, model in (("task", Task), ("personas", PersonaSet), ("rubric", Rubric), ("run", RunConfig)):
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
         made[DOCS / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     made[DOCS / "cli.md"] = _command_line()

@@ -30,6 +30,14 @@ app.add_typer(tasks_app, name="tasks")
 app.add_typer(personas_app, name="personas")
 
 INTERRUPTED = 130
+Judges = Annotated[
+    list[str] | None,
+    typer.Option("--judge", "-j", help="Judge of judged tasks, named as a model is; repeat for a panel."),
+]
+JudgeRepeats = Annotated[int | None, typer.Option(help="How often each judge scores each response. [default: 1]")]
+JudgeMaxTokens = Annotated[int | None, typer.Option(help="New tokens of a judge, thinking included. [default: 1024]")]
+JudgeEngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE passed through to the judges' engines.")]
+JudgeTemplateKwarg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the judges' chat templates.")]
 Include = Annotated[list[Path] | None, typer.Option("--include", help="Folder with more tasks/ and personas/.")]
 
 
@@ -46,19 +54,32 @@ def run(
     ] = None,
     personas: Annotated[
         str | None,
-        typer.Option("--personas", "-p", help="Persona sets, YAML files or SET/ID, comma-separated. [default: core]"),
+        typer.Option(
+            "--personas",
+            "-p",
+            help="Persona sets, YAML files or SET/ID, comma-separated; a judged task has its own. [default: core]",
+        ),
     ] = None,
+    judge: Judges = None,
     samples: Annotated[int | None, typer.Option(help="Completions of every (item, persona). [default: 1]")] = None,
     limit: Annotated[
         int | None,
         typer.Option(help="A seeded random subset of this many items a task, the same for every checkpoint."),
+    ] = None,
+    per_task: Annotated[
+        int | None,
+        typer.Option(help="Of a judged task, this many questions of every persona for each dimension, seeded."),
+    ] = None,
+    limit_personas: Annotated[
+        int | None, typer.Option(help="Of a judged task, a seeded random subset of this many of its own personas.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Results folder. [default: results]")] = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
             "--data",
-            help="TASK=FILE: a local JSONL, JSON, CSV or Parquet file in the place of the task's source.",
+            help="TASK=FILE: a local JSONL, JSON, CSV or Parquet file in the place of the task's source; for a judged "
+            "task a folder of questions, its own or PersonaGym's.",
         ),
     ] = None,
     include: Include = None,
@@ -101,6 +122,10 @@ def run(
     timeout: Annotated[
         float | None, typer.Option(help="Seconds an endpoint may take for one request. [default: 600]")
     ] = None,
+    judge_repeats: JudgeRepeats = None,
+    judge_max_tokens: JudgeMaxTokens = None,
+    judge_engine_arg: JudgeEngineArg = None,
+    judge_chat_template_kwarg: JudgeTemplateKwarg = None,
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML file with any of these; flags go before it.")
     ] = None,
@@ -120,6 +145,8 @@ def run(
         "personas": _list(personas),
         "samples": samples,
         "limit": limit,
+        "per_task": per_task,
+        "limit_personas": limit_personas,
         "output": output,
         "data": {name: Path(file) for name, file in _pairs(data, "--data").items()},
         "include": tuple(include or ()),
@@ -143,10 +170,29 @@ def run(
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
         "timeout": timeout,
+        **_judging(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg),
     }
     settings = make_config(config, {key: value for key, value in given.items() if value not in (None, (), {})})
     finished = run_checkpoints(settings, open_display(quiet))
     _finish_run(settings.output, finished)
+
+
+def _judging(
+    judge: list[str] | None,
+    repeats: int | None,
+    max_tokens: int | None,
+    engine_arg: list[str] | None,
+    template_kwarg: list[str] | None,
+) -> dict[str, Any]:
+    """Return the fields of the configuration that the judges' flags give."""
+    given = {
+        "judge": tuple(judge or ()),
+        "judge_repeats": repeats,
+        "judge_max_tokens": max_tokens,
+        "judge_engine_args": _values(engine_arg, "--judge-engine-arg"),
+        "judge_chat_template_kwargs": _values(template_kwarg, "--judge-chat-template-kwarg"),
+    }
+    return {key: value for key, value in given.items() if value not in (None, (), {})}
 
 
 def _finish_run(output: Path, finished: Any) -> None:
@@ -162,10 +208,14 @@ def _finish_run(output: Path, finished: Any) -> None:
     if failed:
         why = reason or "responses.parquet holds the reason of each"
         _complain(f"{failed} requests failed and are unscored ({why}). The same command tries only those again.")
+    unjudged = sum(result.unjudged for result in finished)
+    if unjudged:
+        why = reason or "judgements.parquet holds the reason of each"
+        _complain(f"{unjudged} judgements failed and are unscored ({why}). The same command tries only those again.")
     absent = len(finished) - len(folders)
     if absent:
         _complain(f"{absent} of {len(finished)} checkpoints could not be asked anything ({reason}).")
-    if failed or absent:
+    if failed or unjudged or absent:
         raise typer.Exit(5)
 
 
@@ -199,14 +249,28 @@ def score(
         list[str] | None, typer.Option("--data", help="TASK=FILE, where the run's own file has moved.")
     ] = None,
     include: Include = None,
+    judge: Judges = None,
+    judge_repeats: JudgeRepeats = None,
+    judge_max_tokens: JudgeMaxTokens = None,
+    judge_engine_arg: JudgeEngineArg = None,
+    judge_chat_template_kwarg: JudgeTemplateKwarg = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the table.")] = False,
 ) -> None:
-    """Verify a run's stored responses again, with today's gold answers and scorers; generates nothing."""
+    """Verify or judge a run's stored responses again, with today's gold answers, scorers or judges.
+
+    Generates nothing but what judges say; without --judge, judged tasks keep the judgements they have.
+    """
+    from personaeval.progress import open_display
     from personaeval.report.tables import leaderboard as make_leaderboard
     from personaeval.report.tables import render
     from personaeval.rescore import rescore
     from personaeval.results import load_summaries
 
-    changed = rescore(folder, {name: Path(file) for name, file in _pairs(data, "--data").items()}, tuple(include or ()))
+    judging = _judging(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg)
+    if judging and not judge:
+        raise UsageError("options for judges were given, but no --judge.")
+    moved = {name: Path(file) for name, file in _pairs(data, "--data").items()}
+    changed = rescore(folder, moved, tuple(include or ()), judging or None, open_display(quiet))
     print(render(make_leaderboard(load_summaries([folder])), "markdown"))
     print(f"\n{changed} verdicts changed.")
 

@@ -21,12 +21,22 @@ class RunConfig(BaseModel):
 
     model: tuple[str, ...] = Field(min_length=1, description="Checkpoints: engine:NAME[@URL], a directory, a hub id.")
     tasks: tuple[str, ...] = Field(min_length=1, description="Task names or YAML files.")
-    personas: tuple[str, ...] = Field(default=("core",), description="Persona sets, YAML files, or SET/ID.")
+    personas: tuple[str, ...] = Field(
+        default=("core",), description="Persona sets, YAML files, or SET/ID; a judged task has its own."
+    )
     output: Path = Field(default=Path("results"), description="Results folder.")
     include: tuple[Path, ...] = Field(default=(), description="Folders with more tasks/ and personas/.")
-    data: dict[str, Path] = Field(default={}, description="Task name -> local file in the place of its source.")
+    data: dict[str, Path] = Field(
+        default={}, description="Task name -> local file or folder in the place of its source."
+    )
 
     limit: int | None = Field(default=None, gt=0, description="A seeded random subset of this many items a task.")
+    per_task: int | None = Field(
+        default=None, gt=0, description="Of a judged task, this many questions of every persona for each dimension."
+    )
+    limit_personas: int | None = Field(
+        default=None, gt=0, description="Of a judged task, a seeded random subset of this many of its own personas."
+    )
     samples: int = Field(default=1, gt=0, le=1000, description="Completions of every (item, persona).")
     seed: int = Field(default=0, ge=0, description="Sample k draws with seed + k; also chooses the subset of --limit.")
     temperature: float | None = Field(default=None, ge=0)
@@ -51,6 +61,14 @@ class RunConfig(BaseModel):
     tokens_per_minute: int | None = Field(default=None, gt=0)
     timeout: float = Field(default=600.0, gt=0, description="Seconds an endpoint may take for one request.")
 
+    judge: tuple[str, ...] = Field(default=(), description="Judges of judged tasks: engine:NAME[@URL], as for model.")
+    judge_repeats: int = Field(default=1, gt=0, le=100, description="How often each judge scores each response.")
+    judge_max_tokens: int = Field(default=1024, gt=0, description="New tokens of a judge, thinking included.")
+    judge_engine_args: dict[str, Any] = Field(default={}, description="Passed through to the judges' engines.")
+    judge_chat_template_kwargs: dict[str, Any] = Field(
+        default={}, description="Variables for the judges' chat templates."
+    )
+
     @field_validator("date")
     @classmethod
     def _iso_date(cls, value: str) -> str:
@@ -59,7 +77,7 @@ class RunConfig(BaseModel):
         datetime.date.fromisoformat(value)
         return value
 
-    @field_validator("model", "tasks", "personas")
+    @field_validator("model", "tasks", "personas", "judge")
     @classmethod
     def _each_once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(values))

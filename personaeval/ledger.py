@@ -22,6 +22,7 @@ from personaeval.engines import Completion
 from personaeval.errors import StorageError, UsageError
 from personaeval.verify import Status, Verdict
 
+LEDGER = "ledger.sqlite"
 KEY_BYTES = 16
 _VERSION = 1
 _COMMIT_SECONDS = 0.25

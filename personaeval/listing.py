@@ -7,10 +7,11 @@ from pathlib import Path
 from personaeval.checkpoints import parse_model
 from personaeval.config import RunConfig
 from personaeval.errors import UsageError
+from personaeval.judge.rubrics import rubrics_of
 from personaeval.prompts import opening, persona_sentence, place
 from personaeval.registry import Registry
 from personaeval.sources import ItemSet, load_items
-from personaeval.tasks import FileSource, HubSource, Source
+from personaeval.tasks import FileSource, HubSource, JudgedScorer, QuestionSource, Source
 
 _WORDS = (2, 80)
 
@@ -32,6 +33,8 @@ def _source(source: Source) -> str:
         return f"hub {source.dataset}" + (f" ({source.config})" if source.config else "") + f", {source.split}"
     if isinstance(source, FileSource):
         return f"file {source.path}"
+    if isinstance(source, QuestionSource):
+        return f"questions {source.folder}/"
     return f"generated, {source.size} items"
 
 
@@ -52,7 +55,8 @@ def show_task(name: str, data: Path | None, count: int, include: tuple[Path, ...
         f"citation: {task.citation}",
     ]
     for item in loaded.items[:count]:
-        lines += ["", f"--- item {item.id}", item.prompt, f"--- gold: {item.gold}"]
+        lines += ["", f"--- item {item.id}", item.prompt]
+        lines.append(f"--- persona: {item.persona}" if item.persona else f"--- gold: {item.gold}")
     return "\n".join(lines)
 
 
@@ -64,8 +68,15 @@ def check_task(name: str, data: Path | None, include: tuple[Path, ...]) -> str:
     """
     from personaeval.verify import Verifier
 
-    loaded = _load(name, data, include)
-    scorer, correct_at = loaded.task.scorer, loaded.task.correct_at
+    task, file = Registry(include).task(name)
+    loaded = load_items(task, file, data, None, 0)
+    scorer, correct_at = task.scorer, task.correct_at
+    if isinstance(scorer, JudgedScorer):
+        rubrics = rubrics_of(loaded, file)
+        return (
+            f"task {task.name}: {len(loaded.items)} questions for {len(loaded.personas)} personas, with a rubric for "
+            f"each of {', '.join(rubrics)}: all right."
+        )
     with Verifier() as verifier:
         futures = [
             (item, verifier.submit(scorer, item.gold, f"\\boxed{{{item.gold}}}", choices=item.choices))

@@ -3,8 +3,8 @@
 A row is one (task, persona, item, sample), numbered in that order; ``responses.parquet`` has the same rows. The
 plan knows each row's key, the hash of everything that can change its answer, and makes requests on demand.
 
-A task's personas are either crossed with its items, or each goes with a span of items of its own. Either way the rows of
-one persona are a :class:`Block` of neighbouring items.
+A task's personas are either crossed with its items, or each goes with a span of items of its own. Either way the rows
+of one persona are a :class:`Block` of neighbouring items.
 """
 
 from __future__ import annotations

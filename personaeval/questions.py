@@ -1,8 +1,9 @@
 """Questions that go with a persona each, from a folder in one of two layouts.
 
-Our own: ``personas.yaml``, a persona set, and ``questions.jsonl`` with ``id``, ``persona``, ``dimension``, ``environment``
-and ``question`` in every row. PersonaGym's: ``benchmark-v1/``, a JSON file for each persona, named by its text, which holds
-lists of questions under the names of the five tasks; ``personas.jsonl`` beside it lists the personas there must be.
+Our own: ``personas.yaml``, a persona set, and ``questions.jsonl`` with ``id``, ``persona``, ``dimension``,
+``environment`` and ``question`` in every row. PersonaGym's: ``benchmark-v1/``, a JSON file for each persona, named by
+its text, which holds lists of questions under the names of the five tasks; ``personas.jsonl`` beside it lists the
+personas there must be.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def load_questions(folder: Path) -> QuestionSet:
         if place.name == _BENCHMARK and place.is_dir():
             return _personagym(place)
     raise UsageError(
-        f"question folder {folder}: it holds neither questions.jsonl with personas.yaml, nor PersonaGym's {_BENCHMARK}/."
+        f"question folder {folder}: it holds neither questions.jsonl with personas.yaml, nor PersonaGym's "
+        f"{_BENCHMARK}/."
     )
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from personaeval import verify
 from personaeval.config import RunConfig
+from personaeval.judge.panel import Panel
+from personaeval.judge.rubrics import Rubrics, rubrics_hash
+from personaeval.personas import Persona
 from personaeval.plan import Plan, TaskPlan
 from personaeval.prompts import Placement
 from personaeval.results import FORMAT
@@ -16,12 +20,17 @@ from personaeval.subject import Subject
 
 
 def describe_run(
-    config: RunConfig, subject: Subject, placement: Placement, plan: Plan, fast_rendering: bool
+    config: RunConfig,
+    subject: Subject,
+    placement: Placement,
+    plan: Plan,
+    personas: Sequence[Persona],
+    fast_rendering: bool,
 ) -> dict[str, Any]:
     """Return the content of run.json as far as it is known before anything is generated.
 
     ``plan`` identifies the work: same command, same plan. ``work`` of each task identifies what was asked, whoever
-    was asked.
+    was asked. ``personas`` are those that tasks are crossed with.
     """
     tasks = {task.items.task.name: _describe_task(config, task) for task in plan.tasks}
     work = {
@@ -40,8 +49,17 @@ def describe_run(
         "placement": asdict(placement),
         "fast_rendering": fast_rendering,
         "tasks": tasks,
-        "personas": [persona.model_dump(mode="json") for persona in plan.tasks[0].personas],
+        "personas": _describe_personas(personas),
     }
+
+
+def add_judging(record: dict[str, Any], rubrics: Mapping[str, Rubrics], panel: Panel | None) -> None:
+    """Add to a run's record by which rubrics its judged tasks are scored, and by whom."""
+    for name, own in rubrics.items():
+        record["tasks"][name]["scorer"] = {"kind": "judged", "rubrics": rubrics_hash(own)}
+    record["panel"] = None
+    if panel is not None:
+        record["panel"] = {"hash": hash_json(panel.identity()), **panel.describe()}
 
 
 def _spec_text(subject: Subject) -> str:
@@ -50,8 +68,12 @@ def _spec_text(subject: Subject) -> str:
     return f"{spec.engine}:{spec.name}{revision}" + (f"@{spec.url}" if spec.url else "")
 
 
+def _describe_personas(personas: Sequence[Persona]) -> list[dict[str, Any]]:
+    return [persona.model_dump(mode="json") for persona in personas]
+
+
 def _describe_task(config: RunConfig, plan: TaskPlan) -> dict[str, Any]:
-    task, sampling = plan.items.task, asdict(plan.sampling)
+    task, sampling = plan.items.task, plan.sampling.record()
     work = {
         "task": task.name,
         "revision": task.revision,
@@ -80,7 +102,7 @@ def _describe_task(config: RunConfig, plan: TaskPlan) -> dict[str, Any]:
         "sampling": sampling,
         "scorer": {**task.scorer.model_dump(mode="json"), "version": verify.VERSION},
         "correct_at": task.correct_at,
-    }
+    } | ({"personas": _describe_personas(plan.personas)} if task.is_judged else {})
 
 
 def hash_json(content: Any) -> str:

@@ -1,8 +1,8 @@
-"""Verifies stored responses again: a better extractor or a corrected gold answer never generates anew."""
+"""Verifies or judges stored responses again: a better extractor or another judge never generates anew."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,12 +12,21 @@ from typing import Any
 from personaeval import results, verify
 from personaeval.config import RunConfig
 from personaeval.errors import InvalidRunError, UsageError
+from personaeval.fidelity import exhibits_of, judge_run, with_score
+from personaeval.judge.judgements import Ratings, collect, read_judgements
+from personaeval.judge.panel import open_panel
+from personaeval.judge.rubrics import Rubrics, rubrics_of
+from personaeval.judge.sheet import Exhibit
+from personaeval.ledger import LEDGER, Ledger
 from personaeval.personas import BASELINE, Category, Persona
+from personaeval.progress import Display, open_display
+from personaeval.record import add_judging
 from personaeval.registry import Registry
-from personaeval.results import CellTable, Response, ResponseWriter
-from personaeval.sessions import hold
+from personaeval.results import Cells, Response, empty_cells
+from personaeval.sessions import Sessions, hold
 from personaeval.sources import ItemSet, load_items
 from personaeval.summary import summarise_run
+from personaeval.tasks import JudgedScorer
 from personaeval.verify import Verdict, Verifier
 
 _CHUNK = 4096
@@ -26,17 +35,27 @@ _CHUNK = 4096
 @dataclass(frozen=True)
 class _Task:
     items: ItemSet
+    rubrics: Rubrics
     places: dict[str, int]
-    cells: CellTable
+    cells: Cells
 
 
-def rescore(folder: Path, data: dict[str, Path], include: tuple[Path, ...]) -> int:
+def rescore(
+    folder: Path,
+    data: dict[str, Path],
+    include: tuple[Path, ...],
+    judging: Mapping[str, Any] | None = None,
+    display: Display | None = None,
+) -> int:
     """Verify a finished run's responses again and rewrite its tables; return how many verdicts changed.
 
     Args:
         folder: the run's folder.
         data: local files that have moved since, task name -> file.
         include: more folders with tasks, beside those of the run.
+        judging: fields of :class:`RunConfig` that name judges: these score the judged tasks now. None: judged tasks
+            keep the judgements they have.
+        display: shows the judges' work.
 
     Raises:
         UsageError: no finished run is there, or another process is at work on it.
@@ -44,33 +63,69 @@ def rescore(folder: Path, data: dict[str, Path], include: tuple[Path, ...]) -> i
     """
     record = results.read_json(folder / results.RUN)
     with hold(folder):
-        return _rescore(folder, record, data, include)
+        return _rescore(folder, record, data, include, judging, display or open_display(quiet=True))
 
 
-def _rescore(folder: Path, record: dict[str, Any], data: dict[str, Path], include: tuple[Path, ...]) -> int:
+def _rescore(
+    folder: Path,
+    record: dict[str, Any],
+    data: dict[str, Path],
+    include: tuple[Path, ...],
+    judging: Mapping[str, Any] | None,
+    display: Display,
+) -> int:
     personas = [_persona(entry) for entry in record["personas"]]
     tasks = _load_tasks(record, data, include, personas)
     places = {persona.id: number for number, persona in enumerate(personas)}
+    ratings = _ratings(folder, record, tasks, judging, display)
     changed = 0
-    with Verifier() as verifier, ResponseWriter(folder) as writer:
-        for before, after in _verify_again(results.read_responses(folder), tasks, verifier):
+    with Verifier() as verifier, results.response_writer(folder) as writer:
+        for before, after in _verify_again(results.read_responses(folder), tasks, ratings, verifier):
             changed += (before.status, before.score, before.answer) != (after.status, after.score, after.answer)
             writer.add(after)
             task = tasks[after.task]
             item = task.places[after.item]
-            task.cells.count(item, places[after.persona], after, task.items.items[item].prompt)
+            task.cells.count(item, places.get(after.persona, 0), after, task.items.items[item].prompt)
     for name, task in tasks.items():
-        scorer = task.items.task.scorer.model_dump(mode="json")
-        record["tasks"][name] |= {
-            "gold_hash": task.items.gold_hash,
-            "scorer": scorer | {"version": verify.VERSION},
-            "correct_at": task.items.task.correct_at,
-        }
+        if not task.items.task.is_judged:
+            scorer = task.items.task.scorer.model_dump(mode="json")
+            record["tasks"][name]["scorer"] = scorer | {"version": verify.VERSION}
+        record["tasks"][name] |= {"gold_hash": task.items.gold_hash, "correct_at": task.items.task.correct_at}
     tables = [task.cells for task in tasks.values()]
     results.write_cells(folder, tables)
     results.write_json(folder / results.RUN, record)
-    results.write_json(folder / results.SUMMARY, summarise_run(record, tables, personas))
+    results.write_json(folder / results.SUMMARY, summarise_run(record, tables, personas, ratings))
     return changed
+
+
+def _ratings(
+    folder: Path,
+    record: dict[str, Any],
+    tasks: Mapping[str, _Task],
+    judging: Mapping[str, Any] | None,
+    display: Display,
+) -> Mapping[str, Ratings]:
+    """Return the ratings of the judged tasks: those the run has, or those of judges asked now."""
+    judged = {name: task for name, task in tasks.items() if task.items.task.is_judged}
+    if judging is None:
+        return collect(read_judgements(folder)) if judged and record.get("panel") else {}
+    if not judged:
+        raise UsageError(f"--judge: none of this run's tasks ({', '.join(tasks)}) is scored by judges.")
+    record["config"] |= {name: list(value) if isinstance(value, tuple) else value for name, value in judging.items()}
+    panel = open_panel(RunConfig.model_validate(record["config"]))
+    add_judging(record, {name: task.rubrics for name, task in judged.items()}, panel)
+    if panel is None:
+        raise UsageError("--judge: names no judge.")
+    exhibits: list[Exhibit] = []
+    for name, task in judged.items():
+        own = (response for response in results.read_responses(folder) if response.task == name)
+        exhibits += exhibits_of(task.items, task.rubrics, own)
+    with Ledger(folder.parent.parent / LEDGER) as ledger:
+        hearing = judge_run(panel, exhibits, folder, ledger, display)
+    sessions = Sessions(folder)
+    sessions.judged(hearing.benches)
+    record["sessions"] = sessions.entries
+    return hearing.ratings
 
 
 def _persona(entry: dict[str, Any]) -> Persona:
@@ -86,15 +141,14 @@ def _load_tasks(
     for selector in config.tasks:
         task, file = registry.task(selector)
         own = data.get(task.name) or config.data.get(task.name)
-        items = load_items(task, file, own, config.limit, config.seed)
+        items = load_items(task, file, own, config.limit, config.seed, config.per_task, config.limit_personas)
         if items.prompts_hash != record["tasks"][task.name]["prompts_hash"]:
             raise InvalidRunError(
                 f"task {task.name}: its prompts have changed since this run; its answers are to other questions. "
                 "Use `personaeval run` again."
             )
         places = {item.id: number for number, item in enumerate(items.items)}
-        cells = CellTable(task.name, list(places), [persona.id for persona in personas], task.correct_at)
-        tasks[task.name] = _Task(items, places, cells)
+        tasks[task.name] = _Task(items, rubrics_of(items, file), places, empty_cells(task, items.items, personas))
     unknown = set(data) - set(tasks)
     if unknown:
         raise UsageError(f"--data names {', '.join(sorted(unknown))}, which this run does not have.")
@@ -102,7 +156,7 @@ def _load_tasks(
 
 
 def _verify_again(
-    responses: Iterator[Response], tasks: dict[str, _Task], verifier: Verifier
+    responses: Iterator[Response], tasks: dict[str, _Task], ratings: Mapping[str, Ratings], verifier: Verifier
 ) -> Iterator[tuple[Response, Response]]:
     """Yield each response as it was and as it is now; one the engine never gave stays unscored."""
     while chunk := list(islice(responses, _CHUNK)):
@@ -113,10 +167,15 @@ def _verify_again(
                 continue
             task = tasks[response.task]
             item = task.items.items[task.places[response.item]]
-            futures.append(verifier.submit(task.items.task.scorer, item.gold, response.text, choices=item.choices))
+            scorer = task.items.task.scorer
+            if isinstance(scorer, JudgedScorer):
+                futures.append(None)
+            else:
+                futures.append(verifier.submit(scorer, item.gold, response.text, choices=item.choices))
         for response, future in zip(chunk, futures, strict=True):
             if future is None:
-                yield response, response
+                own = ratings.get(response.task)
+                yield response, with_score(response, own) if own else response
                 continue
             verdict = future.result()
             task = tasks[response.task]

@@ -1,8 +1,8 @@
 """A run on disk: writing its tables, reading them back.
 
 ``responses.parquet`` has a row per (task, persona, item, sample), ``cells.parquet`` a row per (task, item, persona):
-all statistics read only the cells. Rows hold nothing that differs between two runs of the same work, and every
-file is written under a temporary name, synced and renamed.
+all stability statistics read only the cells. Rows hold nothing that differs between two runs of the same work, and
+every file is written under a temporary name, synced and renamed.
 """
 
 from __future__ import annotations
@@ -12,26 +12,30 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personaeval.errors import StorageError, UsageError
+from personaeval.personas import Persona
 from personaeval.scripts import script
+from personaeval.tasks import Item, Task
 from personaeval.verify import Status, Verdict
 
 RESPONSES = "responses.parquet"
 CELLS = "cells.parquet"
+JUDGEMENTS = "judgements.parquet"
 RUN = "run.json"
 SESSIONS = "sessions.json"
 SUMMARY = "summary.json"
 FORMAT = 1
 _BATCH = 4096
+R = TypeVar("R")
 
 RESPONSE_SCHEMA = pa.schema(
     [
@@ -78,7 +82,6 @@ class Response:
     reason: str | None
 
 
-_COLUMNS = tuple(field.name for field in fields(Response))
 COUNTS = ("scored", "correct", "no_answer", "truncated", "wrong_truncated", "unscored", "other_script")
 
 
@@ -122,24 +125,67 @@ class CellTable:
         }
         columns |= {name: pa.array(values.ravel()) for name, values in self.counts.items()}
         columns["score_sum"] = pa.array(self.score_sum.ravel())
+        columns["dimension"] = pa.nulls(items * personas, pa.string())
         return pa.table(columns)
 
 
-class ResponseWriter:
-    """Writes responses.parquet in batches; it appears under its name only when complete.
+class JudgedCells:
+    """Counts of one judged task per item, each under its own persona; there is no right or wrong to count.
+
+    ``score_sum`` adds up the panel's scores.
+    """
+
+    def __init__(self, task: str, items: Sequence[Item]) -> None:
+        self.task = task
+        self.items = tuple(items)
+        self.counts = {name: np.zeros(len(items), dtype=np.int32) for name in ("scored", "truncated", "unscored")}
+        self.score_sum = np.zeros(len(items))
+
+    def count(self, item: int, persona: int, response: Response, question: str) -> None:
+        """Add one response to item number ``item``, whose persona and question are its own."""
+        self.counts["truncated"][item] += response.truncated
+        self.counts["unscored" if response.score is None else "scored"][item] += 1
+        self.score_sum[item] += response.score or 0.0
+
+    def to_arrow(self) -> pa.Table:
+        """Return the cells as rows; what is not counted is null."""
+        columns: dict[str, Any] = {
+            "task": pa.array([self.task] * len(self.items)),
+            "item": pa.array([item.id for item in self.items]),
+            "persona": pa.array([item.persona for item in self.items]),
+        }
+        absent = pa.nulls(len(self.items), pa.int32())
+        columns |= {name: pa.array(self.counts[name]) if name in self.counts else absent for name in COUNTS}
+        columns["score_sum"] = pa.array(self.score_sum)
+        columns["dimension"] = pa.array([item.dimension for item in self.items])
+        return pa.table(columns)
+
+
+Cells = CellTable | JudgedCells
+
+
+def empty_cells(task: Task, items: Sequence[Item], personas: Sequence[Persona]) -> Cells:
+    """Return the cells of a task before any response is counted."""
+    if task.is_judged:
+        return JudgedCells(task.name, items)
+    return CellTable(task.name, [item.id for item in items], [persona.id for persona in personas], task.correct_at)
+
+
+class RowWriter(Generic[R]):
+    """Writes a Parquet file in batches of rows, dataclasses with the schema's fields; it appears only when complete.
 
     Raises:
         StorageError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / RESPONSES
-        self._context = _replacing(self._path)
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._context = _replacing(path)
         self._temporary = self._context.__enter__()
-        self._writer = pq.ParquetWriter(self._temporary, RESPONSE_SCHEMA, compression="zstd", compression_level=6)
-        self._rows: list[Response] = []
+        self._writer = pq.ParquetWriter(self._temporary, schema, compression="zstd", compression_level=6)
+        self._rows: list[R] = []
 
-    def __enter__(self) -> ResponseWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -153,18 +199,24 @@ class ResponseWriter:
             error = error or failure
         self._context.__exit__(type(error) if error else None, error, trace)
 
-    def add(self, response: Response) -> None:
+    def add(self, row: R) -> None:
         """Append a row."""
-        self._rows.append(response)
+        self._rows.append(row)
         if len(self._rows) >= _BATCH:
             self._write_batch()
 
     def _write_batch(self) -> None:
         if self._rows:
-            columns = [[getattr(row, name) for row in self._rows] for name in _COLUMNS]
-            arrays = [pa.array(c, type=f.type) for c, f in zip(columns, RESPONSE_SCHEMA, strict=True)]
-            self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=RESPONSE_SCHEMA))
+            fields = list(self._schema)
+            columns = [[getattr(row, field.name) for row in self._rows] for field in fields]
+            arrays = [pa.array(c, type=f.type) for c, f in zip(columns, fields, strict=True)]
+            self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
             self._rows = []
+
+
+def response_writer(folder: Path) -> RowWriter[Response]:
+    """Return the writer of a run's responses.parquet."""
+    return RowWriter(folder / RESPONSES, RESPONSE_SCHEMA)
 
 
 def read_responses(folder: Path) -> Iterator[Response]:
@@ -185,7 +237,7 @@ def read_responses(folder: Path) -> Iterator[Response]:
                 yield Response(**row)
 
 
-def write_cells(folder: Path, tables: Sequence[CellTable]) -> None:
+def write_cells(folder: Path, tables: Sequence[Cells]) -> None:
     """Write cells.parquet."""
     with _replacing(folder / CELLS) as temporary:
         pq.write_table(pa.concat_tables(table.to_arrow() for table in tables), temporary, compression="zstd")
@@ -241,7 +293,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process left half written; only for who holds the folder."""
-    for name in (RESPONSES, CELLS, RUN, SESSIONS, SUMMARY):
+    for name in (RESPONSES, CELLS, JUDGEMENTS, RUN, SESSIONS, SUMMARY):
         for leftover in folder.glob(f".{name}.*"):
             leftover.unlink(missing_ok=True)
 

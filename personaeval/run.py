@@ -5,56 +5,75 @@ plan -> what the ledger lacks -> engine -> ledger and verification, side by side
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from personaeval import results
 from personaeval.checkpoints import ModelSpec, parse_model
 from personaeval.config import RunConfig
-from personaeval.engines import Completion, Sampling
+from personaeval.engines import Sampling
 from personaeval.errors import EngineError, UsageError
-from personaeval.ledger import Ledger
+from personaeval.fidelity import Hearing, exhibits_of, judge_run, with_score
+from personaeval.judge.judgements import Ratings
+from personaeval.judge.panel import Panel, open_panel
+from personaeval.judge.rubrics import Rubrics, rubrics_of
+from personaeval.judge.sheet import Exhibit
+from personaeval.ledger import LEDGER, Ledger
 from personaeval.personas import Persona
 from personaeval.plan import Plan, choose_frames, lay_out
-from personaeval.progress import Counts, Display
+from personaeval.progress import Display
 from personaeval.prompts import Placement, opening, persona_sentence, place
-from personaeval.record import describe_run
+from personaeval.record import add_judging, describe_run, hash_json
 from personaeval.registry import Registry
-from personaeval.results import CellTable, ResponseWriter
+from personaeval.results import Cells, Response, empty_cells, response_writer
 from personaeval.scoring import Scoring
 from personaeval.sessions import Sessions, hold, past_speed
 from personaeval.sources import ItemSet, load_items
 from personaeval.subject import Subject, open_subject
 from personaeval.summary import summarise_run
 from personaeval.tasks import Task
-
-_CHUNK = 4096
-_REFRESH_SECONDS = 0.25
+from personaeval.work import CHUNK, Work, perform
 
 
 @dataclass(frozen=True)
 class RunResult:
     """What came of one checkpoint: its folder, and how many requests failed (running again tries only those).
 
-    ``folder`` is None where the engine failed before its first completion.
+    ``folder`` is None where the engine failed before its first completion. ``unjudged`` is how many judgements the
+    judges' engines did not give.
     """
 
     folder: Path | None
     failed: int
     generated: int
     engine_error: str | None
+    unjudged: int = 0
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What every checkpoint of one command is asked: read once, the same for all."""
+    """What every checkpoint of one command is asked: read once, the same for all.
+
+    ``personas`` are those that tasks are crossed with; ``rubrics`` are those of each judged task.
+    """
 
     items: tuple[ItemSet, ...]
     personas: tuple[Persona, ...]
-    sentences: dict[str, str | None]
+    rubrics: Mapping[str, Rubrics]
+
+    def personas_of(self, items: ItemSet) -> tuple[Persona, ...]:
+        """Return the personas of a task: those it brings, or the run's."""
+        return items.personas or self.personas
+
+    def sentences(self, template: str) -> dict[str, str | None]:
+        """Return every persona's sentence by a name for messages."""
+        found = {persona.id: persona_sentence(template, persona) for persona in self.personas}
+        for items in self.items:
+            name = items.task.name
+            found |= {f"{name}/{persona.id}": persona_sentence(template, persona) for persona in items.personas}
+        return found
 
 
 def run(config: RunConfig, display: Display) -> list[RunResult]:
@@ -69,10 +88,11 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
     benchmark = load_benchmark(config)
     # All of them first: a wrong path in the last place is not to be found out after hours.
     subjects = [open_subject(parse_model(text), config) for text in config.model]
+    panel = open_panel(config)
     finished = []
     for subject in subjects:
         try:
-            finished.append(_run_checkpoint(config, subject, benchmark, display))
+            finished.append(_run_checkpoint(config, subject, panel, benchmark, display))
         except EngineError as error:
             if subject is subjects[-1] and all(result.folder is None for result in finished):
                 raise
@@ -92,23 +112,41 @@ def load_benchmark(config: RunConfig) -> Benchmark:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"--tasks: two of them are named {', '.join(twice)}; rename one.")
-    items = tuple(load_items(task, file, config.data.get(task.name), config.limit, config.seed) for task, file in tasks)
-    personas = registry.personas(config.personas)
-    sentences = {persona.id: persona_sentence(config.template, persona) for persona in personas}
-    return Benchmark(items, personas, sentences)
+    judged = [task.name for task, _ in tasks if task.is_judged]
+    if config.judge and not judged:
+        raise UsageError(f"--judge: none of the tasks ({', '.join(names)}) is scored by judges; add personagym.")
+    for value, flag in ((config.per_task, "--per-task"), (config.limit_personas, "--limit-personas")):
+        if value is not None and not judged:
+            raise UsageError(f"{flag}: is for tasks that judges score, and --tasks names none; use --limit.")
+    items = tuple(load_task(config, task, file, config.data.get(task.name)) for task, file in tasks)
+    personas = registry.personas(config.personas) if len(judged) < len(tasks) else ()
+    rubrics = {task.name: rubrics_of(own, file) for own, (task, file) in zip(items, tasks, strict=True)}
+    return Benchmark(items, personas, {name: rubrics[name] for name in judged})
 
 
-def _run_checkpoint(config: RunConfig, subject: Subject, benchmark: Benchmark, display: Display) -> RunResult:
+def load_task(config: RunConfig, task: Task, file: Path, data: Path | None) -> ItemSet:
+    """Read a task's items, those that the run asks for."""
+    return load_items(task, file, data, config.limit, config.seed, config.per_task, config.limit_personas)
+
+
+def _run_checkpoint(
+    config: RunConfig, subject: Subject, panel: Panel | None, benchmark: Benchmark, display: Display
+) -> RunResult:
     spec = subject.spec
-    placement = place(subject.probe, benchmark.sentences, config.persona_role, opening(config.reasoning_end))
+    sentences = benchmark.sentences(config.template)
+    placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))
     plan, fast = build_plan(config, subject, placement, benchmark)
-    record = describe_run(config, subject, placement, plan, fast_rendering=fast)
+    record = describe_run(config, subject, placement, plan, benchmark.personas, fast_rendering=fast)
+    add_judging(record, benchmark.rubrics, panel)
+    if panel is not None:
+        # A run with other judges has a folder of its own.
+        record["plan"] = hash_json([record["plan"], record["panel"]["hash"]])
     folder = config.output / f"{spec.label}-{subject.fingerprint[:8]}" / record["plan"][:8]
-    with hold(folder), Ledger(config.output / "ledger.sqlite") as ledger:
+    with hold(folder), Ledger(config.output / LEDGER) as ledger:
         plan.compute_keys()
         work = Work(plan, ledger)
         sessions = Sessions(folder)
-        display.say(_announce(spec, folder, work, config))
+        display.say(_announce(spec, folder, plan, work, config))
         if not placement.verified:
             display.say("The endpoint does not show its prompts: that the personas reach the model is not verified.")
         if not fast:
@@ -117,20 +155,24 @@ def _run_checkpoint(config: RunConfig, subject: Subject, benchmark: Benchmark, d
             engine_error = _generate(subject, work, scoring, display, sessions)
             scoring.drain()
             ledger.flush()
-            tables = _write_tables(folder, work, scoring)
+            hearing = _judge(panel, folder, benchmark, plan, work, scoring, display)
+            tables = _write_tables(folder, plan, work, scoring, hearing.ratings)
         record["counts"] = {"requests": plan.size, "failed": len(work.errors)}
+        sessions.judged(hearing.benches)
         record["sessions"] = sessions.entries
         results.write_json(folder / results.RUN, record)
-        results.write_json(folder / results.SUMMARY, summarise_run(record, tables, benchmark.personas))
-    return RunResult(folder, len(work.errors), work.counts.completed, engine_error)
+        results.write_json(folder / results.SUMMARY, summarise_run(record, tables, benchmark.personas, hearing.ratings))
+    engine_error = engine_error or next((bench.engine_error for bench in hearing.benches if bench.engine_error), None)
+    unjudged = sum(bench.failed for bench in hearing.benches)
+    return RunResult(folder, len(work.errors), work.counts.completed, engine_error, unjudged)
 
 
 def build_plan(config: RunConfig, subject: Subject, placement: Placement, benchmark: Benchmark) -> tuple[Plan, bool]:
     """Return the plan, and whether prompts could be rendered the fast way."""
     parts = []
     fast = True
-    sentences = [benchmark.sentences[persona.id] for persona in benchmark.personas]
     for items in benchmark.items:
+        sentences = [persona_sentence(config.template, persona) for persona in benchmark.personas_of(items)]
         frames, quick = choose_frames(subject.renderer, items, sentences, placement.role)
         fast = fast and quick
         stop = subject.renderer.stop(items.task.plain)
@@ -149,71 +191,6 @@ def choose_sampling(task: Task, config: RunConfig, stop: tuple[str, ...]) -> Sam
     )
 
 
-class Work:
-    """What is still to be done, and what went wrong on the way.
-
-    Rows with one key (two tasks that differ in their scorers alone, say) are one request: the first row asks, the
-    others have the same answer.
-    """
-
-    def __init__(self, plan: Plan, ledger: Ledger) -> None:
-        self.plan = plan
-        self.ledger = ledger
-        self.errors: dict[int, str] = {}
-        self._missing = bytearray(plan.size)
-        self._twins: dict[int, int] = {}
-        asked: dict[bytes, int] = {}
-        for start in range(0, plan.size, _CHUNK):
-            keys = plan.keys(start, min(start + _CHUNK, plan.size))
-            present = ledger.present(keys)
-            for row, key in enumerate(keys, start):
-                if key in present:
-                    continue
-                self._missing[row] = True
-                first = asked.setdefault(key, row)
-                if first != row:
-                    self._twins[row] = first
-        self.counts = Counts(wanted=len(asked))
-
-    def is_missing(self, row: int) -> bool:
-        """Whether a row is to be asked for."""
-        return bool(self._missing[row]) and row not in self._twins
-
-    def done_rows(self) -> Iterator[int]:
-        """Yield the rows that an earlier run completed."""
-        # A copy, because rows are completed while another thread goes through these.
-        missing = bytes(self._missing)
-        return (row for row in range(self.plan.size) if not missing[row])
-
-    def take(self, completion: Completion) -> None:
-        """Keep a completion, or note why there is none."""
-        counts = self.counts
-        if completion.error is not None:
-            self.errors[completion.row] = completion.error
-            counts.failed += 1
-            return
-        self.ledger.add(completion)
-        self._missing[completion.row] = False
-        counts.completed += 1
-        counts.output_tokens += completion.completion_tokens
-        counts.prompt_tokens += completion.prompt_tokens
-        counts.cached_tokens += completion.cached_tokens
-
-    def settle(self, reason: str) -> list[int]:
-        """Return the twins that have an answer now; every row left without one gets its reason, or this one."""
-        answered = []
-        for row, first in self._twins.items():
-            if self._missing[first]:
-                self.errors[row] = self.errors.get(first, reason)
-            else:
-                self._missing[row] = False
-                answered.append(row)
-        for row in range(self.plan.size):
-            if self._missing[row]:
-                self.errors.setdefault(row, reason)
-        return answered
-
-
 def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, sessions: Sessions) -> str | None:
     """Have the engine answer what is missing; return why it failed as a whole, if it did."""
     scoring.take_up(work.done_rows())
@@ -222,15 +199,13 @@ def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, 
     failure: str | None = None
     sessions.begin()
     began = time.monotonic()
-    display.start(subject.spec.label, work.counts)
     try:
-        asyncio.run(drive(subject, work, scoring, display))
+        perform(subject, [work], display, subject.spec.label, scoring.put)
     except EngineError as error:
         failure = str(error)
         if work.counts.completed == 0:
             raise
     finally:
-        display.stop()
         answered = work.settle(failure or "the engine gave no answer")
         sessions.end(work.counts, len(work.errors), failure, time.monotonic() - began)
     if answered:
@@ -239,58 +214,44 @@ def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, 
     return failure
 
 
-async def drive(subject: Subject, work: Work, scoring: Scoring, display: Display) -> None:
-    """Have the engine answer what is missing; completions go to the ledger and to scoring as they come.
-
-    Raises:
-        EngineError: the engine failed as a whole.
-    """
-    refresher = asyncio.create_task(_refresh(display))
-    try:
-        engine = await subject.open_engine()
-        try:
-            async for completion in engine.generate(work.plan.requests(work.is_missing)):
-                work.take(completion)
-                if completion.error is None:
-                    scoring.put(completion)
-        finally:
-            await engine.close()
-    finally:
-        refresher.cancel()
+def _judge(
+    panel: Panel | None, folder: Path, benchmark: Benchmark, plan: Plan, work: Work, scoring: Scoring, display: Display
+) -> Hearing:
+    """Have the panel score the responses of the judged tasks."""
+    if panel is None:
+        return Hearing()
+    exhibits: list[Exhibit] = []
+    for task in plan.tasks:
+        if task.items.task.is_judged:
+            rows = range(task.first_row, task.first_row + task.rows)
+            responses = _responses(scoring, work, rows, {})
+            exhibits += exhibits_of(task.items, benchmark.rubrics[task.items.task.name], responses)
+    return judge_run(panel, exhibits, folder, work.ledger, display)
 
 
-async def _refresh(display: Display) -> None:
-    while True:
-        await asyncio.sleep(_REFRESH_SECONDS)
-        display.refresh()
-
-
-def _write_tables(folder: Path, work: Work, scoring: Scoring) -> list[CellTable]:
+def _write_tables(
+    folder: Path, plan: Plan, work: Work, scoring: Scoring, ratings: Mapping[str, Ratings]
+) -> list[Cells]:
     """Write responses.parquet and cells.parquet from the ledger, in plan order."""
-    plan = work.plan
-    tables = [
-        CellTable(
-            task.items.task.name,
-            [item.id for item in task.items.items],
-            [persona.id for persona in task.personas],
-            task.items.task.correct_at,
-        )
-        for task in plan.tasks
-    ]
+    tables = [empty_cells(task.items.task, task.items.items, task.personas) for task in plan.tasks]
     by_name = {table.task: table for table in tables}
-    with ResponseWriter(folder) as writer:
-        for start in range(0, plan.size, _CHUNK):
-            rows = range(start, min(start + _CHUNK, plan.size))
-            for number, response in zip(rows, scoring.responses(rows, work.errors), strict=True):
-                writer.add(response)
-                row = plan.row(number)
-                by_name[response.task].count(row.item_index, row.persona_index, response, row.item.prompt)
+    with response_writer(folder) as writer:
+        for number, response in enumerate(_responses(scoring, work, range(plan.size), ratings)):
+            writer.add(response)
+            row = plan.row(number)
+            by_name[response.task].count(row.item_index, row.persona_index, response, row.item.prompt)
     results.write_cells(folder, tables)
     return tables
 
 
-def _announce(spec: ModelSpec, folder: Path, work: Work, config: RunConfig) -> str:
-    plan, missing = work.plan, work.counts.wanted
+def _responses(scoring: Scoring, work: Work, rows: range, ratings: Mapping[str, Ratings]) -> Iterator[Response]:
+    for start in range(rows.start, rows.stop, CHUNK):
+        for response in scoring.responses(range(start, min(start + CHUNK, rows.stop)), work.errors):
+            yield with_score(response, ratings[response.task]) if response.task in ratings else response
+
+
+def _announce(spec: ModelSpec, folder: Path, plan: Plan, work: Work, config: RunConfig) -> str:
+    missing = work.counts.wanted
     held = plan.size - missing
     line = f"{spec.label}: {plan.size:,} requests, {held:,} of them in the ledger already."
     if missing == 0:

@@ -17,8 +17,9 @@ from personaeval.plan import KEY_BYTES, Plan, Row
 from personaeval.progress import Counts
 from personaeval.prompts import split_thinking
 from personaeval.results import Response, unscored
-from personaeval.tasks import Task
+from personaeval.tasks import JudgedScorer, Task
 from personaeval.verify import Verdict, Verifier
+from personaeval.verify.verdict import ANSWERED
 
 _CHUNK = 1024
 
@@ -93,6 +94,9 @@ class Scoring:
             if completion is None:
                 yield self._respond(row, key, None, unscored(errors.get(number, "no completion")))
                 continue
+            if row.task.items.task.is_judged:
+                yield self._respond(row, key, completion, ANSWERED)
+                continue
             verdict = verdicts.get(verdict_key) or self._unscored.get(number)
             if verdict is None:
                 verdict = self._submit(row, completion.text, completion.reasoning).result()
@@ -129,7 +133,9 @@ class Scoring:
 
     def _submit(self, row: Row, text: str, reasoning: str | None) -> Future[Verdict]:
         answer, _ = self._split(text, reasoning)
-        return self._verifier.submit(row.task.items.task.scorer, row.item.gold, answer, choices=row.item.choices)
+        scorer = row.task.items.task.scorer
+        assert not isinstance(scorer, JudgedScorer), "judged rows are passed over"
+        return self._verifier.submit(scorer, row.item.gold, answer, choices=row.item.choices)
 
     def _verdict_state(self, task: Task) -> hashlib.blake2b:
         shared = f"{verify.VERSION}\0{task.scorer.model_dump_json()}\0{self._reasoning_end}\0{self._opened}\0"
@@ -157,6 +163,7 @@ class Scoring:
 
     def _take_up(self, rows: Iterator[int], pending: set[Future[Verdict]]) -> None:
         while chunk := list(islice(rows, _CHUNK)):
+            chunk = [number for number in chunk if not self._plan.row(number).task.items.task.is_judged]
             keys = [self._plan.key(number) for number in chunk]
             located = [self._plan.row(number) for number in chunk]
             verdict_keys = [self._verdict_key(row, key) for row, key in zip(located, keys, strict=True)]
@@ -170,6 +177,8 @@ class Scoring:
 
     def _score(self, number: int, key: bytes, text: str, reasoning: str | None, pending: set[Future[Verdict]]) -> None:
         row = self._plan.row(number)
+        if row.task.items.task.is_judged:
+            return
         verdict_key = self._verdict_key(row, key)
         future = self._submit(row, text, reasoning)
 

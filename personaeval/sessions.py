@@ -13,14 +13,16 @@ import platform
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from personaeval import __version__
 from personaeval.errors import StorageError, UsageError
+from personaeval.judge.panel import Bench
 from personaeval.progress import Counts
 from personaeval.results import RUN, SESSIONS, read_json, remove_leftovers, write_json
 
@@ -98,6 +100,15 @@ class Sessions:
             "seconds": seconds,
         }
         self._write()
+
+    def judged(self, benches: Sequence[Bench]) -> None:
+        """Note the judges' part, where any was asked anything."""
+        if any(bench.calls or bench.failed for bench in benches):
+            judges = [asdict(bench) for bench in benches]
+            self.entries.append(
+                {"judged": time.time(), "versions": versions(), "hardware": hardware(), "judges": judges}
+            )
+            self._write()
 
     def _write(self) -> None:
         write_json(self._path, {"sessions": self.entries})

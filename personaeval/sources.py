@@ -44,8 +44,8 @@ class ItemSet:
     """The items of one task, in the source's order, and where they came from.
 
     ``prompts_hash`` identifies what is put to the model, ``gold_hash`` what an answer is compared with: a corrected
-    gold scores again and generates nothing. ``origin`` says what was read. Items that bring ``personas`` of their own stand
-    persona by persona and go with no others.
+    gold scores again and generates nothing. ``origin`` says what was read. Items that bring ``personas`` of their own
+    stand persona by persona and go with no others.
     """
 
     task: Task
@@ -67,7 +67,8 @@ def load_items(
 ) -> ItemSet:
     """Load a task's items.
 
-    Subsets are random, nested (20 hold all of 10) and the same for every checkpoint: a rank is a hash of ``seed`` and an id.
+    Subsets are random, nested (20 hold all of 10) and the same for every checkpoint: a rank is a hash of ``seed`` and
+    an id.
 
     Args:
         task: the task.

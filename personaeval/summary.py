@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from personaeval.metrics.stability import Cells, summarise
+from personaeval.judge.judgements import Ratings
+from personaeval.judge.summary import summarise_fidelity
+from personaeval.metrics import stability
 from personaeval.personas import Persona
 from personaeval.record import hash_json
-from personaeval.results import FORMAT, CellTable
+from personaeval.results import FORMAT, Cells, CellTable, JudgedCells
 
 UNSCORED_LIMIT = 0.01
 TRUNCATED_LIMIT = 0.05
 
 
-def summarise_run(record: dict[str, Any], tables: Sequence[CellTable], personas: Sequence[Persona]) -> dict[str, Any]:
+def summarise_run(
+    record: dict[str, Any],
+    tables: Sequence[Cells],
+    personas: Sequence[Persona],
+    ratings: Mapping[str, Ratings] | None = None,
+) -> dict[str, Any]:
     """Return the content of summary.json.
 
-    ``group`` of a task says what it may be ranked with: the same prompts, sampling, gold answers and scorer.
-    ``tasks`` holds, per task, the stability metrics, the counts and the warnings that every table repeats.
+    ``group`` of a task says what it may be ranked with: the same prompts, sampling, gold answers and scorer; of a
+    judged task, the same rubrics and panel. ``tasks`` holds, per task, the stability or fidelity metrics, the counts
+    and the warnings that every table repeats.
     """
+    parts = {}
+    for table in tables:
+        if isinstance(table, JudgedCells):
+            parts[table.task] = _summarise_fidelity(record, table, (ratings or {}).get(table.task))
+        else:
+            parts[table.task] = _summarise_stability(record, table, personas)
     return {
         "format": FORMAT,
         "label": record["label"],
@@ -30,15 +44,15 @@ def summarise_run(record: dict[str, Any], tables: Sequence[CellTable], personas:
         "plan": record["plan"],
         "persona_role": record["placement"]["role"],
         "placement_verified": record["placement"]["verified"],
-        "tasks": {table.task: _summarise_task(record, table, personas) for table in tables},
+        "tasks": parts,
     }
 
 
-def _summarise_task(record: dict[str, Any], table: CellTable, personas: Sequence[Persona]) -> dict[str, Any]:
+def _summarise_stability(record: dict[str, Any], table: CellTable, personas: Sequence[Persona]) -> dict[str, Any]:
     task = record["tasks"][table.task]
     counts = {name: int(values.sum()) for name, values in table.counts.items()}
     total = counts["scored"] + counts["unscored"]
-    cells = Cells(
+    cells = stability.Cells(
         persona_ids=tuple(persona.id for persona in personas),
         categories=tuple(persona.category.value for persona in personas),
         domains=tuple(persona.domain for persona in personas),
@@ -46,6 +60,7 @@ def _summarise_task(record: dict[str, Any], table: CellTable, personas: Sequence
         **table.counts,
     )
     return {
+        "kind": "stability",
         "title": task["title"],
         "group": hash_json([task["work"], task["gold_hash"], task["scorer"], task["correct_at"]]),
         "items": task["items"],
@@ -55,8 +70,31 @@ def _summarise_task(record: dict[str, Any], table: CellTable, personas: Sequence
         "sampling": task["sampling"],
         "counts": counts | {"total": total},
         "warnings": _warnings(counts, total, record["placement"]["verified"]),
-        "stability": summarise(cells, domain=task["domain"]).to_json(),
+        "stability": stability.summarise(cells, domain=task["domain"]).to_json(),
     }
+
+
+def _summarise_fidelity(record: dict[str, Any], table: JudgedCells, ratings: Ratings | None) -> dict[str, Any]:
+    """Return a judged task's part; without ratings (nobody has judged it yet) it has counts alone."""
+    task, panel = record["tasks"][table.task], record["panel"]
+    counts = {name: int(values.sum()) for name, values in table.counts.items()}
+    total = task["items"] * task["samples"]
+    part = {
+        "kind": "fidelity",
+        "title": task["title"],
+        "group": hash_json([task["work"], task["gold_hash"], task["scorer"], panel["hash"] if panel else None]),
+        "items": task["items"],
+        "personas": len(task["personas"]),
+        "samples": task["samples"],
+        "template": task["template"],
+        "sampling": task["sampling"],
+        "counts": counts | {"total": total},
+        "judged": ratings is not None,
+    }
+    if ratings is None:
+        return part | {"warnings": _warnings(counts | {"unscored": 0}, total, record["placement"]["verified"])}
+    part |= summarise_fidelity(ratings, panel, task["personas"])
+    return part | {"warnings": _warnings(counts, total, record["placement"]["verified"])}
 
 
 def _warnings(counts: dict[str, int], total: int, verified: bool) -> list[str]:

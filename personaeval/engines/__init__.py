@@ -31,8 +31,8 @@ Prompt = str | tuple[Message, ...]
 class Sampling:
     """How tokens are drawn. One object is shared by all requests of a task.
 
-    ``schema`` is a JSON schema, as text, that the answer has to fit where the engine can see to that; an engine that cannot
-    passes over it.
+    ``schema`` is a JSON schema, as text, that the answer has to fit where the engine can see to that; an engine that
+    cannot passes over it.
     """
 
     temperature: float = 0.0

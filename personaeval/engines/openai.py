@@ -4,15 +4,17 @@ The client retries what is worth retrying: cut connections, time-outs, 408, 409,
 heeding ``Retry-After``. Answers of status 200 that make no sense are asked for again here. What still fails is a
 completion with ``error``; nothing of a failure ever becomes a text.
 
-Two refusals are answered by asking differently, since the question stays the same: a model that wants
+Three refusals are answered by asking differently, since the question stays the same: a model that wants
 ``max_completion_tokens`` gets that name from then on, and a chat whose prompt and ``max_tokens`` together exceed the
-context is asked once more without a limit, so that it has what room is left, as in the local engines. No other
-parameter is ever dropped: a server that refuses one refuses the request.
+context is asked once more without a limit, so that it has what room is left, as in the local engines, and a server
+that knows no JSON schemas is asked without (who gives a schema says in the prompt what is wanted, and reads strictly).
+No other parameter is ever dropped: a server that refuses one refuses the request.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
 import re
@@ -39,6 +41,7 @@ _OWN = frozenset(
 )
 """What the run itself sets: as an engine argument it would contradict what is recorded."""
 _TOO_LONG = re.compile(r"context[ _](length|size|window)|max_model_len|max_new_tokens", re.IGNORECASE)
+_NO_SCHEMA = re.compile(r"response_format|json_?schema|structured[ _]output|guided", re.IGNORECASE)
 _UNUSABLE = {
     "content_filter": "the endpoint's content filter withheld the answer",
     "tool_calls": "the model called a tool in place of an answer",
@@ -86,6 +89,7 @@ class OpenAIEngine:
         self._retry_delay = retry_delay
         self._client = endpoint.connect(settings.timeout, retries, settings.concurrency)
         self._limit_name = "max_tokens"
+        self._takes_schemas = True
         self._health = _Health(endpoint.url, max(2 * settings.concurrency, _LEAST_FAILURES))
         self._budget = Budget(settings)
         self._workers: set[asyncio.Task[None]] = set()
@@ -180,16 +184,23 @@ class OpenAIEngine:
         }
         if sampling.stop:
             body["stop"] = list(sampling.stop)
+        if sampling.schema is not None and self._takes_schemas:
+            body["response_format"] = _response_format(sampling.schema)
         return body
 
     def _revise(self, request: Request, body: dict[str, Any], error: openai.APIError) -> dict[str, Any] | None:
         """Return what to send in place of a refused body; None where there is no other way to ask the same."""
+        if getattr(error, "status_code", None) not in (400, 422):
+            return None
+        reason = reason_of(error)
+        if "response_format" in body and (error.param == "response_format" or _NO_SCHEMA.search(reason)):
+            self._takes_schemas = False
+            return {name: value for name, value in body.items() if name != "response_format"}
         limit = next((name for name in ("max_tokens", "max_completion_tokens") if name in body), None)
         # A completions endpoint given no limit takes 16 tokens: that would be another question.
-        if limit is None or isinstance(request.prompt, str) or getattr(error, "status_code", None) not in (400, 422):
+        if limit is None or isinstance(request.prompt, str):
             return None
         rest = {name: value for name, value in body.items() if name != limit}
-        reason = reason_of(error)
         if error.code == "context_length_exceeded" or _TOO_LONG.search(reason):
             return rest
         by_name = error.code == "unsupported_parameter" and error.param == "max_tokens"
@@ -213,6 +224,16 @@ class OpenAIEngine:
             reason += " (lower --concurrency, or set --requests-per-minute or --tokens-per-minute)"
         self._health.failed(reason, refused=status is not None and 400 <= status < 500 and status != 429)
         return _failure(request, reason + _after(tries + _tries_of(error)))
+
+
+@functools.cache
+def _response_format(schema: str) -> dict[str, Any]:
+    """Return what asks for an answer that fits a schema.
+
+    Hosted models refuse limits of length in it.
+    """
+    content = json.loads(schema, object_hook=lambda part: {k: v for k, v in part.items() if k != "maxLength"})
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": content}}
 
 
 def _read_answer(content: bytes, request: Request) -> Completion:

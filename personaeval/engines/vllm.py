@@ -368,7 +368,7 @@ class VllmEngine:
 
     async def _last_output(self, request: Request, ids: list[int]) -> Any:
         from vllm import SamplingParams, TokensPrompt
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         sampling = request.sampling
         # Explicit in all that matters: vLLM adds nothing of the checkpoint's generation config but its end tokens.
@@ -378,6 +378,7 @@ class VllmEngine:
             max_tokens=sampling.max_tokens,
             seed=request.seed,
             stop=list(sampling.stop),
+            structured_outputs=StructuredOutputsParams(json=sampling.schema) if sampling.schema else None,
             skip_special_tokens=True,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )

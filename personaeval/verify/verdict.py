@@ -15,6 +15,10 @@ class Status(StrEnum):
     CORRECT = "correct"
     WRONG = "wrong"
     NO_ANSWER = "no_answer"
+    ANSWERED = "answered"
+    """For judges to score, who have not been asked."""
+    JUDGED = "judged"
+    """Scored by judges; there is no right or wrong."""
     UNSCORED = "unscored"
 
 
@@ -45,5 +49,7 @@ def unscored(reason: str, answer: str | None = None) -> Verdict:
     return Verdict(None, answer, Status.UNSCORED, reason)
 
 
+ANSWERED = Verdict(None, None, Status.ANSWERED)
+"""The verdict on an answer that is for judges to score."""
 NO_ANSWER = Verdict(0.0, None, Status.NO_ANSWER)
 """Nothing in the text reads as an answer: wrong, and counted apart."""

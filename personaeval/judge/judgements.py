@@ -1,0 +1,182 @@
+"""judgements.parquet: a row per (response, judge, repeat), and what is made of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from personaeval.errors import UsageError
+from personaeval.judge.panel import Panel, Sitting
+from personaeval.judge.rules import admits_ai, refuses
+from personaeval.judge.sheet import Exhibit
+from personaeval.results import JUDGEMENTS, RowWriter
+
+SCHEMA = pa.schema(
+    [
+        pa.field("task", pa.string(), False),
+        pa.field("item", pa.string(), False),
+        pa.field("persona", pa.string(), False),
+        pa.field("sample", pa.int16(), False),
+        pa.field("dimension", pa.string(), False),
+        pa.field("judge", pa.string(), False),
+        pa.field("fingerprint", pa.string(), False),
+        pa.field("repeat", pa.int16(), False),
+        pa.field("score", pa.int8()),
+        pa.field("refusal", pa.bool_()),
+        pa.field("ai_admission", pa.bool_()),
+        pa.field("explanation", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("prompt_tokens", pa.int32(), False),
+        pa.field("completion_tokens", pa.int32(), False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementRow:
+    """One row of judgements.parquet.
+
+    ``score`` is None where the judgement is unscored, and ``reason`` says why; ``explanation`` is the judge's own. The
+    two flags are what the rules find or else the judge says; None: neither says anything.
+    """
+
+    task: str
+    item: str
+    persona: str
+    sample: int
+    dimension: str
+    judge: str
+    fingerprint: str
+    repeat: int
+    score: int | None
+    refusal: bool | None
+    ai_admission: bool | None
+    explanation: str | None
+    reason: str | None
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def judgement_writer(folder: Path) -> RowWriter[JudgementRow]:
+    """Return the writer of a run's judgements.parquet."""
+    return RowWriter(folder / JUDGEMENTS, SCHEMA)
+
+
+def read_judgements(folder: Path) -> Iterator[JudgementRow]:
+    """Yield the rows of a run's judgements.parquet.
+
+    Raises:
+        UsageError: it is missing or broken.
+    """
+    try:
+        file = pq.ParquetFile(folder / JUDGEMENTS)
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"{folder / JUDGEMENTS}: cannot be read ({error}); has this run been judged?") from error
+    with file:
+        for batch in file.iter_batches(batch_size=4096):
+            for row in batch.to_pylist():
+                yield JudgementRow(**row)
+
+
+def judgement_rows(panel: Panel, exhibits: Sequence[Exhibit], sitting: Sitting) -> Iterator[JudgementRow]:
+    """Yield what a panel said of exhibits, rules having the first word on refusals and admissions."""
+    labels = panel.labels()
+    rules = [(refuses(exhibit.response), admits_ai(exhibit.response)) for exhibit in exhibits]
+    for judgement in sitting.judgements():
+        exhibit, reply = exhibits[judgement.exhibit], judgement.reply
+        refusal, admission = rules[judgement.exhibit]
+        yield JudgementRow(
+            task=exhibit.task,
+            item=exhibit.item,
+            persona=exhibit.persona_id,
+            sample=exhibit.sample,
+            dimension=exhibit.dimension,
+            judge=labels[judgement.judge],
+            fingerprint=panel.judges[judgement.judge].fingerprint,
+            repeat=judgement.repeat,
+            score=reply.score if reply else None,
+            refusal=refusal or (reply.refusal if reply else None),
+            ai_admission=admission or (reply.ai_admission if reply else None),
+            explanation=reply.reasoning if reply else None,
+            reason=judgement.reason,
+            prompt_tokens=judgement.prompt_tokens,
+            completion_tokens=judgement.completion_tokens,
+        )
+
+
+@dataclass
+class Ratings:
+    """The judgements of one task, response by response."""
+
+    responses: dict[tuple[str, int], int] = field(default_factory=dict)
+    """(item, sample) -> its place in what follows."""
+    personas: list[str] = field(default_factory=list)
+    dimensions: list[str] = field(default_factory=list)
+    judges: dict[str, int] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+    """Place -> why a judgement of it is unscored."""
+    _entries: list[tuple[int, int, int, float]] = field(default_factory=list)
+    _flags: list[list[list[bool]]] = field(default_factory=list)
+
+    def add(self, row: JudgementRow) -> None:
+        """Add a judgement."""
+        place = self.responses.setdefault((row.item, row.sample), len(self.responses))
+        if place == len(self.personas):
+            self.personas.append(row.persona)
+            self.dimensions.append(row.dimension)
+            self._flags.append([[], []])
+        judge = self.judges.setdefault(row.judge, len(self.judges))
+        self._entries.append((place, judge, row.repeat, np.nan if row.score is None else float(row.score)))
+        if row.score is None:
+            self.reasons.setdefault(place, f"{row.judge}: {row.reason}")
+        for flags, flag in zip(self._flags[place], (row.refusal, row.ai_admission), strict=True):
+            if flag is not None:
+                flags.append(flag)
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """[responses, judges, repeats]; NaN where unscored. Read only once all is added."""
+        repeats = 1 + max((repeat for _, _, repeat, _ in self._entries), default=0)
+        found = np.full((len(self.responses), len(self.judges), repeats), np.nan)
+        for response, judge, repeat, score in self._entries:
+            found[response, judge, repeat] = score
+        return found
+
+    @cached_property
+    def panel_scores(self) -> NDArray[np.float64]:
+        """[responses]: the mean over judges of each judge's mean over repeats; NaN where none scored."""
+        return mean_scored(mean_scored(self.scores))
+
+    def refusals(self) -> NDArray[np.bool_]:
+        """Return [responses]: whether at least half of those who say anything of it call it a refusal."""
+        return self._flagged(0)
+
+    def admissions(self) -> NDArray[np.bool_]:
+        """Return [responses]: the same for admissions of being an AI."""
+        return self._flagged(1)
+
+    def _flagged(self, which: int) -> NDArray[np.bool_]:
+        shares = [flags[which] for flags in self._flags]
+        return np.array([bool(given) and 2 * sum(given) >= len(given) for given in shares], dtype=np.bool_)
+
+
+def mean_scored(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return means over the last axis of what is not NaN; NaN where all is."""
+    present = ~np.isnan(scores)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(present, scores, 0).sum(axis=-1) / present.sum(axis=-1))
+
+
+def collect(rows: Iterable[JudgementRow]) -> dict[str, Ratings]:
+    """Return the ratings of every task in a stream of judgements."""
+    found: dict[str, Ratings] = {}
+    for row in rows:
+        found.setdefault(row.task, Ratings()).add(row)
+    return found

@@ -1,0 +1,281 @@
+"""The panel: judges that score responses one by one, their replies kept in the ledger.
+
+A reply that cannot be read is asked for once more, with a reminder of how to reply. What cannot be read then, and what
+the engine never gave, is unscored with the reason; it is never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from personaeval.checkpoints import parse_model
+from personaeval.config import RunConfig
+from personaeval.engines import Sampling
+from personaeval.errors import EngineError
+from personaeval.judge import prompts
+from personaeval.judge.reply import SCHEMA, Reply, UnreadableError, read_reply
+from personaeval.judge.sheet import Exhibit, Sheet
+from personaeval.ledger import Ledger, Stored
+from personaeval.progress import Display
+from personaeval.subject import Subject, open_subject
+from personaeval.tasks import PlainPrompt
+from personaeval.work import CHUNK, Work, perform
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What one judge said of one response, once; ``reason`` says why there is no reply."""
+
+    exhibit: int
+    judge: int
+    repeat: int
+    reply: Reply | None
+    reason: str | None
+    prompt_tokens: int
+    completion_tokens: int
+
+
+@dataclass
+class Bench:
+    """What one judge's part in one command came to: requests, tokens, and why its engine failed as a whole, if so."""
+
+    judge: str
+    calls: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    engine_error: str | None = None
+
+
+@dataclass
+class Judge:
+    """One judge: a model with its way of being asked."""
+
+    subject: Subject
+    sampling: Sampling
+    reasoning_end: str
+
+    @property
+    def label(self) -> str:
+        """A short name."""
+        return self.subject.spec.label
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of its model."""
+        return self.subject.fingerprint
+
+    def identity(self) -> dict[str, Any]:
+        """Return what, beside the prompt, can change its reply."""
+        return {
+            "subject": self.subject.identity(),
+            "rendering": self.subject.renderer.record(),
+            "sampling": self.sampling.record(),
+            "reasoning_end": self.reasoning_end,
+        }
+
+
+class Panel:
+    """Judges in an order that does not depend on how they were named.
+
+    Args:
+        judges: at least one.
+        repeats: how often each judges each response.
+    """
+
+    def __init__(self, judges: Sequence[Judge], repeats: int) -> None:
+        self.judges = tuple(sorted(judges, key=lambda judge: (judge.label, judge.fingerprint, str(judge.identity()))))
+        self.repeats = repeats
+
+    def labels(self) -> list[str]:
+        """Return a distinct name for every judge."""
+        names = [judge.label for judge in self.judges]
+        if len(set(names)) < len(names):
+            names = [f"{judge.label}-{judge.fingerprint[:8]}" for judge in self.judges]
+        if len(set(names)) < len(names):
+            names = [f"{name}#{number}" for number, name in enumerate(names, start=1)]
+        return names
+
+    def identity(self) -> dict[str, Any]:
+        """Return what identifies the panel's work, for plan and group hashes."""
+        return {
+            "judges": [judge.identity() for judge in self.judges],
+            "repeats": self.repeats,
+            "wording": prompts.VERSION,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return what run.json says of the panel."""
+        judges = [
+            {**judge.identity(), **judge.subject.record(), "label": label, "fingerprint": judge.fingerprint}
+            for judge, label in zip(self.judges, self.labels(), strict=True)
+        ]
+        return {**self.identity(), "judges": judges}
+
+    def judge(self, exhibits: Sequence[Exhibit], ledger: Ledger, display: Display) -> Sitting:
+        """Have every judge score every exhibit, one judge after the other; what the ledger holds is not asked again.
+
+        Exhibits should go rubric by rubric (:func:`in_order`). A judge whose engine fails as a whole leaves its
+        judgements unscored.
+        """
+        parts = [_Part(judge, exhibits, self.repeats, ledger) for judge in self.judges]
+        benches = [_sit(part, display, label) for part, label in zip(parts, self.labels(), strict=True)]
+        return Sitting(parts, benches, len(exhibits), self.repeats)
+
+
+def open_panel(config: RunConfig) -> Panel | None:
+    """Find the judges of a run; loads no weights.
+
+    Raises:
+        UsageError: a judge is not to be had.
+        EngineError: an endpoint that does not answer.
+    """
+    own = config.model_copy(
+        update={
+            "engine_args": config.judge_engine_args,
+            "chat_template": None,
+            "chat_template_kwargs": config.judge_chat_template_kwargs,
+            "dtype": "auto",
+            "tokenizer": None,
+        }
+    )
+    sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=config.judge_max_tokens, schema=SCHEMA)
+    judges = [Judge(open_subject(parse_model(text), own), sampling, config.reasoning_end) for text in config.judge]
+    return Panel(judges, config.judge_repeats) if judges else None
+
+
+def in_order(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
+    """Return exhibits rubric by rubric, else in their own order."""
+    return sorted(exhibits, key=lambda exhibit: (exhibit.task, exhibit.dimension))
+
+
+class _Part:
+    """One judge's sheets over all exhibits: every row, and those asked again because the first reply was unreadable."""
+
+    def __init__(self, judge: Judge, exhibits: Sequence[Exhibit], repeats: int, ledger: Ledger) -> None:
+        self.judge = judge
+        self._ledger = ledger
+        plain = PlainPrompt()
+        frame = judge.subject.renderer.full(None, "system", plain)
+        sampling = replace(judge.sampling, stop=judge.subject.renderer.stop(plain))
+        self._sheet = partial(Sheet, exhibits, frame, judge.identity(), sampling, repeats)
+        self.first = Work(self._sheet(), ledger)
+        self.again: Work | None = None
+        self._places: dict[int, int] = {}
+        self._unreadable: dict[int, str] = {}
+
+    def rounds(self) -> Iterator[Work]:
+        """Yield the work on all rows and then, made of what came of it, that on the unreadable ones."""
+        yield self.first
+        yield self.look_back()
+
+    def look_back(self) -> Work:
+        """Find which replies cannot be read, and return the work of asking for those again."""
+        if self.again is None:
+            self.first.settle("the engine gave no reply")
+            self._ledger.flush()
+            for start in range(0, self.first.sheet.size, CHUNK):
+                rows = range(start, min(start + CHUNK, self.first.sheet.size))
+                for row, (_, _, reason) in zip(rows, self._read(self.first, rows), strict=True):
+                    if reason is not None and row not in self.first.errors:
+                        self._unreadable[row] = reason
+            self._places = {row: place for place, row in enumerate(self._unreadable)}
+            self.again = Work(self._sheet(list(self._unreadable)), self._ledger)
+        return self.again
+
+    def finish(self, label: str, failure: str | None) -> Bench:
+        """Note what is left undone, and count."""
+        again = self.look_back()
+        self.first.errors = {row: failure or reason for row, reason in self.first.errors.items()}
+        again.settle(failure or "the engine gave no reply")
+        self._ledger.flush()
+        bench = Bench(label, engine_error=failure)
+        for work in (self.first, again):
+            bench.calls += work.counts.completed
+            bench.failed += len(work.errors)
+            bench.prompt_tokens += work.counts.prompt_tokens
+            bench.cached_tokens += work.counts.cached_tokens
+            bench.output_tokens += work.counts.output_tokens
+        return bench
+
+    def replies(self, rows: range) -> Iterator[tuple[Reply | None, Stored | None, str | None]]:
+        """Yield for each row the reply that counts, what the ledger has of it, and why there is none."""
+        again = self.look_back()
+        for row, (reply, stored, reason) in zip(rows, self._read(self.first, rows), strict=True):
+            if row not in self._places:
+                yield reply, stored, reason
+                continue
+            place = self._places[row]
+            second, stored_again, second_reason = next(self._read(again, range(place, place + 1)))
+            yield second, stored_again or stored, None if second else f"{reason}; asked again: {second_reason}"
+
+    def _read(self, work: Work, rows: range) -> Iterator[tuple[Reply | None, Stored | None, str | None]]:
+        keys = work.sheet.keys(rows.start, rows.stop)
+        stored = self._ledger.completions(keys)
+        for row, key in zip(rows, keys, strict=True):
+            found = stored.get(key)
+            if found is None:
+                yield None, None, work.errors.get(row, "the engine gave no reply")
+                continue
+            try:
+                yield _read(found, self.judge.reasoning_end), found, None
+            except UnreadableError as error:
+                yield None, found, str(error)
+
+
+def _read(stored: Stored, reasoning_end: str) -> Reply:
+    text = stored.text
+    if not text.lstrip().startswith("{"):
+        # A model that thinks aloud; where the schema held it from the first token on, there is no thinking.
+        text = text.rpartition(reasoning_end)[2]
+    try:
+        return read_reply(text)
+    except UnreadableError as error:
+        if stored.finish_reason == "length":
+            raise UnreadableError(f"{error} (cut off at {stored.completion_tokens} tokens)") from None
+        raise
+
+
+def _sit(part: _Part, display: Display, label: str) -> Bench:
+    failure = None
+    try:
+        perform(part.judge.subject, part.rounds(), display, f"judge {label}")
+    except EngineError as error:
+        failure = str(error)
+        display.say(f"judge {label}: {failure}")
+    return part.finish(label, failure)
+
+
+class Sitting:
+    """What a panel said of exhibits; read from the ledger as it is gone through."""
+
+    def __init__(self, parts: Sequence[_Part], benches: Sequence[Bench], exhibits: int, repeats: int) -> None:
+        self.benches = tuple(benches)
+        self._parts = parts
+        self._exhibits = exhibits
+        self._repeats = repeats
+
+    def judgements(self) -> Iterator[Judgement]:
+        """Yield every judgement: exhibit by exhibit, judge by judge, repeat by repeat."""
+        step = max(1, CHUNK // self._repeats)
+        for start in range(0, self._exhibits, step):
+            numbers = range(start, min(start + step, self._exhibits))
+            rows = range(numbers.start * self._repeats, numbers.stop * self._repeats)
+            read = [list(part.replies(rows)) for part in self._parts]
+            for number in numbers:
+                for judge, replies in enumerate(read):
+                    for repeat in range(self._repeats):
+                        reply, stored, reason = replies[(number - start) * self._repeats + repeat]
+                        yield Judgement(
+                            number,
+                            judge,
+                            repeat,
+                            reply,
+                            reason,
+                            stored.prompt_tokens if stored else 0,
+                            stored.completion_tokens if stored else 0,
+                        )

@@ -1,0 +1,44 @@
+"""Rules for what needs no judge: a plain refusal, and a plain admission of being an AI. English only.
+
+They are narrow: what they find is certain, and what they miss a judge may still say.
+"""
+
+from __future__ import annotations
+
+import re
+
+_OPENING = 200
+"""A refusal stands at the start; later on, a persona may decline many things in its role."""
+
+_MACHINE = (
+    r"(?:AI|A\.I\.|artificial intelligence|(?:large |AI )?language model|LLM|chat ?bot|virtual assistant|"
+    r"computer program|digital assistant)(?: (?:language )?(?:model|assistant|program|system|chat ?bot))?"
+)
+_ADMISSION = re.compile(
+    rf"\bas an? (?:large )?{_MACHINE}(?=\s*[,.;:!?)—–-]|\s+(?:I|and|so|trained|developed|created|made)\b|\s*$)"
+    rf"|\bI(?:['’]m| am) (?:just |only |really |actually |in fact )*an? (?:large )?{_MACHINE}"
+    r"(?=\s*[,.;:!?)—–-]|\s+(?:and|so|that|who|which|trained|developed|created|made|built|by|without|designed)\b|\s*$)",
+    re.IGNORECASE,
+)
+_DECLINING = (
+    r"(?:help|assist|comply|fulfil|fulfill|continue|engage|participate|role-?play|pretend|provide|generate|create|produce|"
+    r"answer|respond|discuss|do that|take on|adopt|take part in|speak as|act out|write about)"
+)
+_REFUSAL = re.compile(
+    rf"\bI(?:['’]m| am)(?: (?:so|very|really|truly))? sorry,? (?:but )?(?:I|as an)\b"
+    rf"[^.!?\n]{{0,60}}?\b(?:can(?:no|['’])t|cannot|unable to|not able to|won['’]t|will not)\s+{_DECLINING}\b(?! but\b)"
+    rf"|^\W*(?:I (?:can(?:['’])?t|cannot|can not|won['’]t|will not|must decline to|decline to)|"
+    rf"I(?:['’]m| am) (?:unable|not able) to)\s+{_DECLINING}\b(?! (?:but|it)\b)"
+    r"[^.!?\n]{0,40}?\b(?:that|this|with|request|question|persona|character|role|content|such|requests|in)\b",
+    re.IGNORECASE,
+)
+
+
+def admits_ai(response: str) -> bool:
+    """Tell whether a response says, in so many words, that it comes from an AI."""
+    return _ADMISSION.search(response) is not None
+
+
+def refuses(response: str) -> bool:
+    """Tell whether a response begins by declining in the words that assistants use."""
+    return _REFUSAL.search(response.strip()[:_OPENING]) is not None

@@ -1,0 +1,111 @@
+"""The fidelity part of summary.json: the scores, how far the judges agree, and what is to be known of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from personaeval.judge.judgements import Ratings, mean_scored
+
+_SHOWN_REASONS = 5
+
+
+def summarise_fidelity(
+    ratings: Ratings, panel: Mapping[str, Any], personas: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return every fidelity number of one task.
+
+    Args:
+        ratings: the judgements.
+        panel: run.json's record of the panel.
+        personas: run.json's record of the task's personas.
+    """
+    scores = ratings.scores
+    return {
+        "fidelity": _summarise_scores(ratings, [persona["id"] for persona in personas]),
+        "by_category": _by_category(ratings, {persona["id"]: persona["category"] for persona in personas}),
+        "refusal": _share(ratings.refusals()),
+        "ai_admission": _share(ratings.admissions()),
+        "judgements": {
+            "total": scores.size,
+            "unscored": int(np.isnan(scores).sum()),
+            "reasons": dict(Counter(ratings.reasons.values()).most_common(_SHOWN_REASONS)),
+        },
+        "alpha": _alpha(ratings),
+        "judges": [_describe_judge(ratings, place, judge) for place, judge in enumerate(panel["judges"])],
+    }
+
+
+def _summarise_scores(ratings: Ratings, personas: Sequence[str]) -> dict[str, Any]:
+    from personaeval.metrics.fidelity import Scores, summarise
+
+    dimensions = sorted(set(ratings.dimensions))
+    scores = Scores(
+        score=ratings.panel_scores,
+        persona=np.array([personas.index(name) for name in ratings.personas]),
+        dimension=np.array([dimensions.index(name) for name in ratings.dimensions]),
+        personas=tuple(personas),
+        dimensions=tuple(dimensions),
+    )
+    return summarise(scores).to_json()
+
+
+def _by_category(ratings: Ratings, categories: Mapping[str, str]) -> dict[str, float | None]:
+    """Return the unweighted mean of the dimension means, for the personas of each category."""
+    of_response = np.array([categories[name] for name in ratings.personas])
+    dimensions = np.array(ratings.dimensions)
+    found = {}
+    for category in dict.fromkeys(categories.values()):
+        parts = [
+            mean_scored(ratings.panel_scores[(of_response == category) & (dimensions == name)])
+            for name in sorted(set(ratings.dimensions))
+        ]
+        mean = float(np.mean(parts))
+        found[category] = None if np.isnan(mean) else mean
+    return found
+
+
+def _alpha(ratings: Ratings) -> float | None:
+    """Return Krippendorff's α between the judges' first repeats; None with one judge."""
+    from personaeval.metrics.agreement import krippendorff_alpha
+
+    if len(ratings.judges) < 2:
+        return None
+    return _number(krippendorff_alpha(ratings.scores[:, :, 0], level="ordinal"))
+
+
+def _describe_judge(ratings: Ratings, place: int, judge: Mapping[str, Any]) -> dict[str, Any]:
+    own = ratings.scores[:, place]
+    return {
+        "label": judge["label"],
+        "fingerprint": judge["fingerprint"],
+        "fingerprint_verifiable": judge["fingerprint_verifiable"],
+        "mean": _number(float(mean_scored(own.ravel()))),
+        "unscored": int(np.isnan(own).sum()),
+        "self_agreement": self_agreement(own),
+    }
+
+
+def self_agreement(scores: np.ndarray[Any, Any]) -> float | None:
+    """Return the mean weighted κ of a judge's first repeat with each other, for scores [responses, repeats].
+
+    None with one repeat, and where there is no variance to agree on.
+    """
+    from personaeval.metrics.agreement import weighted_kappa
+
+    kappas = []
+    for repeat in range(1, scores.shape[1]):
+        both = ~np.isnan(scores[:, 0]) & ~np.isnan(scores[:, repeat])
+        kappas.append(weighted_kappa(scores[both, 0], scores[both, repeat], low=1, high=5))
+    return _number(float(np.mean(kappas))) if kappas else None
+
+
+def _share(flags: np.ndarray[Any, Any]) -> float | None:
+    return float(flags.mean()) if len(flags) else None
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else float(value)
