@@ -32,6 +32,8 @@ _TOKENS = (
     (re.compile(r"<(/?\w[\w▁ -]{0,40})>"), "‹\\1›"),
     # Brackets: [INST], [/INST], [TOOL_CALLS].
     (re.compile(r"\[(/?[A-Z][A-Z_]{2,40})\]"), "(\\1)"),
+    # What begins as a line of the fence does.
+    (re.compile(r"\[(\s*response)", re.IGNORECASE), "(\\1"),
 )
 
 

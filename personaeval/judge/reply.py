@@ -65,7 +65,7 @@ def read_reply(text: str) -> Reply:
         raise UnreadableError(f"the reply has no score: {_shown(text)}")
     score = content["score"]
     if type(score) is not int or score not in SCORES:
-        raise UnreadableError(f"the score is {_shown(json.dumps(score))}, not a whole number from 1 to 5")
+        raise UnreadableError(f"the score is {_cut(json.dumps(score))}, not a whole number from 1 to 5")
     reasoning = content.get("reasoning")
     return Reply(
         score,
@@ -88,5 +88,8 @@ def _flag(content: dict[str, Any], name: str) -> bool | None:
 
 
 def _shown(text: str) -> str:
-    text = " ".join(text.split())
-    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+    return repr(_cut(" ".join(text.split())))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"

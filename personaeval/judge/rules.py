@@ -29,7 +29,7 @@ _REFUSAL = re.compile(
     rf"[^.!?\n]{{0,60}}?\b(?:can(?:no|['’])t|cannot|unable to|not able to|won['’]t|will not)\s+{_DECLINING}\b(?! but\b)"
     rf"|^\W*(?:I (?:can(?:['’])?t|cannot|can not|won['’]t|will not|must decline to|decline to)|"
     rf"I(?:['’]m| am) (?:unable|not able) to)\s+{_DECLINING}\b(?! (?:but|it)\b)"
-    r"[^.!?\n]{0,40}?\b(?:that|this|with|request|question|persona|character|role|content|such|requests|in)\b",
+    r"[^.!?\n]{0,40}?\b(?:that|this|with|request|question|persona|character|role|content|such|requests)\b",
     re.IGNORECASE,
 )
 
