@@ -226,13 +226,20 @@ def leaderboard(
     personas: Annotated[bool, typer.Option("--personas", help="A row per persona.")] = False,
     baseline: Annotated[str | None, typer.Option(help="Checkpoint against which changes are shown.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    trade_off: Annotated[
+        bool, typer.Option("--trade-off", help="Stability and fidelity of each checkpoint side by side.")
+    ] = False,
 ) -> None:
     """Compare the finished runs of a results folder; only like is ranked with like."""
-    from personaeval.report import tables
+    from personaeval.judge.check import refresh_checks
+    from personaeval.report import tables, tradeoff
     from personaeval.results import find_summaries
 
     summaries = find_summaries(folder)
-    if personas:
+    refresh_checks(summaries, folder)
+    if trade_off:
+        found = tradeoff.trade_off(summaries, baseline=baseline)
+    elif personas:
         found = tables.persona_tables(summaries, task=task)
     else:
         found = tables.leaderboard(summaries, baseline=baseline, task=task)
@@ -273,6 +280,43 @@ def score(
     changed = rescore(folder, moved, tuple(include or ()), judging or None, open_display(quiet))
     print(render(make_leaderboard(load_summaries([folder])), "markdown"))
     print(f"\n{changed} verdicts changed.")
+
+
+@app.command("judge-check")
+def judge_check(
+    judge: Judges = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Results folder, which keeps the record.")] = Path(
+        "results"
+    ),
+    judge_repeats: Annotated[int, typer.Option(min=2, help="How often each control is judged.")] = 2,
+    judge_max_tokens: JudgeMaxTokens = None,
+    judge_engine_arg: JudgeEngineArg = None,
+    judge_chat_template_kwarg: JudgeTemplateKwarg = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests under way at an endpoint. [default: 64]")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds an endpoint may take for one request.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+) -> None:
+    """Find out if a judge is to be believed: controls of known order, and texts that try to bribe it.
+
+    Exits with 0 if every judge passes, with 4 if one fails.
+    """
+    from personaeval.config import make_config
+    from personaeval.judge.check import check_judge, controls_folder, describe_check, load_controls
+    from personaeval.judge.panel import Panel, open_panel
+    from personaeval.progress import open_display
+
+    if not judge:
+        raise UsageError("--judge is missing. Example: personaeval judge-check --judge openai:NAME@http://HOST:PORT/v1")
+    given = {"model": tuple(judge), "tasks": ("personagym",), "output": output}
+    given |= {"concurrency": concurrency, "timeout": timeout}
+    given |= _judging(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg)
+    panel = open_panel(make_config(None, {key: value for key, value in given.items() if value is not None}))
+    assert panel is not None, "there is a judge"
+    controls, display = load_controls(controls_folder()), open_display(quiet)
+    records = [check_judge(Panel([one], judge_repeats), controls, output, display) for one in panel.judges]
+    print("\n\n".join(describe_check(record) for record in records))
+    if not all(record["passed"] for record in records):
+        raise typer.Exit(4)
 
 
 @app.command()

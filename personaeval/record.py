@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from personaeval import verify
 from personaeval.config import RunConfig
+from personaeval.judge.check import find_check
 from personaeval.judge.panel import Panel
 from personaeval.judge.rubrics import Rubrics, rubrics_hash
 from personaeval.personas import Persona
@@ -53,13 +55,22 @@ def describe_run(
     }
 
 
-def add_judging(record: dict[str, Any], rubrics: Mapping[str, Rubrics], panel: Panel | None) -> None:
-    """Add to a run's record by which rubrics its judged tasks are scored, and by whom."""
+def add_judging(record: dict[str, Any], rubrics: Mapping[str, Rubrics], panel: Panel | None, output: Path) -> None:
+    """Add to a run's record by which rubrics its judged tasks are scored, by whom, and what is known of them.
+
+    Args:
+        record: run.json.
+        rubrics: of each judged task.
+        panel: the judges, None where there are none.
+        output: the results folder, which may hold records of judge checks.
+    """
     for name, own in rubrics.items():
         record["tasks"][name]["scorer"] = {"kind": "judged", "rubrics": rubrics_hash(own)}
     record["panel"] = None
     if panel is not None:
         record["panel"] = {"hash": hash_json(panel.identity()), **panel.describe()}
+        for judge in record["panel"]["judges"]:
+            judge["check"] = find_check(output, judge["fingerprint"])
 
 
 def _spec_text(subject: Subject) -> str:

@@ -113,7 +113,7 @@ def _ratings(
         raise UsageError(f"--judge: none of this run's tasks ({', '.join(tasks)}) is scored by judges.")
     record["config"] |= {name: list(value) if isinstance(value, tuple) else value for name, value in judging.items()}
     panel = open_panel(RunConfig.model_validate(record["config"]))
-    add_judging(record, {name: task.rubrics for name, task in judged.items()}, panel)
+    add_judging(record, {name: task.rubrics for name, task in judged.items()}, panel, folder.parent.parent)
     if panel is None:
         raise UsageError("--judge: names no judge.")
     exhibits: list[Exhibit] = []

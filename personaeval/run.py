@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from personaeval import results
 from personaeval.checkpoints import ModelSpec, parse_model
 from personaeval.config import RunConfig
 from personaeval.engines import Sampling
 from personaeval.errors import EngineError, UsageError
+from personaeval.families import relation
 from personaeval.fidelity import Hearing, exhibits_of, judge_run, with_score
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.panel import Panel, open_panel
@@ -137,7 +139,7 @@ def _run_checkpoint(
     placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))
     plan, fast = build_plan(config, subject, placement, benchmark)
     record = describe_run(config, subject, placement, plan, benchmark.personas, fast_rendering=fast)
-    add_judging(record, benchmark.rubrics, panel)
+    add_judging(record, benchmark.rubrics, panel, config.output)
     if panel is not None:
         # A run with other judges has a folder of its own.
         record["plan"] = hash_json([record["plan"], record["panel"]["hash"]])
@@ -147,6 +149,7 @@ def _run_checkpoint(
         work = Work(plan, ledger)
         sessions = Sessions(folder)
         display.say(_announce(spec, folder, plan, work, config))
+        _warn(panel, record, display)
         if not placement.verified:
             display.say("The endpoint does not show its prompts: that the personas reach the model is not verified.")
         if not fast:
@@ -212,6 +215,20 @@ def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, 
         work.ledger.flush()
         scoring.take_up(iter(answered))
     return failure
+
+
+def _warn(panel: Panel | None, record: dict[str, Any], display: Display) -> None:
+    """Say before anything is generated what will be said of the judges under every table."""
+    for judge in record["panel"]["judges"] if panel else ():
+        kin = relation(judge, record["model"])
+        if kin is not None:
+            display.say(f"Judge {judge['label']} is {kin} as the model it judges; such judges favour their own.")
+        if judge["check"] is None:
+            display.say(
+                f"Judge {judge['label']} was never checked: personaeval judge-check tells if it can be believed."
+            )
+        elif not judge["check"]["passed"]:
+            display.say(f"Judge {judge['label']} failed the judge check: it {judge['check']['verdict']}")
 
 
 def _judge(

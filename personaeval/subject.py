@@ -17,6 +17,7 @@ from personaeval.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.config import RunConfig
 from personaeval.engines import Engine, EngineSettings, Message
 from personaeval.errors import EngineError, UsageError
+from personaeval.families import family
 from personaeval.prompts import ChatRenderer, MessageRenderer, PlainRenderer, Probe, Renderer
 
 # How fast, not what: these may differ between two runs of the same work.
@@ -126,6 +127,9 @@ class LocalSubject:
             "full_hash": self._checkpoint.full_hash,
             "fingerprint_verifiable": True,
             "architecture": (self._model_config.get("architectures") or [None])[0],
+            "family": family(
+                Path(self.spec.name).name, self._model_config.get("_name_or_path"), self._model_config.get("model_type")
+            ),
             "rendering": self.renderer.record(),
         }
 
@@ -194,6 +198,7 @@ class EndpointSubject:
             "name": self.spec.name,
             "url": self.spec.url,
             "listed": self._listed,
+            "family": family(self.spec.name, str((self._listed or {}).get("root", ""))),
             "fingerprint_verifiable": False,
             "rendering": self.renderer.record(),
         }

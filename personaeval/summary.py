@@ -93,7 +93,7 @@ def _summarise_fidelity(record: dict[str, Any], table: JudgedCells, ratings: Rat
     }
     if ratings is None:
         return part | {"warnings": _warnings(counts | {"unscored": 0}, total, record["placement"]["verified"])}
-    part |= summarise_fidelity(ratings, panel, task["personas"])
+    part |= summarise_fidelity(ratings, panel, record["model"], task["personas"])
     return part | {"warnings": _warnings(counts, total, record["placement"]["verified"])}
 
 

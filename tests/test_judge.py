@@ -139,7 +139,7 @@ def test_no_text_breaks_the_reader(text):
 
 
 def test_the_schema_asks_for_reasoning_before_the_score():
-    assert list(json.loads(SCHEMA)["properties"])[0] == "reasoning"
+    assert next(iter(json.loads(SCHEMA)["properties"])) == "reasoning"
     assert list(json.loads(SCHEMA)["properties"])[-1] == "score"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from personaeval.engines.openai import OpenAIEngine
 from personaeval.errors import UsageError
 from personaeval.judge.judgements import collect
 from personaeval.rescore import rescore
@@ -223,17 +224,17 @@ FAULTS = (
     Rule("status", status=500, headers=NOW, share=0.16),
     Rule("cut", share=0.22),
     Rule("close", share=0.27),
-    Rule("hang", seconds=30, share=0.3),
+    Rule("hang", seconds=4, share=0.3),
 )
 
 
 def test_with_three_in_ten_calls_failing_the_others_scores_are_what_they_were(play, tmp_path, model, monkeypatch):
-    monkeypatch.setattr("personaeval.engines.openai._RETRIES", 0)
+    monkeypatch.setattr(OpenAIEngine.__init__, "__defaults__", (0, 0.001))
     with ScriptedServer(Script(model="ann"), answer=judge_named("ann")) as server:
         sound = {row.item: row.score for row in judgements(perform_play(play, tmp_path / "a", model, [server]))}
         server.sent.clear()
         server.change(rules=FAULTS)
-        result = perform_play(play, tmp_path / "b", model, [server], timeout=2)
+        result = perform_play(play, tmp_path / "b", model, [server], timeout=1)
         failed = {row.item for row in judgements(result) if row.score is None}
         assert 0 < len(failed) == result.unjudged < RESPONSES
         for row in judgements(result):

@@ -8,25 +8,28 @@ from typing import Any
 
 import numpy as np
 
+from personaeval.families import relation
 from personaeval.judge.judgements import Ratings, mean_scored
 
 _SHOWN_REASONS = 5
 
 
 def summarise_fidelity(
-    ratings: Ratings, panel: Mapping[str, Any], personas: Sequence[Mapping[str, Any]]
+    ratings: Ratings, panel: Mapping[str, Any], model: Mapping[str, Any], personas: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return every fidelity number of one task.
 
     Args:
         ratings: the judgements.
         panel: run.json's record of the panel.
+        model: run.json's record of the model that is judged.
         personas: run.json's record of the task's personas.
     """
     scores = ratings.scores
     return {
         "fidelity": _summarise_scores(ratings, [persona["id"] for persona in personas]),
-        "by_category": _by_category(ratings, {persona["id"]: persona["category"] for persona in personas}),
+        "by_persona": _by(ratings, {persona["id"]: persona["id"] for persona in personas}),
+        "by_category": _by(ratings, {persona["id"]: persona["category"] for persona in personas}),
         "refusal": _share(ratings.refusals()),
         "ai_admission": _share(ratings.admissions()),
         "judgements": {
@@ -35,7 +38,7 @@ def summarise_fidelity(
             "reasons": dict(Counter(ratings.reasons.values()).most_common(_SHOWN_REASONS)),
         },
         "alpha": _alpha(ratings),
-        "judges": [_describe_judge(ratings, place, judge) for place, judge in enumerate(panel["judges"])],
+        "judges": [_describe_judge(ratings, place, judge, model) for place, judge in enumerate(panel["judges"])],
     }
 
 
@@ -53,19 +56,22 @@ def _summarise_scores(ratings: Ratings, personas: Sequence[str]) -> dict[str, An
     return summarise(scores).to_json()
 
 
-def _by_category(ratings: Ratings, categories: Mapping[str, str]) -> dict[str, float | None]:
-    """Return the unweighted mean of the dimension means, for the personas of each category."""
-    of_response = np.array([categories[name] for name in ratings.personas])
+def _by(ratings: Ratings, groups: Mapping[str, str]) -> dict[str, float | None]:
+    """Return the unweighted mean of the dimension means for each group of personas; None where one has no score.
+
+    Args:
+        ratings: the judgements.
+        groups: persona -> its group.
+    """
+    group = np.array([groups[name] for name in ratings.personas])
     dimensions = np.array(ratings.dimensions)
-    found = {}
-    for category in dict.fromkeys(categories.values()):
-        parts = [
-            mean_scored(ratings.panel_scores[(of_response == category) & (dimensions == name)])
-            for name in sorted(set(ratings.dimensions))
-        ]
-        mean = float(np.mean(parts))
-        found[category] = None if np.isnan(mean) else mean
-    return found
+    names = sorted(set(ratings.dimensions))
+    return {
+        wanted: _number(
+            float(np.mean([mean_scored(ratings.panel_scores[(group == wanted) & (dimensions == n)]) for n in names]))
+        )
+        for wanted in dict.fromkeys(groups.values())
+    }
 
 
 def _alpha(ratings: Ratings) -> float | None:
@@ -77,7 +83,7 @@ def _alpha(ratings: Ratings) -> float | None:
     return _number(krippendorff_alpha(ratings.scores[:, :, 0], level="ordinal"))
 
 
-def _describe_judge(ratings: Ratings, place: int, judge: Mapping[str, Any]) -> dict[str, Any]:
+def _describe_judge(ratings: Ratings, place: int, judge: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
     own = ratings.scores[:, place]
     return {
         "label": judge["label"],
@@ -86,6 +92,8 @@ def _describe_judge(ratings: Ratings, place: int, judge: Mapping[str, Any]) -> d
         "mean": _number(float(mean_scored(own.ravel()))),
         "unscored": int(np.isnan(own).sum()),
         "self_agreement": self_agreement(own),
+        "relation": relation(judge, model),
+        "check": judge["check"],
     }
 
 

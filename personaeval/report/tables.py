@@ -1,26 +1,34 @@
 """The leaderboard and its views, from the summaries of finished runs.
 
 Only like is ranked with like: runs share a table if they put the same prompts to the model with the same sampling and
-compare with the same gold answers.
+compare with the same gold answers; of a judged task, by the same rubrics and panel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from personaeval.errors import UsageError, suggest
+from personaeval.report import fidelity
+from personaeval.report.entries import (
+    Entry,
+    Groups,
+    Summary,
+    bases_of,
+    drawn,
+    group,
+    interval,
+    names_of,
+    relative,
+    role_notes,
+)
 from personaeval.report.formats import Cell, Number, Table, render
 
 __all__ = ["leaderboard", "persona_tables", "render"]
 
-Summary = dict[str, Any]
-Entry = tuple[Summary, dict[str, Any]]
-"""A run's summary, and its part on one task."""
-
 
 def leaderboard(summaries: Sequence[Summary], baseline: str | None = None, task: str | None = None) -> list[Table]:
-    """Return a table per comparable group, a row per checkpoint, the most stable first.
+    """Return a table per comparable group, a row per checkpoint, the most stable or most faithful first.
 
     Args:
         summaries: of finished runs.
@@ -30,51 +38,30 @@ def leaderboard(summaries: Sequence[Summary], baseline: str | None = None, task:
     Raises:
         UsageError: no run has the task, or the baseline.
     """
-    groups = list(_groups(summaries, task))
-    if baseline is None:
-        return [_leaderboard_table(entries) for entries in groups]
-    bases = [_find_baseline(entries, baseline) for entries in groups]
-    if not any(bases):
-        names = {name for entries in groups for name in _names(entries)}
-        raise UsageError(f"--baseline {baseline}: no run of it is here.{suggest(baseline, names)}")
-    return [
-        _leaderboard_table(entries, base, () if base else (f"No run of {baseline} is comparable with these.",))
-        for entries, base in zip(groups, bases, strict=True)
-    ]
+    stability, judged = _groups(summaries, task), fidelity.groups(summaries, task)
+    bases = (
+        bases_of([*stability, *judged], baseline) if baseline is not None else [None] * (len(stability) + len(judged))
+    )
+    tables = []
+    for number, (entries, base) in enumerate(zip([*stability, *judged], bases, strict=True)):
+        absent = (f"No run of {baseline} is comparable with these.",) if baseline is not None and base is None else ()
+        make = _leaderboard_table if number < len(stability) else fidelity.table
+        tables.append(make(entries, base, absent))
+    return tables
 
 
 def persona_tables(summaries: Sequence[Summary], task: str | None = None) -> list[Table]:
     """Return a table per comparable group, a row per persona; flips against ``none`` where one checkpoint is shown."""
-    return [_persona_table(entries) for entries in _groups(summaries, task)]
+    stability = [_persona_table(entries) for entries in _groups(summaries, task)]
+    return [*stability, *(fidelity.persona_table(entries) for entries in fidelity.groups(summaries, task))]
 
 
-def _groups(summaries: Sequence[Summary], task: str | None) -> Iterator[list[Entry]]:
-    groups: dict[tuple[str, str], list[Entry]] = {}
-    for summary in summaries:
-        for name, part in summary["tasks"].items():
-            groups.setdefault((name, part["group"]), []).append((summary, part))
-    names = {name for name, _ in groups}
-    if task is not None and task not in names:
-        raise UsageError(f"--task {task}: no finished run has it.{suggest(task, names)}")
-    for (name, _), entries in sorted(groups.items(), key=lambda pair: pair[0]):
-        if task in (None, name):
-            yield sorted(entries, key=lambda entry: -(entry[1]["stability"]["pss"]["value"] or -1))
-
-
-def _find_baseline(entries: Sequence[Entry], name: str) -> Entry | None:
-    """Return the one run of a name: the one a table shows, its label, or that with 8 digits of its fingerprint."""
-    shown = _names(entries)
-    for own, entry in zip(shown, entries, strict=True):
-        if name == own:
-            return entry
-    found = [e for e in entries if name in (e[0]["label"], f"{e[0]['label']}-{e[0]['fingerprint'][:8]}")]
-    if len(found) > 1:
-        raise UsageError(f"--baseline {name}: several runs have this name; choose one of {'; '.join(shown)}.")
-    return found[0] if found else None
+def _groups(summaries: Sequence[Summary], task: str | None) -> Groups:
+    return group(summaries, "stability", task, lambda part: interval(part["stability"]["pss"]))
 
 
 def _leaderboard_table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Sequence[str] = ()) -> Table:
-    names = _names(entries)
+    names = names_of(entries)
     columns = ["checkpoint", "accuracy", "none", "PSS", "κ", "corrected PSS", "worst persona", "spread", "unscored"]
     if base is not None:
         columns += ["accuracy change", "PSS change", "reading"]
@@ -84,11 +71,11 @@ def _leaderboard_table(entries: Sequence[Entry], base: Entry | None = None, more
         worst = numbers["worst"]
         row: list[Cell] = [
             name,
-            _interval(numbers["accuracy"]),
-            _interval(numbers["baseline_accuracy"]),
-            _interval(numbers["pss"]),
-            _interval(numbers["kappa"]),
-            _interval(numbers["corrected_pss"]),
+            interval(numbers["accuracy"]),
+            interval(numbers["baseline_accuracy"]),
+            interval(numbers["pss"]),
+            interval(numbers["kappa"]),
+            interval(numbers["corrected_pss"]),
             f"{worst['persona']} {worst['accuracy']:.3f}" if worst else "–",
             Number(numbers["spread"]),
             Number(counts["unscored"] / max(counts["total"], 1), percent=False),
@@ -103,16 +90,10 @@ def _changes(numbers: dict[str, Any], base: dict[str, Any], is_base: bool) -> li
     if is_base:
         return ["baseline", "baseline", ""]
     return [
-        Number(_relative(numbers["accuracy"], base["accuracy"]), percent=True),
-        Number(_relative(numbers["pss"], base["pss"]), percent=True),
+        Number(relative(numbers["accuracy"], base["accuracy"]), percent=True),
+        Number(relative(numbers["pss"], base["pss"]), percent=True),
         _reading(numbers, base),
     ]
-
-
-def _relative(now: dict[str, Any], before: dict[str, Any]) -> float | None:
-    if now["value"] is None or not before["value"]:
-        return None
-    return float(now["value"] / before["value"] - 1)
 
 
 def _reading(now: dict[str, Any], before: dict[str, Any]) -> str:
@@ -135,7 +116,7 @@ def _reading(now: dict[str, Any], before: dict[str, Any]) -> str:
 
 
 def _persona_table(entries: Sequence[Entry]) -> Table:
-    names = _names(entries)
+    names = names_of(entries)
     parts = [part["stability"]["by_persona"] for _, part in entries]
     alone = len(entries) == 1
     columns = ["persona", "category", *([] if alone else names)]
@@ -144,7 +125,7 @@ def _persona_table(entries: Sequence[Entry]) -> Table:
     for row in zip(*parts, strict=True):
         first = row[0]
         cells: list[Cell] = [first["persona"], first["category"]]
-        cells += [_interval(entry["accuracy"]) for entry in row]
+        cells += [interval(entry["accuracy"]) for entry in row]
         if alone:
             wrong = first["wrong"]
             cells += [Number(first.get("gained"), digits=1), Number(first.get("lost"), digits=1)]
@@ -158,29 +139,9 @@ def _persona_table(entries: Sequence[Entry]) -> Table:
     return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(notes))
 
 
-def _names(entries: Sequence[Entry]) -> list[str]:
-    """Return a name per row, no longer than it takes to tell them apart."""
-    names = [summary["label"] for summary, _ in entries]
-    for added in ("-{fingerprint:.8}", " ({engine}, {dtype})", " {plan:.8}"):
-        if len(set(names)) == len(names):
-            break
-        names = [name + added.format(**summary) for name, (summary, _) in zip(names, entries, strict=True)]
-    return names
-
-
 def _title(entry: Entry) -> str:
     _, part = entry
-    sampling = part["sampling"]
-    drawn = (
-        "greedy"
-        if sampling["temperature"] == 0
-        else f"temperature {sampling['temperature']:g}, top_p {sampling['top_p']:g}"
-    )
-    samples = f"{part['samples']} sample{'s' if part['samples'] > 1 else ''}"
-    return (
-        f"{part['title']}: {part['items']} items × none and {part['personas']} personas × {samples}, {drawn}, "
-        f"at most {sampling['max_tokens']} tokens"
-    )
+    return f"{part['title']}: {part['items']} items × none and {part['personas']} personas × {drawn(part)}"
 
 
 def _notes(entries: Sequence[Entry], names: Sequence[str], base: Entry | None) -> list[str]:
@@ -189,13 +150,7 @@ def _notes(entries: Sequence[Entry], names: Sequence[str], base: Entry | None) -
         notes.append("One sample: the persona effect and sampling noise are not separated (corrected PSS needs two).")
     for name, (_, part) in zip(names, entries, strict=True):
         notes += [f"{name}: {warning}." for warning in part["warnings"]]
-    roles = {summary["persona_role"] for summary, _ in entries}
-    if len(roles) > 1:
-        notes.append(
-            "The persona stands in different places: "
-            + ", ".join(f"{name} {summary['persona_role']}" for name, (summary, _) in zip(names, entries, strict=True))
-            + "."
-        )
+    notes += role_notes(entries, names)
     if base is not None:
         name = next(name for name, entry in zip(names, entries, strict=True) if entry is base)
         notes.append(
@@ -203,7 +158,3 @@ def _notes(entries: Sequence[Entry], names: Sequence[str], base: Entry | None) -
             "noise included."
         )
     return notes
-
-
-def _interval(numbers: dict[str, Any]) -> Number:
-    return Number(numbers["value"], numbers["low"], numbers["high"])

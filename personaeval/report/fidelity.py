@@ -1,0 +1,125 @@
+"""Tables of judged tasks: PersonaScore and its dimensions, who judged, and how far they are to be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from personaeval.report.entries import (
+    Entry,
+    Groups,
+    Summary,
+    drawn,
+    group,
+    interval,
+    names_of,
+    relative,
+    role_notes,
+)
+from personaeval.report.formats import Cell, Number, Table
+
+
+def groups(summaries: Sequence[Summary], task: str | None) -> Groups:
+    """Return the comparable groups of judged tasks: same questions, sampling, rubrics and panel."""
+    return group(summaries, "fidelity", task, persona_score)
+
+
+def persona_score(part: dict[str, Any]) -> Number:
+    """Return the PersonaScore of a part; empty where nobody has judged it."""
+    return interval(part["fidelity"]["persona_score"]) if part["judged"] else Number(None)
+
+
+def table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Sequence[str] = ()) -> Table:
+    """Return the table of one group, a row per checkpoint."""
+    names = names_of(entries)
+    dimensions = _dimensions(entries)
+    columns = ["checkpoint", "PersonaScore", *map(_words, dimensions), "refusal", "says AI", "unscored"]
+    columns += ["PersonaScore change"] if base is not None else []
+    rows = []
+    for name, (summary, part) in zip(names, entries, strict=True):
+        row: list[Cell] = [name, persona_score(part)]
+        if part["judged"]:
+            row += [interval(part["fidelity"]["dimensions"][dimension]) for dimension in dimensions]
+            row += [Number(part["refusal"]), Number(part["ai_admission"])]
+            row += [Number(part["judgements"]["unscored"] / max(part["judgements"]["total"], 1))]
+        else:
+            row += [Number(None)] * (len(dimensions) + 3)
+        if base is not None:
+            row.append("baseline" if (summary, part) == base else _change(part, base[1]))
+        rows.append(tuple(row))
+    notes = [*_notes(entries, names), *more_notes]
+    if base is not None:
+        notes.append(f"Changes are relative to {names[list(entries).index(base)]}; no test is made of them.")
+    return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(notes))
+
+
+def persona_table(entries: Sequence[Entry]) -> Table:
+    """Return the table of one group, a row per persona, a column per checkpoint; then a row per category."""
+    names = names_of(entries)
+    judged = [part for _, part in entries if part["judged"]]
+    shown = [name for name, (_, part) in zip(names, entries, strict=True) if part["judged"]]
+    rows: list[tuple[Cell, ...]] = []
+    for view, words in (("by_persona", "{}"), ("by_category", "all of {}")):
+        for name in dict.fromkeys(name for part in judged for name in part[view]):
+            scores = [Number(part[view].get(name)) for part in judged]
+            rows += [(words.format(name), *scores)]
+    return Table(_title(entries[0]), ("persona", *shown), tuple(rows), tuple(_notes(entries, names)))
+
+
+def _change(part: dict[str, Any], base: dict[str, Any]) -> Number:
+    if not part["judged"] or not base["judged"]:
+        return Number(None, percent=True)
+    change = relative(part["fidelity"]["persona_score"], base["fidelity"]["persona_score"])
+    return Number(change, percent=True)
+
+
+def _dimensions(entries: Sequence[Entry]) -> list[str]:
+    found = (name for _, part in entries if part["judged"] for name in part["fidelity"]["dimensions"])
+    return list(dict.fromkeys(found))
+
+
+def _words(dimension: str) -> str:
+    return dimension.replace("-", " ")
+
+
+def _title(entry: Entry) -> str:
+    _, part = entry
+    return f"{part['title']}: {part['items']} questions to {part['personas']} personas × {drawn(part)}, scored 1 to 5"
+
+
+def _notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
+    notes = []
+    judged = [part for _, part in entries if part["judged"]]
+    if judged:
+        notes += judge_lines(judged[0]["judges"])
+    for name, (_, part) in zip(names, entries, strict=True):
+        if not part["judged"]:
+            notes.append(f"{name}: nobody has judged it yet: personaeval score RUN --judge ….")
+            continue
+        if part["alpha"] is not None:
+            notes.append(f"{name}: Krippendorff's α between the judges {part['alpha']:.2f}.")
+        agreed = [judge for judge in part["judges"] if judge["self_agreement"] is not None]
+        notes += [
+            f"{name}: {judge['label']} agrees with itself, weighted κ {judge['self_agreement']:.2f}."
+            for judge in agreed
+        ]
+        notes += [
+            f"{name}: {judge['label']} is {judge['relation']} as the model it judges; such judges favour their own."
+            for judge in part["judges"]
+            if judge["relation"]
+        ]
+        notes += [f"{name}: {warning}." for warning in part["warnings"]]
+    return [*notes, *role_notes(entries, names)]
+
+
+def judge_lines(judges: Sequence[dict[str, Any]]) -> list[str]:
+    """Return who judged, and a line for each judge that is not known to be sound."""
+    lines = ["Judged by " + ", ".join(f"{judge['label']} ({judge['fingerprint'][:8]})" for judge in judges) + "."]
+    for judge in judges:
+        if judge["check"] is None:
+            lines.append(
+                f"{judge['label']} was never checked (personaeval judge-check --judge …): do not believe it yet."
+            )
+        elif not judge["check"]["passed"]:
+            lines.append(f"{judge['label']} FAILED the judge check: it {judge['check']['verdict']}")
+    return lines

@@ -1,0 +1,74 @@
+"""The trade-off: how stable and how faithful each checkpoint is, side by side, and what changed against a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from personaeval.errors import InvalidRunError
+from personaeval.report import fidelity
+from personaeval.report.entries import Entry, Groups, Summary, bases_of, group, interval, names_of, relative
+from personaeval.report.formats import Cell, Number, Table
+
+
+def trade_off(summaries: Sequence[Summary], baseline: str | None = None) -> list[Table]:
+    """Return a table per pair of comparable groups, one of a stability task, one of a judged task.
+
+    A row is a checkpoint that has a run in both; with several runs in a group it has several rows.
+
+    Raises:
+        InvalidRunError: no checkpoint has both.
+        UsageError: no run of the baseline is here.
+    """
+    stable = group(summaries, "stability", None, lambda part: interval(part["stability"]["pss"]))
+    judged = [[entry for entry in entries if entry[1]["judged"]] for entries in fidelity.groups(summaries, None)]
+    tables = []
+    for left in stable:
+        for right in judged:
+            pairs = [(one, other) for one in left for other in right if _same(one[0], other[0])]
+            if pairs:
+                tables.append(_table(pairs, baseline))
+    if not tables:
+        raise InvalidRunError(
+            "--trade-off: no checkpoint has both a stability task and a judged task here; run it with both, such as "
+            "--tasks math500,personagym --judge …."
+        )
+    return tables
+
+
+def _same(one: Summary, other: Summary) -> bool:
+    return (one["label"], one["fingerprint"]) == (other["label"], other["fingerprint"])
+
+
+def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
+    left: Groups = [[one for one, _ in pairs]]
+    names = names_of(left[0])
+    base = bases_of(left, baseline)[0] if baseline is not None else None
+    columns = ["checkpoint", "accuracy", "PSS", "κ", "PersonaScore"]
+    columns += ["PSS change", "PersonaScore change"] if base is not None else []
+    before = next((pair for pair in pairs if pair[0] is base), None)
+    rows = []
+    for name, (one, other) in zip(names, pairs, strict=True):
+        numbers = one[1]["stability"]
+        row: list[Cell] = [name, interval(numbers["accuracy"]), interval(numbers["pss"]), interval(numbers["kappa"])]
+        row.append(fidelity.persona_score(other[1]))
+        if before is not None:
+            row += _changes((one, other), before)
+        rows.append(tuple(row))
+    first = pairs[0]
+    title = f"{first[0][1]['title']} and {first[1][1]['title']}: stability and fidelity"
+    notes = []
+    if before is not None:
+        notes.append(f"Changes are relative to {names[list(pairs).index(before)]}; no test is made of them.")
+    notes.append("PSS rises with accuracy even where nothing became more stable: read it beside accuracy and κ.")
+    return Table(title, tuple(columns), tuple(rows), (*notes, *fidelity.judge_lines(first[1][1]["judges"])))
+
+
+def _changes(pair: tuple[Entry, Entry], before: tuple[Entry, Entry]) -> list[Cell]:
+    if pair == before:
+        return ["baseline", "baseline"]
+    return [
+        Number(relative(pair[0][1]["stability"]["pss"], before[0][1]["stability"]["pss"]), percent=True),
+        Number(
+            relative(pair[1][1]["fidelity"]["persona_score"], before[1][1]["fidelity"]["persona_score"]), percent=True
+        ),
+    ]
