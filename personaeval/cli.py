@@ -126,6 +126,10 @@ def run(
     judge_max_tokens: JudgeMaxTokens = None,
     judge_engine_arg: JudgeEngineArg = None,
     judge_chat_template_kwarg: JudgeTemplateKwarg = None,
+    prices: Annotated[Path | None, typer.Option(help="YAML file with what a million tokens cost.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many requests and tokens it would take; ask nothing.")
+    ] = False,
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML file with any of these; flags go before it.")
     ] = None,
@@ -136,6 +140,7 @@ def run(
     Stopped at any moment, the same command goes on where it was.
     """
     from personaeval.config import make_config
+    from personaeval.preview import preview
     from personaeval.progress import open_display
     from personaeval.run import run as run_checkpoints
 
@@ -170,9 +175,13 @@ def run(
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
         "timeout": timeout,
+        "prices": prices,
         **_judging(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg),
     }
     settings = make_config(config, {key: value for key, value in given.items() if value not in (None, (), {})})
+    if dry_run:
+        preview(settings, open_display(quiet))
+        return
     finished = run_checkpoints(settings, open_display(quiet))
     _finish_run(settings.output, finished)
 

@@ -69,6 +69,8 @@ class RunConfig(BaseModel):
         default={}, description="Variables for the judges' chat templates."
     )
 
+    prices: Path | None = Field(default=None, description="YAML file with what a million tokens cost.")
+
     @field_validator("date")
     @classmethod
     def _iso_date(cls, value: str) -> str:

@@ -6,13 +6,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from personaeval.families import relation
 from personaeval.judge.judgements import JudgementRow, Ratings, collect, judgement_rows, judgement_writer
 from personaeval.judge.panel import Bench, Panel, in_order
 from personaeval.judge.prompts import preamble
 from personaeval.judge.rubrics import Rubrics
 from personaeval.judge.sheet import Exhibit
 from personaeval.ledger import Ledger
+from personaeval.prices import PriceList
 from personaeval.progress import Display
 from personaeval.results import Response
 from personaeval.sources import ItemSet
@@ -29,25 +32,30 @@ class Hearing:
 
 def exhibits_of(items: ItemSet, rubrics: Rubrics, responses: Iterable[Response]) -> Iterator[Exhibit]:
     """Yield what judges are shown of a judged task's responses; one that the engine never gave is passed over."""
-    questions = {item.id: item for item in items.items}
+    blanks = {exhibit.item: exhibit for exhibit in blank_exhibits(items, rubrics)}
+    for response in responses:
+        if response.text is not None:
+            yield replace(blanks[response.item], sample=response.sample, response=response.text)
+
+
+def blank_exhibits(items: ItemSet, rubrics: Rubrics, samples: int = 1) -> Iterator[Exhibit]:
+    """Yield an exhibit for every sample of every item, its response still empty."""
     personas = {persona.id: persona.text for persona in items.personas}
     leads = {name: preamble(rubric) for name, rubric in rubrics.items()}
-    for response in responses:
-        if response.text is None:
-            continue
-        item = questions[response.item]
+    for item in items.items:
         dimension = item.dimension or ""
-        yield Exhibit(
-            lead=leads[dimension],
-            task=response.task,
-            item=response.item,
-            persona_id=response.persona,
-            sample=response.sample,
-            dimension=dimension,
-            persona=personas[response.persona],
-            question=item.prompt,
-            response=response.text,
-        )
+        for sample in range(samples):
+            yield Exhibit(
+                lead=leads[dimension],
+                task=items.task.name,
+                item=item.id,
+                persona_id=item.persona,
+                sample=sample,
+                dimension=dimension,
+                persona=personas[item.persona],
+                question=item.prompt,
+                response="",
+            )
 
 
 def with_score(response: Response, ratings: Ratings) -> Response:
@@ -73,3 +81,39 @@ def judge_run(panel: Panel, exhibits: Iterable[Exhibit], folder: Path, ledger: L
                 yield row
 
         return Hearing(collect(kept()), sitting.benches)
+
+
+def warn_of_judges(record: Mapping[str, Any], display: Display) -> None:
+    """Say before anything is generated what will be said of the judges under every table.
+
+    Args:
+        record: run.json.
+        display: for the user.
+    """
+    for judge in record["panel"]["judges"] if record["panel"] else ():
+        kin = relation(judge, record["model"])
+        if kin is not None:
+            display.say(f"Judge {judge['label']} is {kin} as the model it judges; such judges favour their own.")
+        if judge["check"] is None:
+            display.say(
+                f"Judge {judge['label']} was never checked: personaeval judge-check tells if it can be believed."
+            )
+        elif not judge["check"]["passed"]:
+            display.say(f"Judge {judge['label']} failed the judge check: it {judge['check']['verdict']}")
+
+
+def report_judging(benches: Sequence[Bench], prices: PriceList, display: Display) -> None:
+    """Say what the judges were asked just now, and what it cost."""
+    for bench in benches:
+        if bench.calls:
+            display.say(describe_bench(bench, prices))
+
+
+def describe_bench(bench: Bench, prices: PriceList) -> str:
+    """Return a judge's requests, tokens and cost in a line."""
+    cost = prices.cost(bench.model, bench.prompt_tokens, bench.cached_tokens, bench.output_tokens)
+    share = bench.cached_tokens / max(bench.prompt_tokens, 1)
+    return (
+        f"judge {bench.judge}: {bench.calls:,} calls, {bench.prompt_tokens:,} prompt tokens ({share:.0%} from the prefix "
+        f"cache), {bench.output_tokens:,} new tokens{prices.shown(cost)}."
+    )

@@ -9,15 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from personaeval import results
 from personaeval.checkpoints import ModelSpec, parse_model
 from personaeval.config import RunConfig
 from personaeval.engines import Sampling
 from personaeval.errors import EngineError, UsageError
-from personaeval.families import relation
-from personaeval.fidelity import Hearing, exhibits_of, judge_run, with_score
+from personaeval.fidelity import Hearing, exhibits_of, judge_run, report_judging, warn_of_judges, with_score
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.panel import Panel, open_panel
 from personaeval.judge.rubrics import Rubrics, rubrics_of
@@ -25,6 +23,7 @@ from personaeval.judge.sheet import Exhibit
 from personaeval.ledger import LEDGER, Ledger
 from personaeval.personas import Persona
 from personaeval.plan import Plan, choose_frames, lay_out
+from personaeval.prices import read_prices
 from personaeval.progress import Display
 from personaeval.prompts import Placement, opening, persona_sentence, place
 from personaeval.record import add_judging, describe_run, hash_json
@@ -91,6 +90,7 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
     # All of them first: a wrong path in the last place is not to be found out after hours.
     subjects = [open_subject(parse_model(text), config) for text in config.model]
     panel = open_panel(config)
+    read_prices(config.prices)  # a broken file is not to be found out at the end
     finished = []
     for subject in subjects:
         try:
@@ -148,8 +148,8 @@ def _run_checkpoint(
         plan.compute_keys()
         work = Work(plan, ledger)
         sessions = Sessions(folder)
-        display.say(_announce(spec, folder, plan, work, config))
-        _warn(panel, record, display)
+        display.say(announce(spec, folder, plan, work, config))
+        warn_of_judges(record, display)
         if not placement.verified:
             display.say("The endpoint does not show its prompts: that the personas reach the model is not verified.")
         if not fast:
@@ -162,6 +162,7 @@ def _run_checkpoint(
             tables = _write_tables(folder, plan, work, scoring, hearing.ratings)
         record["counts"] = {"requests": plan.size, "failed": len(work.errors)}
         sessions.judged(hearing.benches)
+        report_judging(hearing.benches, read_prices(config.prices), display)
         record["sessions"] = sessions.entries
         results.write_json(folder / results.RUN, record)
         results.write_json(folder / results.SUMMARY, summarise_run(record, tables, benchmark.personas, hearing.ratings))
@@ -217,20 +218,6 @@ def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, 
     return failure
 
 
-def _warn(panel: Panel | None, record: dict[str, Any], display: Display) -> None:
-    """Say before anything is generated what will be said of the judges under every table."""
-    for judge in record["panel"]["judges"] if panel else ():
-        kin = relation(judge, record["model"])
-        if kin is not None:
-            display.say(f"Judge {judge['label']} is {kin} as the model it judges; such judges favour their own.")
-        if judge["check"] is None:
-            display.say(
-                f"Judge {judge['label']} was never checked: personaeval judge-check tells if it can be believed."
-            )
-        elif not judge["check"]["passed"]:
-            display.say(f"Judge {judge['label']} failed the judge check: it {judge['check']['verdict']}")
-
-
 def _judge(
     panel: Panel | None, folder: Path, benchmark: Benchmark, plan: Plan, work: Work, scoring: Scoring, display: Display
 ) -> Hearing:
@@ -267,7 +254,8 @@ def _responses(scoring: Scoring, work: Work, rows: range, ratings: Mapping[str, 
             yield with_score(response, ratings[response.task]) if response.task in ratings else response
 
 
-def _announce(spec: ModelSpec, folder: Path, plan: Plan, work: Work, config: RunConfig) -> str:
+def announce(spec: ModelSpec, folder: Path, plan: Plan, work: Work, config: RunConfig) -> str:
+    """Return what is still to be generated, in a line."""
     missing = work.counts.wanted
     held = plan.size - missing
     line = f"{spec.label}: {plan.size:,} requests, {held:,} of them in the ledger already."

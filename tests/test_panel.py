@@ -387,3 +387,29 @@ def test_ratings_are_read_back_as_they_were(play, tmp_path, model, judges):
     scores = {row.item: row.score for row in read_responses(result.folder)}
     for (item, _), place in ratings.responses.items():
         assert ratings.panel_scores[place] == scores[item]
+
+
+def test_a_dry_run_tells_calls_and_tokens_and_asks_nothing(play, tmp_path, model, judges, personaeval):
+    prices = tmp_path / "prices.yaml"
+    prices.write_text("models: {ann: {input: 2000000, output: 1000000, cached_input: 0}}\n")
+    arguments = ["run", "-m", f"openai:scripted@{model.url}", "-t", "play", "--include", play, "-o", tmp_path / "out"]
+    arguments += ["-j", f"openai:ann@{judges[0].url}", "--judge-max-tokens", 100, "--prices", prices]
+    dry = personaeval(*arguments, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert f"judge ann: {RESPONSES} calls" in dry.stderr
+    assert f"and {RESPONSES * 100:,} new tokens" in dry.stderr
+    assert not model.sent
+    assert not judges[0].sent
+    assert not (tmp_path / "out").exists()
+    real = personaeval(*arguments)
+    assert real.returncode == 0, real.stderr
+    [record] = [read_json(path) for path in (tmp_path / "out").glob("*/*/run.json")]
+    [bench] = record["sessions"][-1]["judges"]
+    assert bench["calls"] == RESPONSES
+    # The scripted server says that half of a prompt came from the cache.
+    cost = (bench["prompt_tokens"] - bench["cached_tokens"]) * 2 + bench["output_tokens"]
+    assert f"{bench['output_tokens']:,} new tokens, {cost:,.2f} USD" in real.stderr
+    prices.write_text("models: {ann: {inputs: 2}}\n")
+    broken = personaeval(*arguments)
+    assert broken.returncode == 2
+    assert "unknown key" in broken.stderr

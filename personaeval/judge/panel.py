@@ -24,6 +24,9 @@ from personaeval.subject import Subject, open_subject
 from personaeval.tasks import PlainPrompt
 from personaeval.work import CHUNK, Work, perform
 
+_CHARACTERS = 4
+"""Characters of a token, about."""
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -43,6 +46,7 @@ class Bench:
     """What one judge's part in one command came to: requests, tokens, and why its engine failed as a whole, if so."""
 
     judge: str
+    model: str
     calls: int = 0
     failed: int = 0
     prompt_tokens: int = 0
@@ -115,6 +119,29 @@ class Panel:
             for judge, label in zip(self.judges, self.labels(), strict=True)
         ]
         return {**self.identity(), "judges": judges}
+
+    def worst_case(self, exhibits: Sequence[Exhibit], longest: int) -> list[Bench]:
+        """Return what each judge would be asked at most, were nothing in the ledger.
+
+        Args:
+            exhibits: what would be judged, the responses still empty.
+            longest: tokens of a response at most.
+        """
+        empty = [one.lead + one.persona + one.question for one in exhibits]
+        prompt = sum(len(text) // _CHARACTERS + longest for text in empty)
+        leads = {one.lead for one in exhibits}
+        cached = sum(len(one.lead) for one in exhibits) - sum(map(len, leads))
+        return [
+            Bench(
+                label,
+                judge.subject.spec.name,
+                calls=len(exhibits) * self.repeats,
+                prompt_tokens=prompt * self.repeats,
+                cached_tokens=cached // _CHARACTERS * self.repeats,
+                output_tokens=len(exhibits) * self.repeats * judge.sampling.max_tokens,
+            )
+            for judge, label in zip(self.judges, self.labels(), strict=True)
+        ]
 
     def judge(self, exhibits: Sequence[Exhibit], ledger: Ledger, display: Display) -> Sitting:
         """Have every judge score every exhibit, one judge after the other; what the ledger holds is not asked again.
@@ -193,7 +220,7 @@ class _Part:
         self.first.errors = {row: failure or reason for row, reason in self.first.errors.items()}
         again.settle(failure or "the engine gave no reply")
         self._ledger.flush()
-        bench = Bench(label, engine_error=failure)
+        bench = Bench(label, self.judge.subject.spec.name, engine_error=failure)
         for work in (self.first, again):
             bench.calls += work.counts.completed
             bench.failed += len(work.errors)
