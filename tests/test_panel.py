@@ -397,7 +397,7 @@ def test_a_dry_run_tells_calls_and_tokens_and_asks_nothing(play, tmp_path, model
     dry = personaeval(*arguments, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert f"judge ann: {RESPONSES} calls" in dry.stderr
-    assert f"and {RESPONSES * 100:,} new tokens" in dry.stderr
+    assert f"{RESPONSES * 100:,} new tokens" in dry.stderr
     assert not model.sent
     assert not judges[0].sent
     assert not (tmp_path / "out").exists()

@@ -121,23 +121,21 @@ class Panel:
         return {**self.identity(), "judges": judges}
 
     def worst_case(self, exhibits: Sequence[Exhibit], longest: int) -> list[Bench]:
-        """Return what each judge would be asked at most, were nothing in the ledger.
+        """Return what each judge would be asked at most, were nothing in the ledger and in no cache.
 
         Args:
             exhibits: what would be judged, the responses still empty.
             longest: tokens of a response at most.
         """
-        empty = [one.lead + one.persona + one.question for one in exhibits]
-        prompt = sum(len(text) // _CHARACTERS + longest for text in empty)
-        leads = {one.lead for one in exhibits}
-        cached = sum(len(one.lead) for one in exhibits) - sum(map(len, leads))
+        prompt = sum(
+            (len(one.lead) + len(one.persona) + len(one.question)) // _CHARACTERS + longest for one in exhibits
+        )
         return [
             Bench(
                 label,
                 judge.subject.spec.name,
                 calls=len(exhibits) * self.repeats,
                 prompt_tokens=prompt * self.repeats,
-                cached_tokens=cached // _CHARACTERS * self.repeats,
                 output_tokens=len(exhibits) * self.repeats * judge.sampling.max_tokens,
             )
             for judge, label in zip(self.judges, self.labels(), strict=True)
