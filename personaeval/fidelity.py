@@ -95,9 +95,7 @@ def warn_of_judges(record: Mapping[str, Any], display: Display) -> None:
         if kin is not None:
             display.say(f"Judge {judge['label']} is {kin} as the model it judges; such judges favour their own.")
         if judge["check"] is None:
-            display.say(
-                f"Judge {judge['label']} was never checked: personaeval judge-check tells if it can be believed."
-            )
+            display.say(f"Judge {judge['label']} was never checked; personaeval judge-check tells if it is sound.")
         elif not judge["check"]["passed"]:
             display.say(f"Judge {judge['label']} failed the judge check: it {judge['check']['verdict']}")
 
@@ -114,6 +112,6 @@ def describe_bench(bench: Bench, prices: PriceList) -> str:
     cost = prices.cost(bench.model, bench.prompt_tokens, bench.cached_tokens, bench.output_tokens)
     share = bench.cached_tokens / max(bench.prompt_tokens, 1)
     return (
-        f"judge {bench.judge}: {bench.calls:,} calls, {bench.prompt_tokens:,} prompt tokens ({share:.0%} from the prefix "
-        f"cache), {bench.output_tokens:,} new tokens{prices.shown(cost)}."
+        f"judge {bench.judge}: {bench.calls:,} calls, {bench.prompt_tokens:,} prompt tokens ({share:.0%} from the "
+        f"prefix cache), {bench.output_tokens:,} new tokens{prices.shown(cost)}."
     )
