@@ -22,10 +22,9 @@ from typing import Any
 from personaeval.config import make_config
 from personaeval.engines.endpoint import Endpoint
 from personaeval.judge.judgements import collect, judgement_rows
-from personaeval.judge.panel import in_order, open_panel
+from personaeval.judge.panel import Exhibit, in_order, open_panel
 from personaeval.judge.prompts import judge_prompt, preamble
 from personaeval.judge.rubrics import load_rubrics
-from personaeval.judge.sheet import Exhibit
 from personaeval.ledger import LEDGER, Ledger
 from personaeval.progress import open_display
 from personaeval.registry import builtin_folder

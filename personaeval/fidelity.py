@@ -10,10 +10,9 @@ from typing import Any
 
 from personaeval.families import relation
 from personaeval.judge.judgements import JudgementRow, Ratings, collect, judgement_rows, judgement_writer
-from personaeval.judge.panel import Bench, Panel, in_order
+from personaeval.judge.panel import Bench, Exhibit, Panel, in_order
 from personaeval.judge.prompts import preamble
 from personaeval.judge.rubrics import Rubrics
-from personaeval.judge.sheet import Exhibit
 from personaeval.ledger import Ledger
 from personaeval.prices import PriceList
 from personaeval.progress import Display

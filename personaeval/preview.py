@@ -8,9 +8,8 @@ from tempfile import TemporaryDirectory
 from personaeval.checkpoints import parse_model
 from personaeval.config import RunConfig
 from personaeval.fidelity import blank_exhibits, describe_bench
-from personaeval.judge.panel import Bench, Panel, open_panel
+from personaeval.judge.panel import Bench, Exhibit, Panel, open_panel
 from personaeval.judge.prompts import LONGEST
-from personaeval.judge.sheet import Exhibit
 from personaeval.ledger import LEDGER, Ledger
 from personaeval.plan import Plan
 from personaeval.prices import read_prices

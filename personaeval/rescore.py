@@ -14,9 +14,8 @@ from personaeval.config import RunConfig
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.fidelity import exhibits_of, judge_run, with_score
 from personaeval.judge.judgements import Ratings, collect, read_judgements
-from personaeval.judge.panel import open_panel
+from personaeval.judge.panel import Exhibit, open_panel
 from personaeval.judge.rubrics import Rubrics, rubrics_of
-from personaeval.judge.sheet import Exhibit
 from personaeval.ledger import LEDGER, Ledger
 from personaeval.personas import BASELINE, Category, Persona
 from personaeval.progress import Display, open_display

@@ -17,9 +17,8 @@ from personaeval.engines import Sampling
 from personaeval.errors import EngineError, UsageError
 from personaeval.fidelity import Hearing, exhibits_of, judge_run, report_judging, warn_of_judges, with_score
 from personaeval.judge.judgements import Ratings
-from personaeval.judge.panel import Panel, open_panel
+from personaeval.judge.panel import Exhibit, Panel, open_panel
 from personaeval.judge.rubrics import Rubrics, rubrics_of
-from personaeval.judge.sheet import Exhibit
 from personaeval.ledger import LEDGER, Ledger
 from personaeval.personas import Persona
 from personaeval.plan import Plan, choose_frames, lay_out

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from personaeval.inquiry import UnreadableError
 from personaeval.judge.prompts import LONGEST, judge_prompt, neutral, preamble, shortened
-from personaeval.judge.reply import SCHEMA, UnreadableError, read_reply
+from personaeval.judge.reply import SCHEMA, read_reply
 from personaeval.judge.rubrics import rubrics_of
 from personaeval.judge.rules import admits_ai, refuses
 from personaeval.registry import Registry

@@ -375,7 +375,8 @@ def test_killed_while_judging_nothing_is_judged_twice(play, tmp_path, model, jud
     assert len(times) == RESPONSES
     for tries in times.values():
         for lost in tries[:-1]:
-            assert any(lost.arrived <= kill and lost.answered >= kill - 1 for kill in kills)
+            # In flight at a kill, or answered within the second before it.
+            assert any(lost.arrived <= kill + 0.5 and lost.answered >= kill - 1 for kill in kills), (lost, kills)
     [folder] = [path.parent for path in (tmp_path / "out").glob("*/*/run.json")]
     assert json.loads((folder / "summary.json").read_text())["tasks"]["play"]["judgements"]["unscored"] == 0
 

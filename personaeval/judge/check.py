@@ -20,10 +20,9 @@ from personaeval.documents import explain_validation, read_document
 from personaeval.errors import EngineError, UsageError
 from personaeval.judge import prompts
 from personaeval.judge.judgements import Ratings, collect, judgement_rows, mean_scored
-from personaeval.judge.panel import Panel, in_order
+from personaeval.judge.panel import Exhibit, Panel, in_order
 from personaeval.judge.prompts import preamble
 from personaeval.judge.rubrics import Rubrics, load_rubrics, rubrics_hash
-from personaeval.judge.sheet import Exhibit
 from personaeval.judge.summary import self_agreement
 from personaeval.ledger import LEDGER, Ledger
 from personaeval.progress import Display

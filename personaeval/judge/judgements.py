@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from personaeval.errors import UsageError
-from personaeval.judge.panel import Panel, Sitting
+from personaeval.judge.panel import Exhibit, Panel, Sitting
 from personaeval.judge.rules import admits_ai, refuses
-from personaeval.judge.sheet import Exhibit
 from personaeval.results import JUDGEMENTS, RowWriter
 
 SCHEMA = pa.schema(

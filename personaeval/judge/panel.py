@@ -7,25 +7,41 @@ the engine never gave, is unscored with the reason; it is never 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 from personaeval.checkpoints import parse_model
 from personaeval.config import RunConfig
 from personaeval.engines import Sampling
-from personaeval.errors import EngineError
+from personaeval.inquiry import Inquiry, UnreadableError
 from personaeval.judge import prompts
-from personaeval.judge.reply import SCHEMA, Reply, UnreadableError, read_reply
-from personaeval.judge.sheet import Exhibit, Sheet
+from personaeval.judge.prompts import judge_prompt
+from personaeval.judge.reply import SCHEMA, Reply, read_reply
 from personaeval.ledger import Ledger, Stored
 from personaeval.progress import Display
 from personaeval.subject import Subject, open_subject
-from personaeval.tasks import PlainPrompt
-from personaeval.work import CHUNK, Work, perform
+from personaeval.work import CHUNK
 
 _CHARACTERS = 4
 """Characters of a token, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One response to be judged.
+
+    ``lead`` is the preamble of its dimension's rubric; ``persona`` and ``question`` are what the model was given.
+    """
+
+    lead: str
+    task: str
+    item: str
+    persona_id: str
+    sample: int
+    dimension: str
+    persona: str
+    question: str
+    response: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +163,9 @@ class Panel:
         Exhibits should go rubric by rubric (:func:`in_order`). A judge whose engine fails as a whole leaves its
         judgements unscored.
         """
-        parts = [_Part(judge, exhibits, self.repeats, ledger) for judge in self.judges]
-        benches = [_sit(part, display, label) for part, label in zip(parts, self.labels(), strict=True)]
-        return Sitting(parts, benches, len(exhibits), self.repeats)
+        inquiries = [_inquire(judge, exhibits, self.repeats, ledger) for judge in self.judges]
+        benches = [_sit(inquiry, display, label) for inquiry, label in zip(inquiries, self.labels(), strict=True)]
+        return Sitting(inquiries, benches, len(exhibits), self.repeats)
 
 
 def open_panel(config: RunConfig) -> Panel | None:
@@ -178,78 +194,30 @@ def in_order(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
     return sorted(exhibits, key=lambda exhibit: (exhibit.task, exhibit.dimension))
 
 
-class _Part:
-    """One judge's sheets over all exhibits: every row, and those asked again because the first reply was unreadable."""
+def _inquire(judge: Judge, exhibits: Sequence[Exhibit], repeats: int, ledger: Ledger) -> Inquiry[Reply]:
+    def text(number: int, again: bool) -> str:
+        one = exhibits[number]
+        return judge_prompt(one.lead, one.persona, one.question, one.response, reminder=again)
 
-    def __init__(self, judge: Judge, exhibits: Sequence[Exhibit], repeats: int, ledger: Ledger) -> None:
-        self.judge = judge
-        self._ledger = ledger
-        plain = PlainPrompt()
-        frame = judge.subject.renderer.full(None, "system", plain)
-        sampling = replace(judge.sampling, stop=judge.subject.renderer.stop(plain))
-        self._sheet = partial(Sheet, exhibits, frame, judge.identity(), sampling, repeats)
-        self.first = Work(self._sheet(), ledger)
-        self.again: Work | None = None
-        self._places: dict[int, int] = {}
-        self._unreadable: dict[int, str] = {}
+    def read(stored: Stored) -> Reply:
+        return _read(stored, judge.reasoning_end)
 
-    def rounds(self) -> Iterator[Work]:
-        """Yield the work on all rows and then, made of what came of it, that on the unreadable ones."""
-        yield self.first
-        yield self.look_back()
+    return Inquiry(judge.subject, judge.identity(), judge.sampling, len(exhibits), text, read, ledger, repeats=repeats)
 
-    def look_back(self) -> Work:
-        """Find which replies cannot be read, and return the work of asking for those again."""
-        if self.again is None:
-            self.first.settle("the engine gave no reply")
-            self._ledger.flush()
-            for start in range(0, self.first.sheet.size, CHUNK):
-                rows = range(start, min(start + CHUNK, self.first.sheet.size))
-                for row, (_, _, reason) in zip(rows, self._read(self.first, rows), strict=True):
-                    if reason is not None and row not in self.first.errors:
-                        self._unreadable[row] = reason
-            self._places = {row: place for place, row in enumerate(self._unreadable)}
-            self.again = Work(self._sheet(list(self._unreadable)), self._ledger)
-        return self.again
 
-    def finish(self, label: str, failure: str | None) -> Bench:
-        """Note what is left undone, and count."""
-        again = self.look_back()
-        self.first.errors = {row: failure or reason for row, reason in self.first.errors.items()}
-        again.settle(failure or "the engine gave no reply")
-        self._ledger.flush()
-        bench = Bench(label, self.judge.subject.spec.name, engine_error=failure)
-        for work in (self.first, again):
-            bench.calls += work.counts.completed
-            bench.failed += len(work.errors)
-            bench.prompt_tokens += work.counts.prompt_tokens
-            bench.cached_tokens += work.counts.cached_tokens
-            bench.output_tokens += work.counts.output_tokens
-        return bench
-
-    def replies(self, rows: range) -> Iterator[tuple[Reply | None, Stored | None, str | None]]:
-        """Yield for each row the reply that counts, what the ledger has of it, and why there is none."""
-        again = self.look_back()
-        for row, (reply, stored, reason) in zip(rows, self._read(self.first, rows), strict=True):
-            if row not in self._places:
-                yield reply, stored, reason
-                continue
-            place = self._places[row]
-            second, stored_again, second_reason = next(self._read(again, range(place, place + 1)))
-            yield second, stored_again or stored, None if second else f"{reason}; asked again: {second_reason}"
-
-    def _read(self, work: Work, rows: range) -> Iterator[tuple[Reply | None, Stored | None, str | None]]:
-        keys = work.sheet.keys(rows.start, rows.stop)
-        stored = self._ledger.completions(keys)
-        for row, key in zip(rows, keys, strict=True):
-            found = stored.get(key)
-            if found is None:
-                yield None, None, work.errors.get(row, "the engine gave no reply")
-                continue
-            try:
-                yield _read(found, self.judge.reasoning_end), found, None
-            except UnreadableError as error:
-                yield None, found, str(error)
+def _sit(inquiry: Inquiry[Reply], display: Display, label: str) -> Bench:
+    failure = inquiry.ask(display, f"judge {label}")
+    counts = inquiry.counts()
+    return Bench(
+        judge=label,
+        model=inquiry.subject.spec.name,
+        calls=counts.completed,
+        failed=counts.failed,
+        prompt_tokens=counts.prompt_tokens,
+        cached_tokens=counts.cached_tokens,
+        output_tokens=counts.output_tokens,
+        engine_error=failure,
+    )
 
 
 def _read(stored: Stored, reasoning_end: str) -> Reply:
@@ -265,22 +233,14 @@ def _read(stored: Stored, reasoning_end: str) -> Reply:
         raise
 
 
-def _sit(part: _Part, display: Display, label: str) -> Bench:
-    failure = None
-    try:
-        perform(part.judge.subject, part.rounds(), display, f"judge {label}")
-    except EngineError as error:
-        failure = str(error)
-        display.say(f"judge {label}: {failure}")
-    return part.finish(label, failure)
-
-
 class Sitting:
     """What a panel said of exhibits; read from the ledger as it is gone through."""
 
-    def __init__(self, parts: Sequence[_Part], benches: Sequence[Bench], exhibits: int, repeats: int) -> None:
+    def __init__(
+        self, inquiries: Sequence[Inquiry[Reply]], benches: Sequence[Bench], exhibits: int, repeats: int
+    ) -> None:
         self.benches = tuple(benches)
-        self._parts = parts
+        self._inquiries = inquiries
         self._exhibits = exhibits
         self._repeats = repeats
 
@@ -290,17 +250,17 @@ class Sitting:
         for start in range(0, self._exhibits, step):
             numbers = range(start, min(start + step, self._exhibits))
             rows = range(numbers.start * self._repeats, numbers.stop * self._repeats)
-            read = [list(part.replies(rows)) for part in self._parts]
+            read = [list(inquiry.replies(rows)) for inquiry in self._inquiries]
             for number in numbers:
-                for judge, replies in enumerate(read):
+                for judge, received in enumerate(read):
                     for repeat in range(self._repeats):
-                        reply, stored, reason = replies[(number - start) * self._repeats + repeat]
+                        one = received[(number - start) * self._repeats + repeat]
                         yield Judgement(
                             number,
                             judge,
                             repeat,
-                            reply,
-                            reason,
-                            stored.prompt_tokens if stored else 0,
-                            stored.completion_tokens if stored else 0,
+                            one.reply,
+                            one.reason,
+                            one.stored.prompt_tokens if one.stored else 0,
+                            one.stored.completion_tokens if one.stored else 0,
                         )

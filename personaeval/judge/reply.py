@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from personaeval.inquiry import UnreadableError
 from personaeval.judge.rubrics import SCORES
 
 _LONGEST_REASONING = 1200
@@ -35,10 +36,6 @@ class Reply:
     reasoning: str
     refusal: bool | None
     ai_admission: bool | None
-
-
-class UnreadableError(ValueError):
-    """A reply that holds no valid score; the message says why."""
 
 
 def read_reply(text: str) -> Reply:
