@@ -21,7 +21,17 @@ from personaeval.personas import PersonaSet
 from personaeval.tasks import Task
 
 DOCS = Path(__file__).resolve().parent
-COMMANDS = ("run", "leaderboard", "score", "judge-check", "doctor", "tasks list", "tasks show", "tasks check")
+COMMANDS = (
+    "run",
+    "leaderboard",
+    "score",
+    "judge-check",
+    "questions",
+    "doctor",
+    "tasks list",
+    "tasks show",
+    "tasks check",
+)
 COMMANDS += ("personas list", "personas show", "personas check")
 
 

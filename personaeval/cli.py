@@ -329,6 +329,36 @@ def judge_check(
 
 
 @app.command()
+def questions(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the questions.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Who writes them: engine:NAME[@URL].")],
+    personas: Annotated[str, typer.Option("--personas", "-p", help="Persona sets, YAML files or SET/ID.")],
+    per_task: Annotated[int, typer.Option(min=1, max=50, help="Questions of each persona for each dimension.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other questions.")] = 0,
+    engine_arg: Annotated[list[str] | None, typer.Option(help="NAME=VALUE passed through to the engine.")] = None,
+    include: Include = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")] = False,
+) -> None:
+    """Have a model write new fidelity questions for any personas.
+
+    Stopped at any moment, the same command goes on where it was.
+    """
+    from personaeval.authoring import write_questions
+    from personaeval.config import make_config
+    from personaeval.progress import open_display
+    from personaeval.registry import Registry
+
+    given = {"model": (model,), "tasks": ("personagym",), "seed": seed}
+    config = make_config(None, given | {"engine_args": _values(engine_arg, "--engine-arg")})
+    chosen = Registry(tuple(include or ())).personas(_list(personas) or ())
+    authored = write_questions(config, chosen, per_task, output, open_display(quiet))
+    print(
+        f"{authored.questions} questions in {output}; {authored.doubles} were too like another and left out, "
+        f"{authored.missing} could not be read.\nNext: personaeval run --tasks personagym --data personagym={output} …"
+    )
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed, what would run and what is missing."""
     from personaeval.doctor import examine
