@@ -270,12 +270,15 @@ def personas_show(
     ] = None,
     template: Annotated[str, typer.Option(help="The sentence that gives the persona.")] = "You are {{ persona }}.",
     persona_role: Annotated[str, typer.Option(help="auto, system or user_prefix.")] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint.")
+    ] = False,
     include: Include = None,
 ) -> None:
     """Show personas, as rendered for a checkpoint where one is given."""
     from personaeval.listing import show_personas
 
-    print(show_personas(selector, model, template, persona_role, tuple(include or ())))
+    print(show_personas(selector, model, template, persona_role, trust_remote_code, tuple(include or ())))
 
 
 @personas_app.command("check")

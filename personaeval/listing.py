@@ -104,7 +104,9 @@ def list_personas(include: tuple[Path, ...]) -> str:
     return "\n\n".join(parts)
 
 
-def show_personas(selector: str, model: str | None, template: str, role: str, include: tuple[Path, ...]) -> str:
+def show_personas(
+    selector: str, model: str | None, template: str, role: str, trust_remote_code: bool, include: tuple[Path, ...]
+) -> str:
     """Return personas with their sentence, and with the whole prompt where a checkpoint is given."""
     registry = Registry(include)
     personas = registry.personas([selector])
@@ -115,7 +117,13 @@ def show_personas(selector: str, model: str | None, template: str, role: str, in
         from personaeval.subject import open_subject
 
         config = RunConfig.model_validate(
-            {"model": [model], "tasks": ["-"], "template": template, "persona_role": role}
+            {
+                "model": [model],
+                "tasks": ["-"],
+                "template": template,
+                "persona_role": role,
+                "trust_remote_code": trust_remote_code,
+            }
         )
         subject = open_subject(parse_model(model), config)
         placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))

@@ -221,6 +221,11 @@ class PlainRenderer:
         """Return the same as :meth:`full`."""
         return self.full(sentence, role, plain)
 
+    def probe(self, messages: Sequence[Message]) -> str:
+        """Return the prompt of messages made by :func:`chat`, as a task without examples of its own has it."""
+        *lead, question = (message["content"] for message in messages)
+        return str(self.full("\n\n".join(lead) or None, "system", PlainPrompt()).fill(question))
+
     def stop(self, plain: PlainPrompt) -> tuple[str, ...]:
         """Return the task's stop strings, else the model runs on into a next question of its own."""
         return plain.stop

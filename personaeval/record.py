@@ -23,7 +23,7 @@ def describe_run(
     ``plan`` identifies the work: same command, same plan. ``work`` of each task identifies what was asked, whoever
     was asked.
     """
-    tasks = {task.items.task.name: _describe_task(config, task) for task in plan.tasks}
+    tasks = {task.items.task.name: _describe_task(config, subject, task) for task in plan.tasks}
     work = {
         "identity": subject.identity(),
         "rendering": subject.renderer.record(),
@@ -50,11 +50,12 @@ def _spec_text(subject: Subject) -> str:
     return f"{spec.engine}:{spec.name}{revision}" + (f"@{spec.url}" if spec.url else "")
 
 
-def _describe_task(config: RunConfig, plan: TaskPlan) -> dict[str, Any]:
+def _describe_task(config: RunConfig, subject: Subject, plan: TaskPlan) -> dict[str, Any]:
     task, sampling = plan.items.task, asdict(plan.sampling)
+    rendering = subject.renderer.record()
+    is_plain = rendering["kind"] == "plain"
     work = {
         "task": task.name,
-        "revision": task.revision,
         "prompts": plan.items.prompts_hash,
         "personas": hash_json(sorted([persona.id, persona.text] for persona in plan.personas)),
         "template": config.template,
@@ -62,7 +63,11 @@ def _describe_task(config: RunConfig, plan: TaskPlan) -> dict[str, Any]:
         "sampling": sampling,
         "samples": plan.samples,
         # A base model is asked by the task's plain prompt; a chat model never sees it.
-        "plain": task.plain.model_dump(mode="json") if sampling["stop"] else None,
+        "plain": task.plain.model_dump(mode="json") if is_plain else None,
+        # A checkpoint's own template belongs to it; one put in its place is a setting of the run.
+        "chat_template": rendering.get("chat_template"),
+        # Where an endpoint is asked, these are fields of the request: top_k, penalties.
+        "request_fields": config.engine_args if subject.spec.engine == "openai" else {},
         "chat_template_kwargs": config.chat_template_kwargs,
         "reasoning_end": config.reasoning_end,
     }

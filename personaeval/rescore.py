@@ -62,6 +62,7 @@ def _rescore(folder: Path, record: dict[str, Any], data: dict[str, Path], includ
     for name, task in tasks.items():
         scorer = task.items.task.scorer.model_dump(mode="json")
         record["tasks"][name] |= {
+            "revision": task.items.task.revision,
             "gold_hash": task.items.gold_hash,
             "scorer": scorer | {"version": verify.VERSION},
             "correct_at": task.items.task.correct_at,

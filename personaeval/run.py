@@ -39,7 +39,7 @@ _REFRESH_SECONDS = 0.25
 class RunResult:
     """What came of one checkpoint: its folder, and how many requests failed (running again tries only those).
 
-    ``folder`` is None where the engine failed before its first completion.
+    ``folder`` is None where nothing could be asked, because the engine failed or another process holds the run.
     """
 
     folder: Path | None
@@ -67,13 +67,15 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
         KeyboardInterrupt: interrupted; everything completed is in the ledger.
     """
     benchmark = load_benchmark(config)
-    # All of them first: a wrong path in the last place is not to be found out after hours.
+    # All of them first: a wrong path or a refused persona in the last place is not to be found out after hours.
     subjects = [open_subject(parse_model(text), config) for text in config.model]
+    thinking = opening(config.reasoning_end)
+    placements = [place(one.probe, benchmark.sentences, config.persona_role, thinking) for one in subjects]
     finished = []
-    for subject in subjects:
+    for subject, placement in zip(subjects, placements, strict=True):
         try:
-            finished.append(_run_checkpoint(config, subject, benchmark, display))
-        except EngineError as error:
+            finished.append(_run_checkpoint(config, subject, placement, benchmark, display))
+        except (EngineError, UsageError) as error:
             if subject is subjects[-1] and all(result.folder is None for result in finished):
                 raise
             display.say(f"{subject.spec.label}: {error}")
@@ -98,9 +100,10 @@ def load_benchmark(config: RunConfig) -> Benchmark:
     return Benchmark(items, personas, sentences)
 
 
-def _run_checkpoint(config: RunConfig, subject: Subject, benchmark: Benchmark, display: Display) -> RunResult:
+def _run_checkpoint(
+    config: RunConfig, subject: Subject, placement: Placement, benchmark: Benchmark, display: Display
+) -> RunResult:
     spec = subject.spec
-    placement = place(subject.probe, benchmark.sentences, config.persona_role, opening(config.reasoning_end))
     plan, fast = build_plan(config, subject, placement, benchmark)
     record = describe_run(config, subject, placement, plan, fast_rendering=fast)
     folder = config.output / f"{spec.label}-{subject.fingerprint[:8]}" / record["plan"][:8]
@@ -219,24 +222,26 @@ def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, 
     scoring.take_up(work.done_rows())
     if work.counts.wanted == 0:
         return None
-    failure: str | None = None
+    failure: EngineError | None = None
+    answered: list[int] = []
     sessions.begin()
     began = time.monotonic()
     display.start(subject.spec.label, work.counts)
     try:
-        asyncio.run(drive(subject, work, scoring, display))
-    except EngineError as error:
-        failure = str(error)
-        if work.counts.completed == 0:
-            raise
+        try:
+            asyncio.run(drive(subject, work, scoring, display))
+        except EngineError as error:
+            failure = error
+        answered = work.settle(str(failure or "the engine gave no answer"))
     finally:
         display.stop()
-        answered = work.settle(failure or "the engine gave no answer")
-        sessions.end(work.counts, len(work.errors), failure, time.monotonic() - began)
+        sessions.end(work.counts, len(work.errors), str(failure) if failure else None, time.monotonic() - began)
+    if failure is not None and work.counts.completed == 0:
+        raise failure
     if answered:
         work.ledger.flush()
         scoring.take_up(iter(answered))
-    return failure
+    return str(failure) if failure else None
 
 
 async def drive(subject: Subject, work: Work, scoring: Scoring, display: Display) -> None:

@@ -163,9 +163,9 @@ class _ItemBuilder:
     @staticmethod
     def _letter(gold: str, count: int, where: str) -> str:
         letters = _LETTERS[:count]
-        if gold.isdigit() and int(gold) < count:
+        if gold.isdecimal() and int(gold) < count:
             return letters[int(gold)]
-        if gold.upper() in letters:
+        if len(gold) == 1 and gold.upper() in letters:
             return gold.upper()
         raise UsageError(
             f"{where}: the gold answer {gold!r} is neither a letter of {letters} nor an index below {count}."

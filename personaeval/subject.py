@@ -9,15 +9,15 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from personaeval.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.config import RunConfig
 from personaeval.engines import Engine, EngineSettings, Message
+from personaeval.engines.local import special_tokens
 from personaeval.errors import EngineError, UsageError
-from personaeval.prompts import ChatRenderer, MessageRenderer, PlainRenderer, Probe, Renderer
+from personaeval.prompts import ChatRenderer, MessageRenderer, PlainRenderer, Probe, Renderer, opening
 
 # How fast, not what: these may differ between two runs of the same work.
 PERFORMANCE_ARGS = frozenset(
@@ -73,7 +73,9 @@ def open_subject(spec: ModelSpec, config: RunConfig) -> Subject:
     return LocalSubject(spec, config)
 
 
-def _settings(config: RunConfig, dtype: str, arguments: Mapping[str, Any]) -> EngineSettings:
+def _settings(
+    config: RunConfig, dtype: str, arguments: Mapping[str, Any], kept_tokens: tuple[str, ...] = ()
+) -> EngineSettings:
     return EngineSettings(
         dtype=dtype,
         device=config.device,
@@ -83,6 +85,7 @@ def _settings(config: RunConfig, dtype: str, arguments: Mapping[str, Any]) -> En
         requests_per_minute=config.requests_per_minute,
         tokens_per_minute=config.tokens_per_minute,
         timeout=config.timeout,
+        kept_tokens=kept_tokens,
     )
 
 
@@ -99,8 +102,9 @@ class LocalSubject:
         self._tokenizer = load_tokenizer(str(self._checkpoint.folder), config.trust_remote_code)
         template = read_chat_template(config.chat_template)
         if template is None and not self._tokenizer.chat_template:
-            self.renderer: Renderer = PlainRenderer()
-            self.probe: Probe = _join
+            plain = PlainRenderer()
+            self.renderer: Renderer = plain
+            self.probe: Probe = plain.probe
         else:
             chat = ChatRenderer(self._tokenizer, template, config.chat_template_kwargs, config.date)
             self.renderer, self.probe = chat, chat.render
@@ -108,13 +112,21 @@ class LocalSubject:
     def identity(self) -> dict[str, Any]:
         """See :class:`Subject`."""
         arguments = {k: v for k, v in self._config.engine_args.items() if k not in PERFORMANCE_ARGS}
+        kept = {"kept_tokens": self._kept_tokens()} if self._kept_tokens() else {}
         return {
             "fingerprint": self.fingerprint,
             "engine": self.spec.engine,
             "dtype": self._dtype,
             "quantization": (self._model_config.get("quantization_config") or {}).get("quant_method"),
             "arguments": arguments,
+            **kept,
         }
+
+    def _kept_tokens(self) -> tuple[str, ...]:
+        """Return the marks of thinking that are special tokens, which decoding would leave out of the text."""
+        special = special_tokens(self._tokenizer)
+        end = self._config.reasoning_end
+        return tuple(mark for mark in (opening(end), end) if mark in special)
 
     def record(self) -> dict[str, Any]:
         """See :class:`Subject`."""
@@ -133,7 +145,11 @@ class LocalSubject:
         """See :class:`Subject`."""
         engine = await self._load()
         # A trainer may have written over the weights while they were loaded.
-        if resolve(self.spec, self._config.full_hash).fingerprint != self.fingerprint:
+        try:
+            now = resolve(self.spec, self._config.full_hash).fingerprint
+        except UsageError:
+            now = "half written"
+        if now != self.fingerprint:
             await engine.close()
             raise EngineError(
                 f"{self._checkpoint.folder}: the checkpoint changed while it was being loaded. Run again once it is "
@@ -142,7 +158,7 @@ class LocalSubject:
         return engine
 
     async def _load(self) -> Engine:
-        settings = _settings(self._config, self._dtype, self._config.engine_args)
+        settings = _settings(self._config, self._dtype, self._config.engine_args, self._kept_tokens())
         folder = str(self._checkpoint.folder)
         if self.spec.engine == "vllm":
             from personaeval.engines import vllm
@@ -164,7 +180,7 @@ class EndpointSubject:
         self._config = config
         self._endpoint = Endpoint(spec.url, spec.name)
         self._listed = asyncio.run(self._endpoint.identify())
-        stated = json.dumps([self._endpoint.host, spec.name, self._listed], sort_keys=True)
+        stated = json.dumps([self._endpoint.place, spec.name, self._listed], sort_keys=True)
         self.fingerprint = hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()
         self.renderer: Renderer = MessageRenderer(config.chat_template_kwargs)
         if config.chat_template is not None:
@@ -203,17 +219,6 @@ class EndpointSubject:
         from personaeval.engines import openai
 
         return await openai.open_engine(self._endpoint, _settings(self._config, "", self._arguments()))
-
-
-@dataclass(frozen=True)
-class _Join:
-    """A base model sees just the texts, one after the other."""
-
-    def __call__(self, messages: Sequence[Message]) -> str:
-        return "\n\n".join(message["content"] for message in messages)
-
-
-_join = _Join()
 
 
 def load_tokenizer(name: str, trust_remote_code: bool) -> Any:

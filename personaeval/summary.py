@@ -47,7 +47,7 @@ def _summarise_task(record: dict[str, Any], table: CellTable, personas: Sequence
     )
     return {
         "title": task["title"],
-        "group": hash_json([task["work"], task["gold_hash"], task["scorer"], task["correct_at"]]),
+        "group": hash_json([task["work"], task["revision"], task["gold_hash"], task["scorer"], task["correct_at"]]),
         "items": task["items"],
         "personas": len(personas) - 1,
         "samples": task["samples"],

@@ -146,6 +146,10 @@ def test_options_become_letters(library):
     loaded = items_of("pick", library)
     assert [item.gold for item in loaded.items] == ["B", "A"]
     assert loaded.items[0].prompt == "2 + 2?\nA. 3\nB. 4"
+    for gold in ("AB", "\u00b2", "C"):
+        (library / "choice.jsonl").write_text(json.dumps(rows[0] | {"right": gold}))
+        with pytest.raises(UsageError, match="row 1: the gold answer .* is neither a letter of AB nor an index"):
+            items_of("pick", library)
 
 
 def broken_task(library: Path, old: str, new: str) -> Path:

@@ -136,13 +136,14 @@ def _reading(now: dict[str, Any], before: dict[str, Any]) -> str:
 
 def _persona_table(entries: Sequence[Entry]) -> Table:
     names = _names(entries)
-    parts = [part["stability"]["by_persona"] for _, part in entries]
+    # One group has the same personas, but every run has them in an order of its own.
+    parts = [{row["persona"]: row for row in part["stability"]["by_persona"]} for _, part in entries]
     alone = len(entries) == 1
     columns = ["persona", "category", *([] if alone else names)]
     columns += ["accuracy", "gained", "lost", "p (BH)", "no answer", "truncated"] if alone else []
     rows = []
-    for row in zip(*parts, strict=True):
-        first = row[0]
+    for persona, first in parts[0].items():
+        row = [part[persona] for part in parts]
         cells: list[Cell] = [first["persona"], first["category"]]
         cells += [_interval(entry["accuracy"]) for entry in row]
         if alone:
