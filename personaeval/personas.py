@@ -13,8 +13,8 @@ A persona set is a YAML file::
 
 ``text`` completes the sentence of the prompt template (``You are {{ persona }}.``). ``include`` takes in other sets or
 single personas of them (``SET/ID``), so that a text stands in one place. ``cross`` makes a persona of every combination
-of attributes, ``paraphrases`` gives personas of the set further wordings. The baseline ``none`` is in every run and in no
-file.
+of attributes, ``paraphrases`` gives personas of the set further wordings. The baseline ``none`` is in every run and in
+no file.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Cross(BaseModel):
         return self
 
     def expand(self) -> tuple[Persona, ...]:
-        """Return the personas, the last attribute varying fastest; ids join the levels, tags are ``attribute-level``."""
+        """Return the personas, the last attribute varying fastest; ids join levels, tags are ``attribute-level``."""
         names = list(self.attributes)
         made = []
         for levels in itertools.product(*self.attributes.values()):
