@@ -36,22 +36,19 @@ def pages() -> dict[Path, str]:
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
         made[DOCS / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     made[DOCS / "cli.md"] = _command_line()
-    made[DOCS / "personas.md"] = _filled(DOCS / "personas.md", persona_tables())
+    made[DOCS / "personas.md"] = fill(DOCS / "personas.md", persona_tables())
     return made
 
 
-def _filled(page: Path, tables: dict[str, str]) -> str:
+def fill(page: Path, tables: dict[str, str]) -> str:
     """Return a hand-written page with the text between ``<!-- NAME -->`` and ``<!-- end -->`` made anew."""
     text = page.read_text(encoding="utf-8")
     for name, table in tables.items():
-        text, found = re.subn(
-            rf"(<!-- {name} -->\n).*?(<!-- end -->)",
-            lambda mark: f"{mark[1]}\n{table}\n\n{mark[2]}",
-            text,
-            flags=re.DOTALL,
-        )
-        if found != 1:
-            raise SystemExit(f"{page}: `<!-- {name} -->` must stand there once.")
+        opening, closing = f"<!-- {name} -->\n", "<!-- end -->"
+        if text.count(opening) != 1:
+            raise SystemExit(f"{page}: `{opening.strip()}` must stand there once.")
+        before, rest = text.split(opening)
+        text = f"{before}{opening}\n{table}\n\n{closing}{rest.partition(closing)[2]}"
     return text
 
 
