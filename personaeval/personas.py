@@ -25,9 +25,9 @@ import string
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 Expectation = Literal["helps", "neutral", "hurts"]
@@ -52,13 +52,24 @@ class Category(StrEnum):
     IMPORTED = "imported"
 
 
+def _one_clean_line(text: str) -> str:
+    # Chat templates trim what they are given; a text with edges to trim would not be found in the prompt.
+    if not text.strip() or text != text.strip() or "\n" in text:
+        raise ValueError("must be one line of text without blanks at its ends")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_one_clean_line)]
+"""One line of text without blanks at its ends."""
+
+
 class Persona(BaseModel):
     """One persona."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = Field(pattern=ID_PATTERN)
-    text: str = Field(description="Completes 'You are …'; one line, no full stop at its end.")
+    text: Line = Field(description="Completes 'You are …'; one line, no full stop at its end.")
     category: Category
     tags: tuple[str, ...] = ()
     domain: str | None = Field(
@@ -69,14 +80,6 @@ class Persona(BaseModel):
     paraphrase_of: str | None = Field(
         default=None, pattern=ID_PATTERN, description="Id of the persona that this one puts in other words."
     )
-
-    @field_validator("text")
-    @classmethod
-    def _one_clean_line(cls, text: str) -> str:
-        # Chat templates trim what they are given; a text with edges to trim would not be found in the prompt.
-        if not text.strip() or text != text.strip() or "\n" in text:
-            raise ValueError("must be one line of text without blanks at its ends")
-        return text
 
     @field_validator("category")
     @classmethod
@@ -102,10 +105,12 @@ class Cross(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    text: str = Field(description="The text, with {attribute} where an attribute's words go.")
+    text: Line = Field(description="The text, with {attribute} where an attribute's words go.")
     category: Category
     expect: Expectation | None = None
-    attributes: Mapping[str, Mapping[str, str]] = Field(description="Attribute -> level -> its words in the text.")
+    attributes: Mapping[str, Mapping[Annotated[str, Field(pattern=ID_PATTERN)], Line]] = Field(
+        description="Attribute -> level -> its words in the text."
+    )
 
     @model_validator(mode="after")
     def _names_fit(self) -> Cross:
@@ -147,7 +152,7 @@ class PersonaSet(BaseModel):
     include: tuple[str, ...] = Field(default=(), description="Other sets, or SET/ID for one persona of a set.")
     personas: tuple[Persona, ...] = ()
     cross: Cross | None = None
-    paraphrases: Mapping[str, tuple[str, ...]] = Field(
+    paraphrases: Mapping[str, tuple[Line, ...]] = Field(
         default={}, description="Persona id -> further wordings; they get the ids ID-p1, ID-p2, …"
     )
 

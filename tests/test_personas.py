@@ -145,10 +145,14 @@ def test_a_set_that_includes_itself_is_refused(write):
         ({"include": "[cor]"}, "unknown persona set 'cor'. Did you mean 'core'"),
         ({"include": "[core/pirat]"}, "no persona 'pirat'. Did you mean 'pirate'"),
         ({"include": "[core]", "paraphrases": "{pirat: [a man of the sea]}"}, "'pirat', which the set lacks. Did you"),
-        ({"include": "[core]", "paraphrases": "{pirate: [' x']}"}, "text"),
+        ({"include": "[core]", "paraphrases": "{pirate: [' x']}"}, "bad.yaml:4: paraphrases.pirate.0: .*one line"),
         ({"cross": "{text: 'a {age}', category: role, attributes: {size: {big: big}}}"}, "`text` names .*age"),
         ({"cross": "{text: 'a {age', category: role, attributes: {age: {old: old}}}"}, "cannot be read"),
         ({"cross": "{text: 'a {age}', category: role, attributes: {age: {}}}"}, "every attribute needs a level"),
+        (
+            {"cross": "{text: 'a {age}', category: role, attributes: {age: {Old: old}}}"},
+            "bad.yaml:3: cross.attributes.age.Old",
+        ),
     ],
 )
 def test_a_wrong_set_is_named(write, content, message):
