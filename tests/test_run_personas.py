@@ -41,12 +41,12 @@ def test_imported_personas_are_sampled_and_recorded(evaluate, tmp_path):
     people.write_text("\n".join(json.dumps({"persona": f"A keeper of lighthouse number {n}."}) for n in range(30)))
     folder = evaluate(personas=("few", str(people)), n_personas=3, seed=1)
     record = read_json(folder / "run.json")
-    assert [persona["id"] for persona in record["personas"]][0] == "none"
+    assert record["personas"][0]["id"] == "none"
     assert len(record["personas"]) == 4
     assert record["config"]["n_personas"] == 3
     few, imported = record["persona_origins"]
     assert few == {"selector": "few", "kind": "set", "personas": 2}
-    # Of seven words one differs: 6 of 8 are common, which is less than 80 %.
+    # One of six words differs: 5 of 7 are common, which is less than 80 %.
     assert (imported["rows"], imported["personas"], imported["near_duplicates"]) == (30, 30, 0)
     assert imported["sha256"]
 
