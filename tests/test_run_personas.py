@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from personaeval.checkpoints import parse_model
 from personaeval.config import make_config
 from personaeval.errors import UsageError
 from personaeval.progress import open_display
 from personaeval.report.tables import leaderboard, render
 from personaeval.results import load_summaries, read_json
 from personaeval.run import run
+from personaeval.subject import open_subject, refuse_long_personas
 
 pytestmark = pytest.mark.model
 
@@ -97,3 +99,15 @@ def test_a_persona_longer_than_the_context_is_refused_before_anything_is_asked(e
     with pytest.raises(UsageError, match=r"persona 'bard': .* tokens, but the context of .* only 8192"):
         evaluate(personas=("few",))
     assert not list((tmp_path / "results").glob("*/*/responses.parquet"))
+
+
+def test_an_endpoint_whose_context_is_known_refuses_it_too(server, smollm2):
+    """The scripted server lists a context of 4096 tokens; without a tokenizer nobody can count."""
+    sentences = {"none": None, "pirate": "You are a pirate.", "bard": f"You are a bard {'of the long song ' * 1500}."}
+    settings = {"model": (f"openai:scripted@{server.url}",), "tasks": ("sums",)}
+    [spec] = [parse_model(text) for text in settings["model"]]
+    counting = open_subject(spec, make_config(None, settings | {"tokenizer": str(smollm2)}))
+    with pytest.raises(UsageError, match=r"persona 'bard': .* the context of scripted.* only 4096"):
+        refuse_long_personas(counting, "system", sentences)
+    refuse_long_personas(counting, "system", {"pirate": sentences["pirate"]})
+    refuse_long_personas(open_subject(spec, make_config(None, settings)), "system", sentences)
