@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter, defaultdict
@@ -39,14 +40,13 @@ def near_duplicates(texts: Sequence[str], similarity: float = SIMILARITY) -> dic
         size = len(found)
         rarest_first = sorted(found, key=lambda word: (frequency[word], word))
         prefix = rarest_first[: size - _least(similarity * size) + 1]
-        candidates = {other for word in prefix for other in under_word[word]}
-        for other in sorted(candidates):
-            if _jaccard(found, words[other]) >= similarity:
-                repeated[index] = other
-                break
-        else:
-            for word in prefix:
-                under_word[word].append(index)
+        candidates = set(itertools.chain.from_iterable(under_word[word] for word in prefix))
+        alike = [other for other in candidates if _jaccard(found, words[other]) >= similarity]
+        if alike:
+            repeated[index] = min(alike)
+            continue
+        for word in prefix:
+            under_word[word].append(index)
     return repeated
 
 

@@ -168,7 +168,12 @@ def paraphrase(original: Persona, texts: tuple[str, ...]) -> tuple[Persona, ...]
     """Return personas that differ from ``original`` in their wording alone."""
     return tuple(
         Persona.model_validate(
-            original.model_dump() | {"id": f"{original.id}-p{number}", "text": text, "paraphrase_of": original.id}
+            original.model_dump()
+            | {
+                "id": f"{original.id}-p{number}",
+                "text": text,
+                "paraphrase_of": original.paraphrase_of or original.id,
+            }
         )
         for number, text in enumerate(texts, start=1)
     )
