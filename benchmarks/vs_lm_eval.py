@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -205,14 +206,25 @@ def main() -> int:
     sentences = {persona.id: persona_sentence("You are {{ persona }}.", persona) for persona in personas}
 
     scores, samples, ratios = [], [], []
+    half = len(sentences) // 2
+    halves = [dict(list(sentences.items())[:half]), dict(list(sentences.items())[half:])]
     for name in map(str, range(arguments.rounds)):
-        ours, scored = run_ours(folder, checkpoint, name)
-        print(f"personaeval: {ours:.0f} s for {len(scored)} completions, one command", flush=True)
-        theirs, answered = run_lm_eval(folder, checkpoint, name, sentences)
-        print(f"lm-eval:     {theirs:.0f} s for {len(answered)} completions, {len(sentences)} commands", flush=True)
+        # One command of ours has the weight of eight of theirs, so it is timed before, amid and after them.
+        seconds, scored = [], {}
+        theirs, answered = 0.0, {}
+        for part in (0, 1, 2):
+            ours, scored = run_ours(folder, checkpoint, f"{name}-{part}")
+            seconds.append(ours)
+            print(f"personaeval: {ours:.0f} s for {len(scored)} completions, one command", flush=True)
+            if part < len(halves):
+                spent, more = run_lm_eval(folder, checkpoint, name, halves[part])
+                theirs, answered = theirs + spent, answered | more
+                print(
+                    f"lm-eval:     {spent:.0f} s for {len(more)} completions, {len(halves[part])} commands", flush=True
+                )
         scores.append(scored)
         samples.append({place: sample["exact_match"] for place, sample in answered.items()})
-        ratios.append(theirs / ours)
+        ratios.append(theirs / statistics.median(seconds))
         check_prompts(answered, sentences, checkpoint)
         check_scores(answered)
     between = [f"{agreement(ours, theirs):.4f}" for ours, theirs in zip(scores, samples, strict=True)]

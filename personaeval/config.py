@@ -21,19 +21,20 @@ class RunConfig(BaseModel):
 
     model: tuple[str, ...] = Field(min_length=1, description="Checkpoints: engine:NAME[@URL], a directory, a hub id.")
     tasks: tuple[str, ...] = Field(min_length=1, description="Task names or YAML files.")
-    personas: tuple[str, ...] = Field(default=("core",), description="Persona sets, YAML files, or SET/ID.")
+    personas: tuple[str, ...] = Field(default=("core",), description="Persona sets, SET/ID, files, hf:DATASET.")
     output: Path = Field(default=Path("results"), description="Results folder.")
     include: tuple[Path, ...] = Field(default=(), description="Folders with more tasks/ and personas/.")
     data: dict[str, Path] = Field(default={}, description="Task name -> local file in the place of its source.")
 
+    n_personas: int | None = Field(default=None, gt=0, description="A seeded random sample of this many personas.")
     limit: int | None = Field(default=None, gt=0, description="A seeded random subset of this many items a task.")
     samples: int = Field(default=1, gt=0, le=1000, description="Completions of every (item, persona).")
-    seed: int = Field(default=0, ge=0, description="Sample k draws with seed + k; also chooses the subset of --limit.")
+    seed: int = Field(default=0, ge=0, description="Sample k draws with seed + k; also chooses subsets.")
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, gt=0, description="New tokens, thinking included.")
 
-    template: str = Field(default="You are {{ persona }}.", description="The sentence that gives the persona.")
+    template: str = Field(default="you-are", description="How the persona is put to the model: a name or a text.")
     persona_role: Literal["auto", "system", "user_prefix"] = "auto"
     chat_template: Path | None = Field(default=None, description="Jinja file in the place of the checkpoint's own.")
     chat_template_kwargs: dict[str, Any] = Field(default={}, description="Variables for the chat template.")

@@ -10,7 +10,7 @@ from typing import Any
 from personaeval import verify
 from personaeval.config import RunConfig
 from personaeval.plan import Plan, TaskPlan
-from personaeval.prompts import Placement
+from personaeval.prompts import Placement, template_text
 from personaeval.results import FORMAT
 from personaeval.subject import Subject
 
@@ -58,7 +58,7 @@ def _describe_task(config: RunConfig, subject: Subject, plan: TaskPlan) -> dict[
         "task": task.name,
         "prompts": plan.items.prompts_hash,
         "personas": hash_json(sorted([persona.id, persona.text] for persona in plan.personas)),
-        "template": config.template,
+        "template": template_text(config.template),
         "persona_role": config.persona_role,
         "sampling": sampling,
         "samples": plan.samples,
@@ -81,7 +81,7 @@ def _describe_task(config: RunConfig, subject: Subject, plan: TaskPlan) -> dict[
         "gold_hash": plan.items.gold_hash,
         "items": len(plan.items.items),
         "samples": plan.samples,
-        "template": config.template,
+        "template": template_text(config.template),
         "sampling": sampling,
         "scorer": {**task.scorer.model_dump(mode="json"), "version": verify.VERSION},
         "correct_at": task.correct_at,

@@ -10,12 +10,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from personaeval import results
 from personaeval.checkpoints import ModelSpec, parse_model
 from personaeval.config import RunConfig
 from personaeval.engines import Completion, Sampling
 from personaeval.errors import EngineError, UsageError
+from personaeval.imports import describe_import
 from personaeval.ledger import Ledger
 from personaeval.personas import Persona
 from personaeval.plan import Plan, choose_frames, lay_out
@@ -27,7 +29,7 @@ from personaeval.results import CellTable, ResponseWriter
 from personaeval.scoring import Scoring
 from personaeval.sessions import Sessions, hold, past_speed
 from personaeval.sources import ItemSet, load_items
-from personaeval.subject import Subject, open_subject
+from personaeval.subject import Subject, open_subject, refuse_long_personas
 from personaeval.summary import summarise_run
 from personaeval.tasks import Task
 
@@ -55,6 +57,7 @@ class Benchmark:
     items: tuple[ItemSet, ...]
     personas: tuple[Persona, ...]
     sentences: dict[str, str | None]
+    persona_origins: tuple[dict[str, Any], ...]
 
 
 def run(config: RunConfig, display: Display) -> list[RunResult]:
@@ -67,10 +70,15 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
         KeyboardInterrupt: interrupted; everything completed is in the ledger.
     """
     benchmark = load_benchmark(config)
+    for origin in benchmark.persona_origins:
+        if origin["kind"] != "set":
+            display.say(describe_import(origin))
     # All of them first: a wrong path or a refused persona in the last place is not to be found out after hours.
     subjects = [open_subject(parse_model(text), config) for text in config.model]
     thinking = opening(config.reasoning_end)
     placements = [place(one.probe, benchmark.sentences, config.persona_role, thinking) for one in subjects]
+    for subject, placement in zip(subjects, placements, strict=True):
+        refuse_long_personas(subject, placement.role, benchmark.sentences)
     finished = []
     for subject, placement in zip(subjects, placements, strict=True):
         try:
@@ -95,9 +103,11 @@ def load_benchmark(config: RunConfig) -> Benchmark:
     if twice:
         raise UsageError(f"--tasks: two of them are named {', '.join(twice)}; rename one.")
     items = tuple(load_items(task, file, config.data.get(task.name), config.limit, config.seed) for task, file in tasks)
-    personas = registry.personas(config.personas)
-    sentences = {persona.id: persona_sentence(config.template, persona) for persona in personas}
-    return Benchmark(items, personas, sentences)
+    selection = registry.select(config.personas)
+    if config.n_personas is not None:
+        selection = selection.sample(config.n_personas, config.seed)
+    sentences = {persona.id: persona_sentence(config.template, persona) for persona in selection.personas}
+    return Benchmark(items, selection.personas, sentences, selection.origins)
 
 
 def _run_checkpoint(
@@ -121,6 +131,7 @@ def _run_checkpoint(
             scoring.drain()
             ledger.flush()
             tables = _write_tables(folder, work, scoring)
+        record["persona_origins"] = benchmark.persona_origins
         record["counts"] = {"requests": plan.size, "failed": len(work.errors)}
         record["sessions"] = sessions.entries
         results.write_json(folder / results.RUN, record)

@@ -17,7 +17,17 @@ from personaeval.config import RunConfig
 from personaeval.engines import Engine, EngineSettings, Message
 from personaeval.engines.local import special_tokens
 from personaeval.errors import EngineError, UsageError
-from personaeval.prompts import ChatRenderer, MessageRenderer, PlainRenderer, Probe, Renderer, opening
+from personaeval.prompts import (
+    PROBE,
+    ChatRenderer,
+    MessageRenderer,
+    PlainRenderer,
+    Probe,
+    Renderer,
+    Role,
+    chat,
+    opening,
+)
 
 # How fast, not what: these may differ between two runs of the same work.
 PERFORMANCE_ARGS = frozenset(
@@ -54,6 +64,14 @@ class Subject(Protocol):
 
     def record(self) -> dict[str, Any]:
         """Return what run.json says of the model."""
+        ...
+
+    def context(self) -> int | None:
+        """Return the most tokens that a prompt and its answer may have, None where that is not known."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a rendered prompt; only where :meth:`context` is known."""
         ...
 
     async def open_engine(self) -> Engine:
@@ -141,6 +159,23 @@ class LocalSubject:
             "rendering": self.renderer.record(),
         }
 
+    def context(self) -> int | None:
+        """See :class:`Subject`."""
+        given = self._config.engine_args.get("max_model_len")
+        if isinstance(given, int):
+            return given
+        inner = self._model_config.get("text_config") or self._model_config
+        scaling = inner.get("rope_scaling") or inner.get("rope_parameters") or {}
+        if self.spec.engine == "vllm" and (scaling.get("rope_type") or scaling.get("type") or "default") != "default":
+            # vLLM stretches the context by what the scaling says.
+            return None
+        stated = inner.get("max_position_embeddings")
+        return stated if isinstance(stated, int) else None
+
+    def count_tokens(self, text: str) -> int:
+        """See :class:`Subject`."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
     async def open_engine(self) -> Engine:
         """See :class:`Subject`."""
         engine = await self._load()
@@ -186,9 +221,10 @@ class EndpointSubject:
         if config.chat_template is not None:
             raise UsageError("--chat-template: an endpoint renders by its own template; give it to the server instead.")
         self.probe: Probe = self._ask_server
+        self._tokenizer: Any = None
         if config.tokenizer is not None:
-            tokenizer = load_tokenizer(config.tokenizer, config.trust_remote_code)
-            self.probe = ChatRenderer(tokenizer, None, config.chat_template_kwargs, config.date).render
+            self._tokenizer = load_tokenizer(config.tokenizer, config.trust_remote_code)
+            self.probe = ChatRenderer(self._tokenizer, None, config.chat_template_kwargs, config.date).render
 
     def _ask_server(self, messages: Sequence[Message]) -> str | None:
         return asyncio.run(self._endpoint.rendered(tuple(messages), self._arguments()))
@@ -214,11 +250,43 @@ class EndpointSubject:
             "rendering": self.renderer.record(),
         }
 
+    def context(self) -> int | None:
+        """See :class:`Subject`; known where the server lists it and ``--tokenizer`` is given."""
+        listed = (self._listed or {}).get("max_model_len")
+        return listed if self._tokenizer is not None and isinstance(listed, int) else None
+
+    def count_tokens(self, text: str) -> int:
+        """See :class:`Subject`."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
     async def open_engine(self) -> Engine:
         """See :class:`Subject`."""
         from personaeval.engines import openai
 
         return await openai.open_engine(self._endpoint, _settings(self._config, "", self._arguments()))
+
+
+def refuse_long_personas(subject: Subject, role: Role, sentences: Mapping[str, str | None]) -> None:
+    """Refuse a persona that leaves no room for a question, before anything is asked.
+
+    Raises:
+        UsageError: names the persona and both lengths.
+    """
+    context = subject.context()
+    if context is None:
+        return
+    longest_first = sorted(sentences.items(), key=lambda pair: -len((pair[1] or "").encode()))
+    for persona_id, sentence in longest_first:
+        shown = subject.probe(chat(sentence, role, PROBE))
+        # No token is shorter than a byte: where the bytes fit, so do those of every shorter persona.
+        if shown is None or len(shown.encode()) < context:
+            return
+        tokens = subject.count_tokens(shown)
+        if tokens >= context:
+            raise UsageError(
+                f"persona {persona_id!r}: with a question of a few words its prompt has {tokens} tokens, but the "
+                f"context of {subject.spec.label} only {context}. Shorten its text or leave it out."
+            )
 
 
 def load_tokenizer(name: str, trust_remote_code: bool) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from personaeval.metrics.stability import Cells, summarise
+from personaeval.metrics.wording import decompose
 from personaeval.personas import Persona
 from personaeval.record import hash_json
 from personaeval.results import FORMAT, CellTable
@@ -18,7 +19,8 @@ def summarise_run(record: dict[str, Any], tables: Sequence[CellTable], personas:
     """Return the content of summary.json.
 
     ``group`` of a task says what it may be ranked with: the same prompts, sampling, gold answers and scorer.
-    ``tasks`` holds, per task, the stability metrics, the counts and the warnings that every table repeats.
+    ``tasks`` holds, per task, the stability metrics, persona against wording where there are paraphrases, the counts
+    and the warnings that every table repeats.
     """
     return {
         "format": FORMAT,
@@ -56,7 +58,16 @@ def _summarise_task(record: dict[str, Any], table: CellTable, personas: Sequence
         "counts": counts | {"total": total},
         "warnings": _warnings(counts, total, record["placement"]["verified"]),
         "stability": summarise(cells, domain=task["domain"]).to_json(),
+        "wording": _wording(cells, personas),
     }
+
+
+def _wording(cells: Cells, personas: Sequence[Persona]) -> dict[str, Any] | None:
+    """Return what of the variance is the personas' and what their wording's; None without paraphrases."""
+    if all(persona.paraphrase_of is None for persona in personas):
+        return None
+    groups = [None if persona.is_baseline else persona.paraphrase_of or persona.id for persona in personas]
+    return decompose(cells.correct, cells.scored, groups)
 
 
 def _warnings(counts: dict[str, int], total: int, verified: bool) -> list[str]:

@@ -28,7 +28,8 @@ def items_of(name: str, library: Path | None, data: Path | None = None, limit: i
 def test_core_has_sixteen_personas_over_the_categories():
     core = Registry().persona_set("core")
     assert len(core.personas) == 16
-    assert {persona.category for persona in core.personas} == set(Category) - {Category.BASELINE}
+    categories = {persona.category.value for persona in core.personas}
+    assert categories == {"neutral", "expert", "novice", "adverse", "style", "irrelevant", "biography"}
     domains = {persona.domain for persona in core.personas if persona.category is Category.EXPERT}
     assert "mathematics" in domains
     assert len(domains) > 1
@@ -271,4 +272,5 @@ def test_an_installed_package_offers_its_own(tmp_path, library):
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": path}
     )
-    assert shown.stdout.strip() == "['core', 'few']"
+    assert "'core'" in shown.stdout
+    assert "'few'" in shown.stdout

@@ -190,6 +190,7 @@ def _notes(entries: Sequence[Entry], names: Sequence[str], base: Entry | None) -
         notes.append("One sample: the persona effect and sampling noise are not separated (corrected PSS needs two).")
     for name, (_, part) in zip(names, entries, strict=True):
         notes += [f"{name}: {warning}." for warning in part["warnings"]]
+        notes += _wording_note(name, part.get("wording"))
     roles = {summary["persona_role"] for summary, _ in entries}
     if len(roles) > 1:
         notes.append(
@@ -204,6 +205,17 @@ def _notes(entries: Sequence[Entry], names: Sequence[str], base: Entry | None) -
             "noise included."
         )
     return notes
+
+
+def _wording_note(name: str, wording: dict[str, Any] | None) -> list[str]:
+    if wording is None or wording["persona_share"]["value"] is None:
+        return []
+    whose = "wording" if wording["noise_separated"] else "wording and sampling noise"
+    share = wording["persona_share"]["value"]
+    return [
+        f"{name}: {share:.0%} of the variance of correctness within an item is the personas', {1 - share:.0%} that of "
+        f"their {whose} ({wording['personas']} personas, {wording['wordings']} wordings)."
+    ]
 
 
 def _interval(numbers: dict[str, Any]) -> Number:
