@@ -210,8 +210,10 @@ def main() -> int:
     halves = [dict(list(sentences.items())[:half]), dict(list(sentences.items())[half:])]
     for name in map(str, range(arguments.rounds)):
         # One command of ours has the weight of eight of theirs, so it is timed before, amid and after them.
-        seconds, scored = [], {}
-        theirs, answered = 0.0, {}
+        seconds: list[float] = []
+        scored: dict[Any, float] = {}
+        answered: dict[Any, dict[str, Any]] = {}
+        theirs = 0.0
         for part in (0, 1, 2):
             ours, scored = run_ours(folder, checkpoint, f"{name}-{part}")
             seconds.append(ours)
