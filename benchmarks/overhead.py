@@ -31,9 +31,10 @@ from personaeval.ledger import Ledger
 from personaeval.plan import Plan
 from personaeval.progress import open_display
 from personaeval.prompts import place
-from personaeval.run import Work, build_plan, drive, load_benchmark
+from personaeval.run import build_plan, load_benchmark
 from personaeval.scoring import Scoring
 from personaeval.subject import LocalSubject
+from personaeval.work import Work, perform_async
 
 ROOT = Path(__file__).resolve().parent.parent
 NEW_TOKENS = 64
@@ -67,7 +68,7 @@ async def through_run(subject: Kept, plan: Plan) -> float:
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
         work = Work(plan, ledger)
         with Scoring(plan, ledger, "</think>", False, work.counts) as scoring:
-            await drive(subject, work, scoring, open_display(quiet=True))
+            await perform_async(subject, [work], open_display(quiet=True), "overhead", scoring.put)
             await asyncio.to_thread(scoring.drain)
             ledger.flush()
         seconds = time.perf_counter() - subject.began
@@ -146,7 +147,7 @@ def main() -> int:
     )
     benchmark = load_benchmark(config)
     subject = LocalSubject(parse_model(config.model[0]), config)
-    placement = place(subject.probe, benchmark.sentences, "auto", "<think>")
+    placement = place(subject.probe, benchmark.sentences(config.template), "auto", "<think>")
     plan, _ = build_plan(config, subject, placement, benchmark)
     plan.compute_keys()
     print(f"{plan.size} requests, {NEW_TOKENS} new tokens each at most")

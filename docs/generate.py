@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are made from the code: JSON Schemas for editors, the command line's help::
+"""Write what in docs/ is made from the code and the data: JSON Schemas, the command line's help, tables of personas::
 
     python docs/generate.py [--check]
 
@@ -13,11 +13,16 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from personaeval.config import RunConfig
 from personaeval.judge.rubrics import Rubric
-from personaeval.personas import PersonaSet
+from personaeval.personas import Category, Expectation, PersonaSet
+from personaeval.prompts import TEMPLATES
+from personaeval.registry import Registry
 from personaeval.tasks import Task
 
 DOCS = Path(__file__).resolve().parent
@@ -42,7 +47,49 @@ def pages() -> dict[Path, str]:
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
         made[DOCS / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     made[DOCS / "cli.md"] = _command_line()
+    made[DOCS / "personas.md"] = fill(DOCS / "personas.md", persona_tables())
     return made
+
+
+def fill(page: Path, tables: dict[str, str]) -> str:
+    """Return a hand-written page with the text between ``<!-- NAME -->`` and ``<!-- end -->`` made anew."""
+    text = page.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        opening, closing = f"<!-- {name} -->\n", "<!-- end -->"
+        if text.count(opening) != 1:
+            raise SystemExit(f"{page}: `{opening.strip()}` must stand there once.")
+        before, rest = text.split(opening)
+        text = f"{before}{opening}\n{table}\n\n{closing}{rest.partition(closing)[2]}"
+    return text
+
+
+def persona_tables() -> dict[str, str]:
+    """Return the tables of docs/personas.md by name."""
+    registry = Registry()
+    sets = {name: registry.persona_set(name) for name in registry.persona_files()}
+    whole = {persona.id: persona for found in sets.values() for persona in found.personas}.values()
+    written = [persona for persona in whole if persona.paraphrase_of is None]
+    rows = [(name, len(found.personas), " ".join(found.description.split())) for name, found in sets.items()]
+    by_category = []
+    for category in Category:
+        own = [persona for persona in written if persona.category is category]
+        counts = Counter(persona.expect for persona in own)
+        if own:
+            expected = (counts[expectation] for expectation in get_args(Expectation))
+            by_category.append((category.value, len(own), *expected, own[-1].text))
+    experts = [persona for persona in written if persona.category is Category.EXPERT]
+    fields = Counter(str(persona.domain) for persona in experts)
+    return {
+        "sets": _table(("set", "personas", "what it is"), rows),
+        "categories": _table(("category", "personas", "helps", "neutral", "hurts", "for example"), by_category),
+        "fields": ", ".join(f"{field} ({count})" for field, count in sorted(fields.items())) + ".",
+        "templates": _table(("name", "text"), [(name, f"`{text!r}`") for name, text in TEMPLATES.items()]),
+    }
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def _command_line() -> str:

@@ -131,7 +131,7 @@ class _Author:
         def text(number: int, again: bool) -> str:
             persona, rubric, setting = wanted[number]
             return (
-                f"A person is described so: {persona.text}.\n\nWrite one question to this person, addressed as you, set "
+                f"A person is described so: {persona.text}.\n\nWrite one question to this person, as you, set "
                 f"in: {setting}. Its answer will be scored for one quality: {rubric.title}. {rubric.asks.strip()} Make "
                 "it hard: say what is happening, put the person on the spot, and let the answer depend on who the "
                 "person is, without naming what they are. Two to four sentences that end in a question. Reply with "

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,9 +206,21 @@ def fingerprint(folder: Path, full: bool = False) -> str:
     Args:
         folder: the directory.
         full: read every byte of the weights instead of sampled blocks.
+
+    Raises:
+        UsageError: a file cannot be read, or is cut short.
     """
+    try:
+        return _fingerprint(folder, full)
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename or folder}: cannot be read ({error.strerror}); is the checkpoint complete?"
+        ) from error
+
+
+def _fingerprint(folder: Path, full: bool) -> str:
     state = hashlib.blake2b(b"full" if full else b"sampled", digest_size=16)
-    texts = sorted(path for path in folder.iterdir() if path.suffix in _TEXTS and not _TRAINING_STATE.match(path.name))
+    texts = _files(folder, _TEXTS)
     for path in texts:
         state.update(f"\0{path.name}\0".encode() + hashlib.blake2b(path.read_bytes()).digest())
     with ThreadPoolExecutor(max_workers=8) as pool:
@@ -223,7 +235,16 @@ def fingerprint(folder: Path, full: bool = False) -> str:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in _WEIGHTS and not _TRAINING_STATE.match(path.name))
+    return _files(folder, _WEIGHTS)
+
+
+def _files(folder: Path, endings: Collection[str]) -> list[Path]:
+    """Return a checkpoint's own files of some kind; a dangling link counts, and cannot be read."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in endings and not path.is_dir() and not _TRAINING_STATE.match(path.name)
+    )
 
 
 def _weights_digest(path: Path, full: bool) -> bytes:

@@ -57,8 +57,12 @@ def run(
         typer.Option(
             "--personas",
             "-p",
-            help="Persona sets, YAML files or SET/ID, comma-separated; a judged task has its own. [default: core]",
+            help="Persona sets, SET/ID, YAML, JSONL, CSV or Parquet files, hf:DATASET[:COLUMN]; comma-separated; a "
+            "judged task has its own. [default: core]",
         ),
+    ] = None,
+    n_personas: Annotated[
+        int | None, typer.Option(help="A seeded random sample of this many of the personas; none is always there.")
     ] = None,
     judge: Judges = None,
     samples: Annotated[int | None, typer.Option(help="Completions of every (item, persona). [default: 1]")] = None,
@@ -89,7 +93,10 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Sample k draws with seed + k. [default: 0]")] = None,
     template: Annotated[
         str | None,
-        typer.Option(help="The sentence that gives the persona. [default: You are {{ persona }}.]"),
+        typer.Option(
+            help="How the persona is put to the model: you-are, adopt, described, third-person, imagine, or a text "
+            "with {{ persona }}. [default: you-are]"
+        ),
     ] = None,
     persona_role: Annotated[str | None, typer.Option(help="auto, system or user_prefix. [default: auto]")] = None,
     chat_template: Annotated[
@@ -148,6 +155,7 @@ def run(
         "model": tuple(model or ()),
         "tasks": _list(tasks),
         "personas": _list(personas),
+        "n_personas": n_personas,
         "samples": samples,
         "limit": limit,
         "per_task": per_task,
@@ -403,7 +411,7 @@ def tasks_check(
 
 @personas_app.command("list")
 def personas_list(include: Include = None) -> None:
-    """List the persona sets and their personas."""
+    """List the persona sets with their sizes and categories; `personas show SET` has the texts."""
     from personaeval.listing import list_personas
 
     print(list_personas(tuple(include or ())))
@@ -411,25 +419,28 @@ def personas_list(include: Include = None) -> None:
 
 @personas_app.command("show")
 def personas_show(
-    selector: Annotated[str, typer.Argument(help="Persona set, YAML file or SET/ID.")],
+    selector: Annotated[str, typer.Argument(help="Persona set, SET/ID, file or hf:DATASET[:COLUMN].")],
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Show the prompts as this checkpoint sees them.")
     ] = None,
-    template: Annotated[str, typer.Option(help="The sentence that gives the persona.")] = "You are {{ persona }}.",
+    template: Annotated[str, typer.Option(help="Name or text, as in `run`.")] = "you-are",
     persona_role: Annotated[str, typer.Option(help="auto, system or user_prefix.")] = "auto",
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint.")
+    ] = False,
     include: Include = None,
 ) -> None:
     """Show personas, as rendered for a checkpoint where one is given."""
     from personaeval.listing import show_personas
 
-    print(show_personas(selector, model, template, persona_role, tuple(include or ())))
+    print(show_personas(selector, model, template, persona_role, trust_remote_code, tuple(include or ())))
 
 
 @personas_app.command("check")
 def personas_check(
-    file: Annotated[str, typer.Argument(help="Persona set or YAML file.")], include: Include = None
+    file: Annotated[str, typer.Argument(help="Persona set, file or hf:DATASET[:COLUMN].")], include: Include = None
 ) -> None:
-    """Check a persona file: keys, ids and texts."""
+    """Check a persona set: keys, ids, texts, tags, lengths, and what is said twice."""
     from personaeval.listing import check_personas
 
     print(check_personas(file, tuple(include or ())))

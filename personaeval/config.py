@@ -22,7 +22,7 @@ class RunConfig(BaseModel):
     model: tuple[str, ...] = Field(min_length=1, description="Checkpoints: engine:NAME[@URL], a directory, a hub id.")
     tasks: tuple[str, ...] = Field(min_length=1, description="Task names or YAML files.")
     personas: tuple[str, ...] = Field(
-        default=("core",), description="Persona sets, YAML files, or SET/ID; a judged task has its own."
+        default=("core",), description="Persona sets, SET/ID, files, hf:DATASET; a judged task has its own."
     )
     output: Path = Field(default=Path("results"), description="Results folder.")
     include: tuple[Path, ...] = Field(default=(), description="Folders with more tasks/ and personas/.")
@@ -30,6 +30,7 @@ class RunConfig(BaseModel):
         default={}, description="Task name -> local file or folder in the place of its source."
     )
 
+    n_personas: int | None = Field(default=None, gt=0, description="A seeded random sample of this many personas.")
     limit: int | None = Field(default=None, gt=0, description="A seeded random subset of this many items a task.")
     per_task: int | None = Field(
         default=None, gt=0, description="Of a judged task, this many questions of every persona for each dimension."
@@ -38,12 +39,12 @@ class RunConfig(BaseModel):
         default=None, gt=0, description="Of a judged task, a seeded random subset of this many of its own personas."
     )
     samples: int = Field(default=1, gt=0, le=1000, description="Completions of every (item, persona).")
-    seed: int = Field(default=0, ge=0, description="Sample k draws with seed + k; also chooses the subset of --limit.")
+    seed: int = Field(default=0, ge=0, description="Sample k draws with seed + k; also chooses subsets.")
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, gt=0, description="New tokens, thinking included.")
 
-    template: str = Field(default="You are {{ persona }}.", description="The sentence that gives the persona.")
+    template: str = Field(default="you-are", description="How the persona is put to the model: a name or a text.")
     persona_role: Literal["auto", "system", "user_prefix"] = "auto"
     chat_template: Path | None = Field(default=None, description="Jinja file in the place of the checkpoint's own.")
     chat_template_kwargs: dict[str, Any] = Field(default={}, description="Variables for the chat template.")

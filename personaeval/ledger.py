@@ -26,6 +26,7 @@ LEDGER = "ledger.sqlite"
 KEY_BYTES = 16
 _VERSION = 1
 _COMMIT_SECONDS = 0.25
+_PATIENCE_SECONDS = 60
 _MOST_TOKENS = 2**31 - 1  # what a table's column holds; a broken server may say anything
 _LOOKUP = 900  # SQLite's oldest limit on the number of ? in one statement is 999
 _SCHEMA = """
@@ -150,11 +151,13 @@ class Ledger:
     def _connect(self) -> sqlite3.Connection:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(
+                self._path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+            )
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > _VERSION:
                 raise UsageError(f"{self._path}: written by a newer personaeval (ledger version {version}); upgrade.")
-            connection.execute("PRAGMA journal_mode=WAL")
+            _use_wal(connection)
             # NORMAL survives kill -9; only a power cut can lose the last commits, and resume does them again.
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(_SCHEMA)
@@ -239,6 +242,19 @@ class Ledger:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; of processes that do so at once all but one are refused without waiting."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def _storable(text: str | None) -> str | None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from personaeval.checkpoints import parse_model
 from personaeval.config import RunConfig
 from personaeval.errors import UsageError
+from personaeval.imports import describe_import
 from personaeval.judge.rubrics import rubrics_of
+from personaeval.lint import likenesses, problems
 from personaeval.prompts import opening, persona_sentence, place
 from personaeval.registry import Registry
 from personaeval.sources import ItemSet, load_items
 from personaeval.tasks import FileSource, HubSource, JudgedScorer, QuestionSource, Source
-
-_WORDS = (2, 80)
 
 
 def list_tasks(include: tuple[Path, ...]) -> str:
@@ -102,20 +102,22 @@ def check_task(name: str, data: Path | None, include: tuple[Path, ...]) -> str:
 
 
 def list_personas(include: tuple[Path, ...]) -> str:
-    """Return a table of all personas by set."""
+    """Return a table of all persona sets."""
     from tabulate import tabulate
 
     registry = Registry(include)
-    parts = []
+    rows = []
     for name in registry.persona_files():
         found = registry.persona_set(name)
-        rows = [[persona.id, persona.category.value, persona.domain or "", persona.text] for persona in found.personas]
-        table = tabulate(rows, headers=["persona", "category", "domain", "text"], maxcolwidths=[None, None, None, 70])
-        parts.append(f"{name}: {len(found.personas)} personas. {found.description.strip()}\n\n{table}")
-    return "\n\n".join(parts)
+        categories = dict.fromkeys(persona.category.value for persona in found.personas)
+        rows.append([name, len(found.personas), ", ".join(categories), found.description.strip()])
+    headers = ["set", "personas", "categories", "description"]
+    return tabulate(rows, headers=headers, maxcolwidths=[None, None, 30, 70])
 
 
-def show_personas(selector: str, model: str | None, template: str, role: str, include: tuple[Path, ...]) -> str:
+def show_personas(
+    selector: str, model: str | None, template: str, role: str, trust_remote_code: bool, include: tuple[Path, ...]
+) -> str:
     """Return personas with their sentence, and with the whole prompt where a checkpoint is given."""
     registry = Registry(include)
     personas = registry.personas([selector])
@@ -126,7 +128,13 @@ def show_personas(selector: str, model: str | None, template: str, role: str, in
         from personaeval.subject import open_subject
 
         config = RunConfig.model_validate(
-            {"model": [model], "tasks": ["-"], "template": template, "persona_role": role}
+            {
+                "model": [model],
+                "tasks": ["-"],
+                "template": template,
+                "persona_role": role,
+                "trust_remote_code": trust_remote_code,
+            }
         )
         subject = open_subject(parse_model(model), config)
         placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))
@@ -144,20 +152,17 @@ def show_personas(selector: str, model: str | None, template: str, role: str, in
 
 
 def check_personas(name: str, include: tuple[Path, ...]) -> str:
-    """Check a persona set and return what was found.
+    """Check a persona set, file or hub dataset and return what was found.
 
     Raises:
-        UsageError: a key, id or text is wrong.
+        UsageError: a key, id, text, tag or length is wrong; names every persona that is.
     """
-    found = Registry(include).persona_set(name)
-    low, high = _WORDS
-    odd = [persona.id for persona in found.personas if not low <= len(persona.text.split()) <= high]
-    if odd:
-        raise UsageError(f"persona set {found.name}: these texts are not {low} to {high} words long: {', '.join(odd)}.")
-    stops = [persona.id for persona in found.personas if persona.text.endswith(".")]
-    if stops:
-        raise UsageError(
-            f"persona set {found.name}: these texts end in a full stop, the template adds one: {', '.join(stops)}."
-        )
-    categories = sorted({persona.category.value for persona in found.personas})
-    return f"persona set {found.name}: {len(found.personas)} personas, categories {', '.join(categories)}: all right."
+    selection = Registry(include).select([name])
+    personas = [persona for persona in selection.personas if not persona.is_baseline]
+    wrong = problems(personas)
+    if wrong:
+        raise UsageError(f"persona set {name}:\n" + "\n".join(f"  {line}" for line in wrong))
+    categories = ", ".join(sorted({persona.category.value for persona in personas}))
+    lines = [f"persona set {name}: {len(personas)} personas, categories {categories}: all right."]
+    lines += [describe_import(origin) for origin in selection.origins if origin["kind"] != "set"]
+    return "\n".join(lines + [f"  {line}" for line in likenesses(personas)])

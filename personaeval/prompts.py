@@ -20,23 +20,50 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from personaeval.engines import Message, Prompt
-from personaeval.errors import UsageError
+from personaeval.errors import UsageError, suggest
 from personaeval.personas import Persona
 from personaeval.tasks import PlainPrompt
 
 RequestedRole = Literal["auto", "system", "user_prefix"]
 Role = Literal["system", "user_prefix"]
+TEMPLATES = {
+    "you-are": "You are {{ persona }}.",
+    "adopt": "Adopt the following persona and keep to it in everything you answer: {{ persona }}.",
+    "described": (
+        "Answer as the person described below would, in content and in manner.\n\n"
+        "Description of the person: {{ persona }}."
+    ),
+    "third-person": "This is known of the one who writes the answers here: {{ persona }}.",
+    "imagine": "For the length of this conversation, imagine that you are {{ persona }}.",
+}
+"""Ways to put a persona to a model, by name."""
 PROBE = "Qx7 probe question of no importance?"
 
 
+def template_text(template: str) -> str:
+    """Return the text of a template given by name or as text.
+
+    Raises:
+        UsageError: it is neither a known name nor a text with ``{{ persona }}``.
+    """
+    if template in TEMPLATES:
+        return TEMPLATES[template]
+    if "{{" not in template:
+        raise UsageError(
+            f"--template {template!r}: it must contain {{{{ persona }}}}, or be a name.{suggest(template, TEMPLATES)}"
+        )
+    return template
+
+
 def persona_sentence(template: str, persona: Persona) -> str | None:
-    """Return what the model is told it is: ``template`` with ``{{ persona }}`` filled; None for the baseline.
+    """Return what the model is told it is: ``template`` (text or name) filled in; None for the baseline.
 
     Raises:
         UsageError: the template is broken or does not use ``persona``.
     """
     if persona.is_baseline:
         return None
+    template = template_text(template)
     try:
         environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
         sentence = environment.from_string(template).render(persona=persona.text, id=persona.id).strip()
@@ -220,6 +247,11 @@ class PlainRenderer:
     def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> Frame | None:
         """Return the same as :meth:`full`."""
         return self.full(sentence, role, plain)
+
+    def probe(self, messages: Sequence[Message]) -> str:
+        """Return the prompt of messages made by :func:`chat`, as a task without examples of its own has it."""
+        *lead, question = (message["content"] for message in messages)
+        return str(self.full("\n\n".join(lead) or None, "system", PlainPrompt()).fill(question))
 
     def stop(self, plain: PlainPrompt) -> tuple[str, ...]:
         """Return the task's stop strings, else the model runs on into a next question of its own."""

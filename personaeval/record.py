@@ -16,7 +16,7 @@ from personaeval.judge.panel import Panel
 from personaeval.judge.rubrics import Rubrics, rubrics_hash
 from personaeval.personas import Persona
 from personaeval.plan import Plan, TaskPlan
-from personaeval.prompts import Placement
+from personaeval.prompts import Placement, template_text
 from personaeval.results import FORMAT
 from personaeval.subject import Subject
 
@@ -34,7 +34,7 @@ def describe_run(
     ``plan`` identifies the work: same command, same plan. ``work`` of each task identifies what was asked, whoever
     was asked. ``personas`` are those that tasks are crossed with.
     """
-    tasks = {task.items.task.name: _describe_task(config, task) for task in plan.tasks}
+    tasks = {task.items.task.name: _describe_task(config, subject, task) for task in plan.tasks}
     work = {
         "identity": subject.identity(),
         "rendering": subject.renderer.record(),
@@ -83,19 +83,24 @@ def _describe_personas(personas: Sequence[Persona]) -> list[dict[str, Any]]:
     return [persona.model_dump(mode="json") for persona in personas]
 
 
-def _describe_task(config: RunConfig, plan: TaskPlan) -> dict[str, Any]:
+def _describe_task(config: RunConfig, subject: Subject, plan: TaskPlan) -> dict[str, Any]:
     task, sampling = plan.items.task, plan.sampling.record()
+    rendering = subject.renderer.record()
+    is_plain = rendering["kind"] == "plain"
     work = {
         "task": task.name,
-        "revision": task.revision,
         "prompts": plan.items.prompts_hash,
         "personas": hash_json(sorted([persona.id, persona.text] for persona in plan.personas)),
-        "template": config.template,
+        "template": template_text(config.template),
         "persona_role": config.persona_role,
         "sampling": sampling,
         "samples": plan.samples,
         # A base model is asked by the task's plain prompt; a chat model never sees it.
-        "plain": task.plain.model_dump(mode="json") if sampling["stop"] else None,
+        "plain": task.plain.model_dump(mode="json") if is_plain else None,
+        # A checkpoint's own template belongs to it; one put in its place is a setting of the run.
+        "chat_template": rendering.get("chat_template"),
+        # Where an endpoint is asked, these are fields of the request: top_k, penalties.
+        "request_fields": config.engine_args if subject.spec.engine == "openai" else {},
         "chat_template_kwargs": config.chat_template_kwargs,
         "reasoning_end": config.reasoning_end,
     }
@@ -109,7 +114,7 @@ def _describe_task(config: RunConfig, plan: TaskPlan) -> dict[str, Any]:
         "gold_hash": plan.items.gold_hash,
         "items": len(plan.items.items),
         "samples": plan.samples,
-        "template": config.template,
+        "template": template_text(config.template),
         "sampling": sampling,
         "scorer": {**task.scorer.model_dump(mode="json"), "version": verify.VERSION},
         "correct_at": task.correct_at,

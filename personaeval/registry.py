@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
+from personaeval import imports
 from personaeval.documents import read_document
 from personaeval.errors import UsageError, suggest
-from personaeval.personas import BASELINE, Persona, PersonaSet
+from personaeval.personas import BASELINE, Persona, PersonaSet, Selection, paraphrase
 from personaeval.tasks import Task
 
 ENTRY_POINT_GROUP = "personaeval.data"
@@ -41,6 +43,7 @@ class Registry:
                 raise UsageError(f"--include {folder}: it holds neither a tasks/ nor a personas/ folder.")
         self._tasks = _index(folders, "tasks")
         self._personas = _index(folders, "personas")
+        self._sets: dict[Path, PersonaSet] = {}
 
     def task_files(self) -> dict[str, Path]:
         """Return task name -> YAML file, sorted by name."""
@@ -56,32 +59,74 @@ class Registry:
         return read_document(path, Task), path
 
     def persona_set(self, name: str) -> PersonaSet:
-        """Return a persona set by name, or from a YAML file; its ids and texts are distinct."""
+        """Return a persona set by name, or from a YAML file, with all its personas in ``personas``.
+
+        Raises:
+            UsageError: two personas have one id or one text, or a set includes itself.
+        """
+        return self._open_set(name, ())
+
+    def _open_set(self, name: str, opened: tuple[Path, ...]) -> PersonaSet:
         path = _named_or_file(name, self._personas, "persona set", "personaeval personas list")
-        found = read_document(path, PersonaSet)
-        _refuse_repeats(path, found.personas)
-        return found
+        if path in opened:
+            trail = " -> ".join(place.stem for place in (*opened[opened.index(path) :], path))
+            raise UsageError(f"{path}: the persona set includes itself: {trail}.")
+        if path not in self._sets:
+            document = read_document(path, PersonaSet)
+            personas = self._gather(path, document, (*opened, path))
+            self._sets[path] = PersonaSet(name=document.name, description=document.description, personas=personas)
+        return self._sets[path]
+
+    def _gather(self, path: Path, document: PersonaSet, opened: tuple[Path, ...]) -> tuple[Persona, ...]:
+        """Return what a file includes, crosses, writes out and puts in other words."""
+        included: dict[str, Persona] = {}
+        for selector in document.include:
+            for persona in self._pick(selector, opened):
+                if included.setdefault(persona.id, persona) != persona:
+                    raise UsageError(f"{path}: `include` gives the id {persona.id!r} to two different personas.")
+        own = [*included.values(), *document.personas, *(document.cross.expand() if document.cross else ())]
+        by_id = {persona.id: persona for persona in own}
+        for name, texts in document.paraphrases.items():
+            if name not in by_id:
+                raise UsageError(f"{path}: `paraphrases` names {name!r}, which the set lacks.{suggest(name, by_id)}")
+            own += paraphrase(by_id[name], texts)
+        _refuse_repeats(path, own)
+        return tuple(own)
 
     def personas(self, selectors: Iterable[str]) -> tuple[Persona, ...]:
-        """Return the personas of ``selectors``, the baseline first, each once.
+        """Return the personas of ``selectors``; see :meth:`select`."""
+        return self.select(selectors).personas
 
-        A selector is a set's name, a YAML file, or ``SET/ID`` for one persona of a set.
+    def select(self, selectors: Iterable[str]) -> Selection:
+        """Return the personas of ``selectors``, the baseline first, each once, and where they came from.
+
+        A selector is a set's name, a YAML file, ``SET/ID`` for one persona of a set, a JSONL, CSV or Parquet file, or
+        ``hf:DATASET[:COLUMN]``.
         """
         chosen: dict[str, Persona] = {BASELINE.id: BASELINE}
+        origins = []
         for selector in selectors:
-            for persona in self._select(selector):
+            found, origin = self._read(selector)
+            origins.append(origin)
+            for persona in found:
                 known = chosen.setdefault(persona.id, persona)
                 if known != persona:
                     raise UsageError(
                         f"persona {persona.id!r} has two meanings: {known.text!r} and {persona.text!r}; rename one."
                     )
-        return tuple(chosen.values())
+        return Selection(tuple(chosen.values()), tuple(origins))
 
-    def _select(self, selector: str) -> Sequence[Persona]:
+    def _read(self, selector: str) -> tuple[Sequence[Persona], dict[str, Any]]:
+        if imports.is_import(selector):
+            return imports.read_personas(selector)
+        found = self._pick(selector, ())
+        return found, {"selector": selector, "kind": "set", "personas": len(found)}
+
+    def _pick(self, selector: str, opened: tuple[Path, ...]) -> Sequence[Persona]:
         set_name, slash, persona_id = selector.rpartition("/")
         if not slash or set_name not in self._personas:
-            return self.persona_set(selector).personas
-        personas = self.persona_set(set_name).personas
+            return self._open_set(selector, opened).personas
+        personas = self._open_set(set_name, opened).personas
         found = [persona for persona in personas if persona.id == persona_id]
         if not found:
             known = suggest(persona_id, (persona.id for persona in personas))

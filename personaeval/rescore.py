@@ -89,7 +89,11 @@ def _rescore(
         if not task.items.task.is_judged:
             scorer = task.items.task.scorer.model_dump(mode="json")
             record["tasks"][name]["scorer"] = scorer | {"version": verify.VERSION}
-        record["tasks"][name] |= {"gold_hash": task.items.gold_hash, "correct_at": task.items.task.correct_at}
+        record["tasks"][name] |= {
+            "revision": task.items.task.revision,
+            "gold_hash": task.items.gold_hash,
+            "correct_at": task.items.task.correct_at,
+        }
     tables = [task.cells for task in tasks.values()]
     results.write_cells(folder, tables)
     results.write_json(folder / results.RUN, record)

@@ -266,6 +266,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: no such file; {path.parent} is not the folder of a finished run.") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read ({error}).") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path}: not of personaeval (no JSON object).")
     if content.get("format", FORMAT) > FORMAT:
         raise UsageError(f"{path}: written by a newer personaeval; upgrade to read it.")
     return content
@@ -315,12 +317,21 @@ def find_summaries(folder: Path) -> list[dict[str, Any]]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder. `personaeval run … -o {folder}` makes one.")
-    folders = sorted(path.parent for path in folder.glob(f"**/{SUMMARY}"))
+    # Other tools leave files of this name too; beside theirs there is no run.json of ours.
+    folders = sorted(path.parent for path in folder.glob(f"**/{SUMMARY}") if (path.parent / RUN).exists())
     if not folders:
         raise UsageError(f"{folder}: it holds no finished run.")
     return load_summaries(folders)
 
 
 def load_summaries(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the summaries of runs, each with its folder under ``folder``."""
-    return [{**read_json(folder / SUMMARY), "folder": str(folder)} for folder in folders]
+    """Return the summaries of runs, each with its folder under ``folder``.
+
+    Raises:
+        UsageError: one is missing, broken, or not a run's.
+    """
+    summaries = [{**read_json(folder / SUMMARY), "folder": str(folder)} for folder in folders]
+    for summary in summaries:
+        if not {"format", "label", "tasks"} <= summary.keys():
+            raise UsageError(f"{summary['folder']}/{SUMMARY}: not the summary of a personaeval run.")
+    return summaries

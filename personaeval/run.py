@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from personaeval import results
 from personaeval.checkpoints import ModelSpec, parse_model
@@ -16,11 +17,12 @@ from personaeval.config import RunConfig
 from personaeval.engines import Sampling
 from personaeval.errors import EngineError, UsageError
 from personaeval.fidelity import Hearing, exhibits_of, judge_run, report_judging, warn_of_judges, with_score
+from personaeval.imports import describe_import
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.panel import Exhibit, Panel, open_panel
 from personaeval.judge.rubrics import Rubrics, rubrics_of
 from personaeval.ledger import LEDGER, Ledger
-from personaeval.personas import Persona
+from personaeval.personas import Persona, Selection
 from personaeval.plan import Plan, choose_frames, lay_out
 from personaeval.prices import read_prices
 from personaeval.progress import Display
@@ -31,7 +33,7 @@ from personaeval.results import Cells, Response, empty_cells, response_writer
 from personaeval.scoring import Scoring
 from personaeval.sessions import Sessions, hold, past_speed
 from personaeval.sources import ItemSet, load_items
-from personaeval.subject import Subject, open_subject
+from personaeval.subject import Subject, open_subject, refuse_long_personas
 from personaeval.summary import summarise_run
 from personaeval.tasks import Task
 from personaeval.work import CHUNK, Work, perform
@@ -41,8 +43,8 @@ from personaeval.work import CHUNK, Work, perform
 class RunResult:
     """What came of one checkpoint: its folder, and how many requests failed (running again tries only those).
 
-    ``folder`` is None where the engine failed before its first completion. ``unjudged`` is how many judgements the
-    judges' engines did not give.
+    ``folder`` is None where nothing could be asked, because the engine failed or another process holds the run.
+    ``unjudged`` is how many judgements the judges' engines did not give.
     """
 
     folder: Path | None
@@ -62,6 +64,7 @@ class Benchmark:
     items: tuple[ItemSet, ...]
     personas: tuple[Persona, ...]
     rubrics: Mapping[str, Rubrics]
+    persona_origins: tuple[dict[str, Any], ...]
 
     def personas_of(self, items: ItemSet) -> tuple[Persona, ...]:
         """Return the personas of a task: those it brings, or the run's."""
@@ -86,15 +89,22 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
         KeyboardInterrupt: interrupted; everything completed is in the ledger.
     """
     benchmark = load_benchmark(config)
-    # All of them first: a wrong path in the last place is not to be found out after hours.
+    for origin in benchmark.persona_origins:
+        if origin["kind"] != "set":
+            display.say(describe_import(origin))
+    # All of them first: a wrong path or a refused persona in the last place is not to be found out after hours.
     subjects = [open_subject(parse_model(text), config) for text in config.model]
     panel = open_panel(config)
     read_prices(config.prices)  # a broken file is not to be found out at the end
+    sentences, thinking = benchmark.sentences(config.template), opening(config.reasoning_end)
+    placements = [place(one.probe, sentences, config.persona_role, thinking) for one in subjects]
+    for subject, placement in zip(subjects, placements, strict=True):
+        refuse_long_personas(subject, placement.role, sentences)
     finished = []
-    for subject in subjects:
+    for subject, placement in zip(subjects, placements, strict=True):
         try:
-            finished.append(_run_checkpoint(config, subject, panel, benchmark, display))
-        except EngineError as error:
+            finished.append(_run_checkpoint(config, subject, placement, panel, benchmark, display))
+        except (EngineError, UsageError) as error:
             if subject is subjects[-1] and all(result.folder is None for result in finished):
                 raise
             display.say(f"{subject.spec.label}: {error}")
@@ -120,9 +130,9 @@ def load_benchmark(config: RunConfig) -> Benchmark:
         if value is not None and not judged:
             raise UsageError(f"{flag}: is for tasks that judges score, and --tasks names none; use --limit.")
     items = tuple(load_task(config, task, file, config.data.get(task.name)) for task, file in tasks)
-    personas = registry.personas(config.personas) if len(judged) < len(tasks) else ()
     rubrics = {task.name: rubrics_of(own, file) for own, (task, file) in zip(items, tasks, strict=True)}
-    return Benchmark(items, personas, {name: rubrics[name] for name in judged})
+    selection = _select_personas(config, registry) if len(judged) < len(tasks) else Selection((), ())
+    return Benchmark(items, selection.personas, {name: rubrics[name] for name in judged}, selection.origins)
 
 
 def load_task(config: RunConfig, task: Task, file: Path, data: Path | None) -> ItemSet:
@@ -130,12 +140,20 @@ def load_task(config: RunConfig, task: Task, file: Path, data: Path | None) -> I
     return load_items(task, file, data, config.limit, config.seed, config.per_task, config.limit_personas)
 
 
+def _select_personas(config: RunConfig, registry: Registry) -> Selection:
+    selection = registry.select(config.personas)
+    return selection if config.n_personas is None else selection.sample(config.n_personas, config.seed)
+
+
 def _run_checkpoint(
-    config: RunConfig, subject: Subject, panel: Panel | None, benchmark: Benchmark, display: Display
+    config: RunConfig,
+    subject: Subject,
+    placement: Placement,
+    panel: Panel | None,
+    benchmark: Benchmark,
+    display: Display,
 ) -> RunResult:
     spec = subject.spec
-    sentences = benchmark.sentences(config.template)
-    placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))
     plan, fast = build_plan(config, subject, placement, benchmark)
     record = describe_run(config, subject, placement, plan, benchmark.personas, fast_rendering=fast)
     add_judging(record, benchmark.rubrics, panel, config.output)
@@ -159,6 +177,7 @@ def _run_checkpoint(
             ledger.flush()
             hearing = _judge(panel, folder, benchmark, plan, work, scoring, display)
             tables = _write_tables(folder, plan, work, scoring, hearing.ratings)
+        record["persona_origins"] = benchmark.persona_origins
         record["counts"] = {"requests": plan.size, "failed": len(work.errors)}
         sessions.judged(hearing.benches)
         report_judging(hearing.benches, read_prices(config.prices), display)
@@ -199,22 +218,24 @@ def _generate(subject: Subject, work: Work, scoring: Scoring, display: Display, 
     scoring.take_up(work.done_rows())
     if work.counts.wanted == 0:
         return None
-    failure: str | None = None
+    failure: EngineError | None = None
+    answered: list[int] = []
     sessions.begin()
     began = time.monotonic()
     try:
-        perform(subject, [work], display, subject.spec.label, scoring.put)
-    except EngineError as error:
-        failure = str(error)
-        if work.counts.completed == 0:
-            raise
+        try:
+            perform(subject, [work], display, subject.spec.label, scoring.put)
+        except EngineError as error:
+            failure = error
+        answered = work.settle(str(failure or "the engine gave no answer"))
     finally:
-        answered = work.settle(failure or "the engine gave no answer")
-        sessions.end(work.counts, len(work.errors), failure, time.monotonic() - began)
+        sessions.end(work.counts, len(work.errors), str(failure) if failure else None, time.monotonic() - began)
+    if failure is not None and work.counts.completed == 0:
+        raise failure
     if answered:
         work.ledger.flush()
         scoring.take_up(iter(answered))
-    return failure
+    return str(failure) if failure else None
 
 
 def _judge(

@@ -211,9 +211,9 @@ class _ItemBuilder:
     @staticmethod
     def _letter(gold: str, count: int, where: str) -> str:
         letters = _LETTERS[:count]
-        if gold.isdigit() and int(gold) < count:
+        if gold.isdecimal() and int(gold) < count:
             return letters[int(gold)]
-        if gold.upper() in letters:
+        if len(gold) == 1 and gold.upper() in letters:
             return gold.upper()
         raise UsageError(
             f"{where}: the gold answer {gold!r} is neither a letter of {letters} nor an index below {count}."
@@ -233,15 +233,20 @@ def _read_rows(
 ) -> tuple[list[Row], dict[str, Any], str]:
     """Return the rows, the record of what was read, and its name for messages."""
     if data is not None:
-        return _read_file(data)
+        return read_file(data)
     if isinstance(source, FileSource):
-        return _read_file(task_file.parent / source.path)
+        return read_file(task_file.parent / source.path)
     if isinstance(source, HubSource):
         return _read_hub(source, task_name)
     return _generate(source, task_name)
 
 
-def _read_file(path: Path) -> tuple[list[Row], dict[str, Any], str]:
+def read_file(path: Path) -> tuple[list[Row], dict[str, Any], str]:
+    """Return the rows of a JSONL, JSON, CSV or Parquet file, the record of what was read, and its name for messages.
+
+    Raises:
+        UsageError: the file is missing or broken; names the row.
+    """
     if not path.is_file():
         raise UsageError(f"data file {path}: no such file.")
     readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
@@ -332,19 +337,19 @@ def _read_hub(source: HubSource, task_name: str) -> tuple[list[Row], dict[str, A
         "dataset": source.dataset,
         "config": source.config,
         "split": source.split,
-        "revision": _hub_revision(dataset, source),
+        "revision": hub_revision(dataset, source.dataset) or source.revision,
         "data_fingerprint": dataset._fingerprint,
     }
     return list(dataset), origin, named
 
 
-def _hub_revision(dataset: Any, source: HubSource) -> str | None:
-    """Return the commit that was read: the download record names it in every file's address."""
+def hub_revision(dataset: Any, name: str) -> str | None:
+    """Return the commit of hub dataset ``name`` that was read: the download record has it in every file's address."""
     for address in dataset.info.download_checksums or {}:
-        _, at, rest = address.partition(f"{source.dataset}@")
+        _, at, rest = address.partition(f"{name}@")
         if at:
             return str(rest.split("/", 1)[0])
-    return source.revision
+    return None
 
 
 def _generate(source: GeneratedSource, task_name: str) -> tuple[list[Row], dict[str, Any], str]:

@@ -9,16 +9,26 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from personaeval.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.config import RunConfig
 from personaeval.engines import Engine, EngineSettings, Message
+from personaeval.engines.local import special_tokens
 from personaeval.errors import EngineError, UsageError
 from personaeval.families import family
-from personaeval.prompts import ChatRenderer, MessageRenderer, PlainRenderer, Probe, Renderer
+from personaeval.prompts import (
+    PROBE,
+    ChatRenderer,
+    MessageRenderer,
+    PlainRenderer,
+    Probe,
+    Renderer,
+    Role,
+    chat,
+    opening,
+)
 
 # How fast, not what: these may differ between two runs of the same work.
 PERFORMANCE_ARGS = frozenset(
@@ -57,6 +67,14 @@ class Subject(Protocol):
         """Return what run.json says of the model."""
         ...
 
+    def context(self) -> int | None:
+        """Return the most tokens that a prompt and its answer may have, None where that is not known."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a rendered prompt; only where :meth:`context` is known."""
+        ...
+
     async def open_engine(self) -> Engine:
         """Load the weights or connect."""
         ...
@@ -74,7 +92,9 @@ def open_subject(spec: ModelSpec, config: RunConfig) -> Subject:
     return LocalSubject(spec, config)
 
 
-def _settings(config: RunConfig, dtype: str, arguments: Mapping[str, Any]) -> EngineSettings:
+def _settings(
+    config: RunConfig, dtype: str, arguments: Mapping[str, Any], kept_tokens: tuple[str, ...] = ()
+) -> EngineSettings:
     return EngineSettings(
         dtype=dtype,
         device=config.device,
@@ -84,6 +104,7 @@ def _settings(config: RunConfig, dtype: str, arguments: Mapping[str, Any]) -> En
         requests_per_minute=config.requests_per_minute,
         tokens_per_minute=config.tokens_per_minute,
         timeout=config.timeout,
+        kept_tokens=kept_tokens,
     )
 
 
@@ -100,8 +121,9 @@ class LocalSubject:
         self._tokenizer = load_tokenizer(str(self._checkpoint.folder), config.trust_remote_code)
         template = read_chat_template(config.chat_template)
         if template is None and not self._tokenizer.chat_template:
-            self.renderer: Renderer = PlainRenderer()
-            self.probe: Probe = _join
+            plain = PlainRenderer()
+            self.renderer: Renderer = plain
+            self.probe: Probe = plain.probe
         else:
             chat = ChatRenderer(self._tokenizer, template, config.chat_template_kwargs, config.date)
             self.renderer, self.probe = chat, chat.render
@@ -109,13 +131,21 @@ class LocalSubject:
     def identity(self) -> dict[str, Any]:
         """See :class:`Subject`."""
         arguments = {k: v for k, v in self._config.engine_args.items() if k not in PERFORMANCE_ARGS}
+        kept = {"kept_tokens": self._kept_tokens()} if self._kept_tokens() else {}
         return {
             "fingerprint": self.fingerprint,
             "engine": self.spec.engine,
             "dtype": self._dtype,
             "quantization": (self._model_config.get("quantization_config") or {}).get("quant_method"),
             "arguments": arguments,
+            **kept,
         }
+
+    def _kept_tokens(self) -> tuple[str, ...]:
+        """Return the marks of thinking that are special tokens, which decoding would leave out of the text."""
+        special = special_tokens(self._tokenizer)
+        end = self._config.reasoning_end
+        return tuple(mark for mark in (opening(end), end) if mark in special)
 
     def record(self) -> dict[str, Any]:
         """See :class:`Subject`."""
@@ -133,11 +163,32 @@ class LocalSubject:
             "rendering": self.renderer.record(),
         }
 
+    def context(self) -> int | None:
+        """See :class:`Subject`."""
+        given = self._config.engine_args.get("max_model_len")
+        if isinstance(given, int):
+            return given
+        inner = self._model_config.get("text_config") or self._model_config
+        scaling = inner.get("rope_scaling") or inner.get("rope_parameters") or {}
+        if self.spec.engine == "vllm" and (scaling.get("rope_type") or scaling.get("type") or "default") != "default":
+            # vLLM stretches the context by what the scaling says.
+            return None
+        stated = inner.get("max_position_embeddings")
+        return stated if isinstance(stated, int) else None
+
+    def count_tokens(self, text: str) -> int:
+        """See :class:`Subject`."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
     async def open_engine(self) -> Engine:
         """See :class:`Subject`."""
         engine = await self._load()
         # A trainer may have written over the weights while they were loaded.
-        if resolve(self.spec, self._config.full_hash).fingerprint != self.fingerprint:
+        try:
+            now = resolve(self.spec, self._config.full_hash).fingerprint
+        except UsageError:
+            now = "half written"
+        if now != self.fingerprint:
             await engine.close()
             raise EngineError(
                 f"{self._checkpoint.folder}: the checkpoint changed while it was being loaded. Run again once it is "
@@ -146,7 +197,7 @@ class LocalSubject:
         return engine
 
     async def _load(self) -> Engine:
-        settings = _settings(self._config, self._dtype, self._config.engine_args)
+        settings = _settings(self._config, self._dtype, self._config.engine_args, self._kept_tokens())
         folder = str(self._checkpoint.folder)
         if self.spec.engine == "vllm":
             from personaeval.engines import vllm
@@ -168,15 +219,16 @@ class EndpointSubject:
         self._config = config
         self._endpoint = Endpoint(spec.url, spec.name)
         self._listed = asyncio.run(self._endpoint.identify())
-        stated = json.dumps([self._endpoint.host, spec.name, self._listed], sort_keys=True)
+        stated = json.dumps([self._endpoint.place, spec.name, self._listed], sort_keys=True)
         self.fingerprint = hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()
         self.renderer: Renderer = MessageRenderer(config.chat_template_kwargs)
         if config.chat_template is not None:
             raise UsageError("--chat-template: an endpoint renders by its own template; give it to the server instead.")
         self.probe: Probe = self._ask_server
+        self._tokenizer: Any = None
         if config.tokenizer is not None:
-            tokenizer = load_tokenizer(config.tokenizer, config.trust_remote_code)
-            self.probe = ChatRenderer(tokenizer, None, config.chat_template_kwargs, config.date).render
+            self._tokenizer = load_tokenizer(config.tokenizer, config.trust_remote_code)
+            self.probe = ChatRenderer(self._tokenizer, None, config.chat_template_kwargs, config.date).render
 
     def _ask_server(self, messages: Sequence[Message]) -> str | None:
         return asyncio.run(self._endpoint.rendered(tuple(messages), self._arguments()))
@@ -203,6 +255,15 @@ class EndpointSubject:
             "rendering": self.renderer.record(),
         }
 
+    def context(self) -> int | None:
+        """See :class:`Subject`; known where the server lists it and ``--tokenizer`` is given."""
+        listed = (self._listed or {}).get("max_model_len")
+        return listed if self._tokenizer is not None and isinstance(listed, int) else None
+
+    def count_tokens(self, text: str) -> int:
+        """See :class:`Subject`."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
     async def open_engine(self) -> Engine:
         """See :class:`Subject`."""
         from personaeval.engines import openai
@@ -210,15 +271,27 @@ class EndpointSubject:
         return await openai.open_engine(self._endpoint, _settings(self._config, "", self._arguments()))
 
 
-@dataclass(frozen=True)
-class _Join:
-    """A base model sees just the texts, one after the other."""
+def refuse_long_personas(subject: Subject, role: Role, sentences: Mapping[str, str | None]) -> None:
+    """Refuse a persona that leaves no room for a question, before anything is asked.
 
-    def __call__(self, messages: Sequence[Message]) -> str:
-        return "\n\n".join(message["content"] for message in messages)
-
-
-_join = _Join()
+    Raises:
+        UsageError: names the persona and both lengths.
+    """
+    context = subject.context()
+    if context is None:
+        return
+    longest_first = sorted(sentences.items(), key=lambda pair: -len((pair[1] or "").encode()))
+    for persona_id, sentence in longest_first:
+        shown = subject.probe(chat(sentence, role, PROBE))
+        # No token is shorter than a byte: where the bytes fit, so do those of every shorter persona.
+        if shown is None or len(shown.encode()) < context:
+            return
+        tokens = subject.count_tokens(shown)
+        if tokens >= context:
+            raise UsageError(
+                f"persona {persona_id!r}: with a question of a few words its prompt has {tokens} tokens, but the "
+                f"context of {subject.spec.label} only {context}. Shorten its text or leave it out."
+            )
 
 
 def load_tokenizer(name: str, trust_remote_code: bool) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.summary import summarise_fidelity
 from personaeval.metrics import stability
+from personaeval.metrics.wording import decompose
 from personaeval.personas import Persona
 from personaeval.record import hash_json
 from personaeval.results import FORMAT, Cells, CellTable, JudgedCells
@@ -25,8 +26,8 @@ def summarise_run(
     """Return the content of summary.json.
 
     ``group`` of a task says what it may be ranked with: the same prompts, sampling, gold answers and scorer; of a
-    judged task, the same rubrics and panel. ``tasks`` holds, per task, the stability or fidelity metrics, the counts
-    and the warnings that every table repeats.
+    judged task, the same rubrics and panel. ``tasks`` holds, per task, the stability metrics (with persona against
+    wording where there are paraphrases) or the fidelity metrics, the counts and the warnings that every table repeats.
     """
     parts = {}
     for table in tables:
@@ -62,7 +63,7 @@ def _summarise_stability(record: dict[str, Any], table: CellTable, personas: Seq
     return {
         "kind": "stability",
         "title": task["title"],
-        "group": hash_json([task["work"], task["gold_hash"], task["scorer"], task["correct_at"]]),
+        "group": hash_json([task["work"], task["revision"], task["gold_hash"], task["scorer"], task["correct_at"]]),
         "items": task["items"],
         "personas": len(personas) - 1,
         "samples": task["samples"],
@@ -71,6 +72,7 @@ def _summarise_stability(record: dict[str, Any], table: CellTable, personas: Seq
         "counts": counts | {"total": total},
         "warnings": _warnings(counts, total, record["placement"]["verified"]),
         "stability": stability.summarise(cells, domain=task["domain"]).to_json(),
+        "wording": _wording(cells, personas),
     }
 
 
@@ -95,6 +97,14 @@ def _summarise_fidelity(record: dict[str, Any], table: JudgedCells, ratings: Rat
         return part | {"warnings": _warnings(counts | {"unscored": 0}, total, record["placement"]["verified"])}
     part |= summarise_fidelity(ratings, panel, record["model"], task["personas"])
     return part | {"warnings": _warnings(counts, total, record["placement"]["verified"])}
+
+
+def _wording(cells: stability.Cells, personas: Sequence[Persona]) -> dict[str, Any] | None:
+    """Return what of the variance is the personas' and what their wording's; None without paraphrases."""
+    if all(persona.paraphrase_of is None for persona in personas):
+        return None
+    groups = [None if persona.is_baseline else persona.paraphrase_of or persona.id for persona in personas]
+    return decompose(cells.correct, cells.scored, groups)
 
 
 def _warnings(counts: dict[str, int], total: int, verified: bool) -> list[str]:

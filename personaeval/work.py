@@ -111,16 +111,17 @@ def perform(
     Raises:
         EngineError: the engine failed as a whole; what came until then is kept.
     """
-    asyncio.run(_perform(subject, rounds, display, label, on_completion))
+    asyncio.run(perform_async(subject, rounds, display, label, on_completion))
 
 
-async def _perform(
+async def perform_async(
     subject: Subject,
     rounds: Iterable[Work],
     display: Display,
     label: str,
     on_completion: Callable[[Completion], None] | None,
 ) -> None:
+    """``perform`` within a loop that runs already."""
     engine: Engine | None = None
     refresher = asyncio.create_task(_refresh(display))
     try:

@@ -124,6 +124,15 @@ def test_not_a_checkpoint(tmp_path, copy):
         check_folder(copy)
 
 
+def test_files_that_cannot_be_read_are_named(copy):
+    (copy / "notes.json").mkdir()
+    assert fingerprint(copy)
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors").symlink_to("/nowhere/blob")
+    with pytest.raises(UsageError, match=r"model.safetensors: cannot be read \(No such file"):
+        fingerprint(copy)
+
+
 def test_a_missing_shard_is_named(copy):
     index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (copy / "model.safetensors.index.json").write_text(json.dumps(index))

@@ -162,7 +162,10 @@ def test_bad_urls(url, reason):
 
 def test_host_and_place():
     endpoint = Endpoint("http://LocalHost:8000/v1/", "m")
-    assert (endpoint.host, endpoint.url, endpoint.is_local) == ("localhost:8000", "http://LocalHost:8000/v1", True)
+    assert (endpoint.url, endpoint.is_local) == ("http://LocalHost:8000/v1", True)
+    assert endpoint.place == "http://localhost:8000/v1"
+    # A gateway may serve one name under several paths.
+    assert endpoint.place != Endpoint("http://localhost:8000/step-500/v1", "m").place
     assert Endpoint("http://[::1]:8000/v1", "m").is_local
     assert not Endpoint("https://api.openai.com/v1", "m").is_local
 

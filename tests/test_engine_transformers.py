@@ -1,6 +1,7 @@
 """The transformers engine, on the real small model and on a tiny random one."""
 
 import asyncio
+import copy
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from personaeval.engines import Completion, EngineSettings, Request, Sampling
+from personaeval.engines.local import Marks, special_tokens
 from personaeval.engines.transformers import TransformersEngine, choose_device, open_engine
 from personaeval.errors import EngineError, UsageError
 
@@ -192,13 +194,25 @@ def test_a_request_too_big_alone_fails_alone(tiny: Any, tokenizer: Any) -> None:
     assert "memory" in second.error
 
 
-def test_a_model_that_fails_is_an_engine_error(tiny: Any, tokenizer: Any) -> None:
+@pytest.mark.parametrize("kind", [RuntimeError, IndexError])
+def test_a_model_that_fails_is_an_engine_error(tiny: Any, tokenizer: Any, kind: type[Exception]) -> None:
     def fail(_module: Any, _inputs: Any) -> None:
-        raise RuntimeError("a kernel is missing")
+        raise kind("a kernel is missing")
 
     tiny.register_forward_pre_hook(fail)
     with pytest.raises(EngineError, match="a kernel is missing"):
         answer(TransformersEngine(tiny, tokenizer), ask(tokenizer, QUESTIONS, Sampling(max_tokens=4)))
+
+
+def test_marks_of_thinking_that_are_special_tokens_stay_in_the_text(tokenizer: Any) -> None:
+    marked = copy.deepcopy(tokenizer)
+    marked.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+    assert {"[THINK]", "[/THINK]", "<|im_end|>"} <= special_tokens(marked)
+    ids = marked("[THINK]two and two[/THINK]four<|im_end|>", add_special_tokens=False)["input_ids"]
+    assert marked.decode(ids, skip_special_tokens=True) == "two and twofour"
+    kept = Marks(marked, ("[THINK]", "[/THINK]"))
+    assert kept.any_kept
+    assert kept.strip(marked.decode(ids)) == "[THINK]two and two[/THINK]four"
 
 
 def test_a_model_in_training_goes_on_training(tiny: Any, tokenizer: Any) -> None:

@@ -124,6 +124,8 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(many_sums, tmp_path, s
     assert "Traceback" not in stderr
     done = len(server.sent)
     assert 100 <= done < ROWS
+    [sessions] = (tmp_path / "out").glob("*/*/sessions.json")
+    assert read_json(sessions)["sessions"][0]["failed"] == 0, "what was never asked has not failed"
     subprocess.run(command(many_sums, tmp_path / "out", server.url), env=environment(), check=True, timeout=120)
     assert len(server.sent) - ROWS <= CONCURRENCY, "more was sent again than was under way"
     [record] = [read_json(path) for path in (tmp_path / "out").glob("*/*/run.json")]

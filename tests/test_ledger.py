@@ -109,6 +109,28 @@ for number in itertools.count():
 """
 
 
+OPEN_AT = """
+import sys, time
+from pathlib import Path
+from personaeval.ledger import Ledger
+folder, start = Path(sys.argv[1]), float(sys.argv[2])
+for number in range(20):
+    time.sleep(max(0, start + number * 0.2 - time.time()))
+    Ledger(folder / f"{number}.sqlite").close()
+"""
+
+
+def test_a_ledger_that_several_processes_make_at_once(tmp_path):
+    start = str(time.time() + 3)
+    command = [sys.executable, "-c", OPEN_AT, tmp_path, start]
+    children = [
+        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={"PYTHONPATH": str(ROOT)}) for _ in range(4)
+    ]
+    for child in children:
+        _, stderr = child.communicate(timeout=120)
+        assert child.returncode == 0, stderr
+
+
 def test_kill_loses_at_most_the_last_second(tmp_path):
     path = tmp_path / "ledger.sqlite"
     child = subprocess.Popen(

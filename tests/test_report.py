@@ -11,6 +11,7 @@ from personaeval.errors import UsageError
 from personaeval.metrics.stability import Cells, summarise
 from personaeval.report.formats import Number, Table, render
 from personaeval.report.tables import leaderboard, persona_tables
+from personaeval.results import find_summaries
 
 
 def make_summary(label: str, correct, *, group: str = "g", fingerprint: str = "a" * 32, warnings=(), samples=1) -> dict:
@@ -130,6 +131,13 @@ def test_a_row_per_persona():
     assert both.columns == ("persona", "category", "b", "a")
 
 
+def test_personas_in_another_order_keep_their_numbers():
+    one, other = make_summary("a", SHAKY), make_summary("b", SHAKY)
+    other["tasks"]["sums"]["stability"]["by_persona"].reverse()
+    [table] = persona_tables([one, other])
+    assert column(table, "a") == column(table, "b")
+
+
 def test_warnings_stand_under_every_table():
     summary = make_summary("a", STEADY, warnings=["9.0% of the completions were cut off at max_tokens"])
     for table in (*leaderboard([summary]), *persona_tables([summary])):
@@ -177,6 +185,19 @@ def test_latex():
     assert "x \\& y" in text
     assert "$\\pm$" in text
     assert "$\\kappa$" in text
+
+
+def test_summaries_of_other_tools_are_passed_over(tmp_path):
+    (tmp_path / "trainer").mkdir()
+    (tmp_path / "trainer" / "summary.json").write_text('{"loss": 1}')
+    with pytest.raises(UsageError, match="holds no finished run"):
+        find_summaries(tmp_path)
+    (tmp_path / "trainer" / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="not the summary of a personaeval run"):
+        find_summaries(tmp_path)
+    (tmp_path / "trainer" / "summary.json").write_text("[1]")
+    with pytest.raises(UsageError, match="no JSON object"):
+        find_summaries(tmp_path)
 
 
 def test_an_unknown_format_or_task():

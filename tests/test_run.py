@@ -175,6 +175,42 @@ def test_tasks_that_ask_the_same_are_asked_once_and_scored_each_in_its_way(evalu
     assert files(result.folder) == before
 
 
+def test_a_raised_revision_is_recorded_by_scoring_again_and_shares_a_table_with_new_runs(evaluate, library, tmp_path):
+    [result] = evaluate()
+    path = library / "tasks" / "sums.yaml"
+    path.write_text(path.read_text() + "revision: 2\n")
+    rescore(result.folder, {}, ())
+    record = read_json(result.folder / "run.json")
+    assert record["tasks"]["sums"]["revision"] == 2
+    scored = read_json(result.folder / "summary.json")["tasks"]["sums"]["group"]
+    [again] = evaluate()
+    assert (again.folder, again.generated) == (result.folder, 0)
+    assert read_json(again.folder / "summary.json")["tasks"]["sums"]["group"] == scored
+
+
+def test_all_checkpoints_are_placed_before_the_first_is_asked(evaluate, smollm2, tmp_path):
+    mute = tmp_path / "mute"
+    shutil.copytree(smollm2, mute)
+    (mute / "chat_template.jinja").write_text("{{ messages[-1].content }}")
+    with pytest.raises(UsageError, match="do not reach the model's prompt"):
+        evaluate(model=(f"transformers:{smollm2}", f"transformers:{mute}"), persona_role="system")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_base_models_examples_are_part_of_the_work_without_stop_strings_too(evaluate, library, smollm2, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(smollm2, base)
+    (base / "chat_template.jinja").unlink()
+    path = library / "tasks" / "sums.yaml"
+    path.write_text(path.read_text() + "plain: {stop: []}\n")
+    [bare] = evaluate(model=(f"transformers:{base}",))
+    path.write_text(path.read_text().replace("stop: []", "stop: [], question: 'Sum:'"))
+    [other] = evaluate(model=(f"transformers:{base}",))
+    assert bare.folder != other.folder
+    groups = [read_json(one.folder / "summary.json")["tasks"]["sums"]["group"] for one in (bare, other)]
+    assert groups[0] != groups[1]
+
+
 def test_a_folder_in_use_is_not_scored_again(evaluate):
     [result] = evaluate()
     with hold(result.folder), pytest.raises(UsageError, match="under way already, held by process"):

@@ -38,6 +38,16 @@ def children(process: psutil.Process) -> list[psutil.Process]:
     return [child for child in process.children(recursive=True) if child.is_running()]
 
 
+def test_an_answer_that_breaks_the_comparison_is_unscored():
+    """The first is a complex number beyond all magnitude; the second comes by the scorer's patterns."""
+    huge = "10^{100}*10^{100}*10^{100}*10^{8}(1.5+1.5i)"
+    with Verifier(workers=1, timeout=5) as verifier:
+        assert verifier.submit(MATH, "5", f"\\boxed{{{huge}}}").result(timeout=60).status != Status.CORRECT
+        own = MathScorer(kind="math", patterns=("answer is (.*)$",))
+        long = "so " * 40_000 + f"the answer is {huge}"
+        assert verifier.submit(own, "5", long).result(timeout=60).status != Status.CORRECT
+
+
 def test_a_hundred_hanging_answers_cost_their_timeout_and_no_more():
     """Each is unscored, and right after them the pool still tells right from wrong."""
     with Verifier(workers=2, timeout=0.5) as verifier:

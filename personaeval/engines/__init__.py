@@ -97,6 +97,8 @@ class EngineSettings:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     timeout: float = 600.0
+    kept_tokens: tuple[str, ...] = ()
+    """Special tokens that stay in the text, all others being left out: the marks of some models' thinking."""
 
 
 class Engine(Protocol):

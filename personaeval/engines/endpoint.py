@@ -62,9 +62,10 @@ class Endpoint:
         object.__setattr__(self, "url", self.url.rstrip("/"))
 
     @property
-    def host(self) -> str:
-        """Host and port."""
-        return urlsplit(self.url).netloc.lower()
+    def place(self) -> str:
+        """Where it is: a gateway may serve different models of one name under different paths."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"
 
     @property
     def is_local(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,3 +40,21 @@ def refused(request: Request, length: int, context: float) -> Completion | None:
         request,
         f"the prompt has {length} tokens and the model's context {context:.0f}: none is left for an answer",
     )
+
+
+def special_tokens(tokenizer: Any) -> frozenset[str]:
+    """Return a tokenizer's special tokens, which are marks and not text."""
+    return frozenset(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+
+
+class Marks:
+    """Leaves special tokens out of a text, but for those that are to be kept."""
+
+    def __init__(self, tokenizer: Any, kept: Sequence[str]) -> None:
+        self.any_kept = bool(kept)
+        others = sorted(special_tokens(tokenizer) - set(kept), key=len, reverse=True) if kept else []
+        self._others = re.compile("|".join(map(re.escape, others)) or "(?!)")
+
+    def strip(self, text: str) -> str:
+        """Return a text that was decoded with all special tokens, if any are kept, without the others."""
+        return self._others.sub("", text) if self.any_kept else text

@@ -17,7 +17,7 @@ from typing import Any
 from personaeval.engines import Completion, EngineSettings, Request
 from personaeval.engines.batches import Limits, Row, common_start
 from personaeval.engines.drawing import Drawer
-from personaeval.engines.local import failed, refused, tokenise
+from personaeval.engines.local import Marks, failed, refused, tokenise
 from personaeval.errors import EngineError, UsageError
 
 _WINDOW = 1024
@@ -41,7 +41,7 @@ async def open_engine(model: str, tokenizer: Any, settings: EngineSettings) -> T
         EngineError: PyTorch or transformers is missing, or the weights cannot be loaded.
     """
     loaded = await asyncio.to_thread(_load, model, settings)
-    return TransformersEngine(loaded, tokenizer)
+    return TransformersEngine(loaded, tokenizer, settings.kept_tokens)
 
 
 def _load(model: str, settings: EngineSettings) -> Any:
@@ -99,10 +99,14 @@ def choose_device(wanted: str) -> str:
 class TransformersEngine:
     """Decodes batches with a loaded causal language model, which may be in the middle of its training."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        """Take a model that sits on its device in its dtype, and its tokenizer (which is not changed)."""
+    def __init__(self, model: Any, tokenizer: Any, kept_tokens: Sequence[str] = ()) -> None:
+        """Take a model that sits on its device in its dtype, and its tokenizer (which is not changed).
+
+        ``kept_tokens`` are special tokens that stay in the text.
+        """
         self._model = model
         self._tokenizer = tokenizer
+        self._marks = Marks(tokenizer, kept_tokens)
         self._limits = Limits(model)
         self._eos = _eos_ids(model, tokenizer)
         accepted = inspect.signature(model.forward).parameters
@@ -171,7 +175,8 @@ class TransformersEngine:
             while (completion := await finished.get()) is not None:
                 yield completion
             await thread
-        except RuntimeError as error:
+        except Exception as error:
+            # Whatever a model's own code raises: an index error where its embeddings are too few, for one.
             raise EngineError(
                 f"transformers engine: the model failed ({type(error).__name__}: {error}). What it had answered is "
                 "kept; run the same command again to go on."
@@ -318,8 +323,9 @@ class TransformersEngine:
         return text[: min(found)] if found else None
 
     def _text(self, tokens: list[int]) -> str:
-        decoded = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return str(decoded)
+        skip = not self._marks.any_kept
+        decoded = self._tokenizer.decode(tokens, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
+        return self._marks.strip(str(decoded))
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

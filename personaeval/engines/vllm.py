@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.engines import Completion, EngineSettings, Request
-from personaeval.engines.local import failed, refused, tokenise
+from personaeval.engines.local import Marks, failed, refused, tokenise
 from personaeval.engines.watchdog import Watchdog
 from personaeval.errors import EngineError, UsageError, suggest
 
@@ -72,7 +72,7 @@ async def open_engine(model: str, tokenizer: Any, settings: EngineSettings) -> V
         await _abandon(starting, processes, others, watchdog)
         raise
     _note_processes(processes, others, watchdog)
-    return VllmEngine(engine, tokenizer, processes, watchdog)
+    return VllmEngine(engine, tokenizer, Marks(tokenizer, settings.kept_tokens), processes, watchdog)
 
 
 def _note_processes(processes: set[Any], others: set[Any], watchdog: Watchdog) -> None:
@@ -272,9 +272,10 @@ def _cause_log() -> _CauseLog:
 class VllmEngine:
     """A running vLLM."""
 
-    def __init__(self, engine: Any, tokenizer: Any, processes: set[Any], watchdog: Watchdog) -> None:
+    def __init__(self, engine: Any, tokenizer: Any, marks: Marks, processes: set[Any], watchdog: Watchdog) -> None:
         self._engine: Any = engine
         self._tokenizer = tokenizer
+        self._marks = marks
         self._processes = processes
         self._watchdog = watchdog
         self._context = int(engine.model_config.max_model_len)
@@ -360,7 +361,7 @@ class VllmEngine:
         return Completion(
             row=request.row,
             key=request.key,
-            text=answer.text,
+            text=self._marks.strip(answer.text),
             finish_reason=answer.finish_reason,
             prompt_tokens=len(ids),
             completion_tokens=len(answer.token_ids),
@@ -380,7 +381,7 @@ class VllmEngine:
             seed=request.seed,
             stop=list(sampling.stop),
             structured_outputs=StructuredOutputsParams(json=sampling.schema) if sampling.schema else None,
-            skip_special_tokens=True,
+            skip_special_tokens=not self._marks.any_kept,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         prompt = TokensPrompt(prompt_token_ids=ids)

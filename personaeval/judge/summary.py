@@ -108,7 +108,8 @@ def self_agreement(scores: np.ndarray[Any, Any]) -> float | None:
     for repeat in range(1, scores.shape[1]):
         both = ~np.isnan(scores[:, 0]) & ~np.isnan(scores[:, repeat])
         kappas.append(weighted_kappa(scores[both, 0], scores[both, repeat], low=1, high=5))
-    return _number(float(np.mean(kappas))) if kappas else None
+    known = [kappa for kappa in kappas if kappa is not None]
+    return _number(float(np.mean(known))) if known else None
 
 
 def _share(flags: np.ndarray[Any, Any]) -> float | None:

@@ -117,13 +117,14 @@ def _reading(now: dict[str, Any], before: dict[str, Any]) -> str:
 
 def _persona_table(entries: Sequence[Entry]) -> Table:
     names = names_of(entries)
-    parts = [part["stability"]["by_persona"] for _, part in entries]
+    # One group has the same personas, but every run has them in an order of its own.
+    parts = [{row["persona"]: row for row in part["stability"]["by_persona"]} for _, part in entries]
     alone = len(entries) == 1
     columns = ["persona", "category", *([] if alone else names)]
     columns += ["accuracy", "gained", "lost", "p (BH)", "no answer", "truncated"] if alone else []
     rows = []
-    for row in zip(*parts, strict=True):
-        first = row[0]
+    for persona, first in parts[0].items():
+        row = [part[persona] for part in parts]
         cells: list[Cell] = [first["persona"], first["category"]]
         cells += [interval(entry["accuracy"]) for entry in row]
         if alone:
@@ -150,6 +151,7 @@ def _notes(entries: Sequence[Entry], names: Sequence[str], base: Entry | None) -
         notes.append("One sample: the persona effect and sampling noise are not separated (corrected PSS needs two).")
     for name, (_, part) in zip(names, entries, strict=True):
         notes += [f"{name}: {warning}." for warning in part["warnings"]]
+        notes += _wording_note(name, part.get("wording"))
     notes += role_notes(entries, names)
     if base is not None:
         name = next(name for name, entry in zip(names, entries, strict=True) if entry is base)
@@ -158,3 +160,14 @@ def _notes(entries: Sequence[Entry], names: Sequence[str], base: Entry | None) -
             "noise included."
         )
     return notes
+
+
+def _wording_note(name: str, wording: dict[str, Any] | None) -> list[str]:
+    if wording is None or wording["persona_share"]["value"] is None:
+        return []
+    whose = "wording" if wording["noise_separated"] else "wording and sampling noise"
+    share = wording["persona_share"]["value"]
+    return [
+        f"{name}: {share:.0%} of the variance of correctness within an item is the personas', {1 - share:.0%} that of "
+        f"their {whose} ({wording['personas']} personas, {wording['wordings']} wordings)."
+    ]

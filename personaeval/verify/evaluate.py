@@ -43,12 +43,12 @@ def differ(gold: str, answer: str) -> bool:
         if named[0] and named[1] and named[0][1] != named[1][1]:
             return False
         first, second = (_elements(m[2] if m else side) for m, side in zip(named, (left, right), strict=True))
+        # As sets, {2, 2} is {2}.
+        if not (_are_distinct(first) and _are_distinct(second)):
+            return False
+        return len(first) != len(second) or any(_far(a, b) for a, b in zip(first, second, strict=True))
     except (_UnknownError, ArithmeticError, ValueError):
         return False
-    # As sets, {2, 2} is {2}.
-    if not (_are_distinct(first) and _are_distinct(second)):
-        return False
-    return len(first) != len(second) or any(_far(a, b) for a, b in zip(first, second, strict=True))
 
 
 def _formula(text: str) -> str:

@@ -105,7 +105,11 @@ class Verifier:
         if not answer:
             _settle(verdict, NO_ANSWER)
             return
-        known = _compare(scorer, gold, answer, choices)
+        try:
+            known = _compare(scorer, gold, answer, choices)
+        except Exception as error:
+            # An answer may be anything: one that breaks a comparison must not break the run.
+            known = unscored(f"verifier failed, {type(error).__name__}: {error}", answer)
         if known is None:
             self._ask(verdict, (repair(gold), repair(answer)), answer)
         else:

@@ -1,0 +1,110 @@
+"""PersonaScore corrected by human labels: prediction-powered inference with the judge as predictor.
+
+PPI++ (A. Angelopoulos, J. Duchi, T. Zrnic, arXiv 2311.01453) takes the labels' mean and adds λ times the difference
+between the judge's mean on all other responses and on the labelled ones; λ is chosen for the smallest variance, so
+a worthless judge is left out by itself. The package of its authors, ppi-python, knows neither strata nor clusters;
+both are needed here, so the few lines stand below. Valid only if the labelled responses are a random sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from personaeval.metrics.fidelity import Estimate
+
+FEW_LABELS = 30
+"""Labels a dimension, below which the interval is not to be trusted."""
+
+Array = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Corrected:
+    """The corrected PersonaScore beside what the labels alone say.
+
+    ``weight`` is λ: 0 leaves the judge out, 1 takes it at full weight.
+    """
+
+    corrected: Estimate
+    labels_alone: Estimate
+    weight: float
+    labels: dict[str, int]
+    """Labels a dimension."""
+
+
+def correct(
+    judged: Array,
+    labelled: Array,
+    persona: NDArray[np.integer[Any]],
+    dimension: NDArray[np.integer[Any]],
+    dimensions: tuple[str, ...],
+) -> Corrected | None:
+    """Return the human-corrected mean of the dimensions' means.
+
+    Args:
+        judged: (responses,), the judges' score of each response, no NaN.
+        labelled: (responses,), the people's score, NaN where nobody was asked.
+        persona: (responses,), cluster numbers.
+        dimension: (responses,), numbers into ``dimensions``, the strata.
+        dimensions: their names.
+
+    Returns:
+        None where a dimension has no label, or all labels come from one persona.
+    """
+    has_label = ~np.isnan(labelled)
+    strata = len(dimensions)
+    counts = np.bincount(dimension[has_label], minlength=strata)
+    personas = len(np.unique(persona))
+    if (counts == 0).any() or len(np.unique(persona[has_label])) < 2:
+        return None
+    rest = ~has_label
+    ours = _stratum_means(labelled[has_label], dimension[has_label], strata)
+    judge_there = _stratum_means(judged[has_label], dimension[has_label], strata)
+    judge_elsewhere = _stratum_means(judged[rest], dimension[rest], strata)
+    # Where every response of a dimension is labelled, the judge has nothing to add.
+    known = ~np.isnan(judge_elsewhere)
+    of_labels = _added(labelled, ours, has_label, persona, dimension, strata)
+    of_judge = _added(judged, judge_elsewhere, rest & known[dimension], persona, dimension, strata) - _added(
+        judged, judge_there, has_label & known[dimension], persona, dimension, strata
+    )
+    spread = float(of_judge @ of_judge)
+    weight = float(np.clip(-(of_labels @ of_judge) / spread, 0, 1)) if spread else 0.0
+    shift = np.where(known, judge_elsewhere - judge_there, 0.0)
+    return Corrected(
+        corrected=_interval(float((ours + weight * shift).mean()), of_labels + weight * of_judge, personas),
+        labels_alone=_interval(float(ours.mean()), of_labels, len(np.unique(persona[has_label]))),
+        weight=weight,
+        labels=dict(zip(dimensions, counts.tolist(), strict=True)),
+    )
+
+
+def _stratum_means(values: Array, stratum: NDArray[np.integer[Any]], strata: int) -> Array:
+    with np.errstate(invalid="ignore"):
+        return np.bincount(stratum, values, strata) / np.bincount(stratum, minlength=strata)
+
+
+def _added(
+    values: Array,
+    means: Array,
+    chosen: NDArray[np.bool_],
+    persona: NDArray[np.integer[Any]],
+    dimension: NDArray[np.integer[Any]],
+    strata: int,
+) -> Array:
+    """Return what each persona adds to the error of the mean over strata of the chosen means, (personas,)."""
+    size = np.bincount(dimension[chosen], minlength=strata)
+    places = dimension[chosen]
+    parts = (values[chosen] - means[places]) / size[places] / strata
+    return np.asarray(np.bincount(persona[chosen], parts, int(persona.max()) + 1), dtype=float)
+
+
+def _interval(value: float, added: Array, clusters: int) -> Estimate:
+    from scipy.stats import t
+
+    variance = clusters / (clusters - 1) * float(added @ added)
+    half = float(t.ppf(0.975, clusters - 1)) * variance**0.5
+    return Estimate(value, value - half, value + half)

@@ -1,0 +1,122 @@
+"""PersonaScore from the judges' scores of single responses.
+
+PersonaGym (arXiv 2407.18416): five dimensions, scored from 1 to 5; PersonaScore is the unweighted mean of the
+dimensions' means. Responses under one persona resemble each other, so errors are clustered by persona.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FEW_PERSONAS = 40
+"""With fewer the interval covers less often than it says (the validity of t with few clusters)."""
+
+Array = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One entry per response: the mean over its judges, NaN where none could be read.
+
+    ``score``, ``persona`` and ``dimension`` have shape (responses,); the latter two are numbers into ``personas`` and
+    ``dimensions``.
+    """
+
+    score: Array
+    persona: NDArray[np.integer[Any]]
+    dimension: NDArray[np.integer[Any]]
+    personas: tuple[str, ...]
+    dimensions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean with its 95 % interval; all None where nothing was scored, no interval with one persona."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return the three numbers by name."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+@dataclass(frozen=True, slots=True)
+class FidelitySummary:
+    """The numbers of one checkpoint on one set of questions."""
+
+    persona_score: Estimate
+    dimensions: dict[str, Estimate]
+    by_persona: dict[str, float | None]
+    personas: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for summary.json."""
+        return {
+            "persona_score": self.persona_score.to_json(),
+            "dimensions": {name: estimate.to_json() for name, estimate in self.dimensions.items()},
+            "by_persona": self.by_persona,
+            "personas": self.personas,
+            "few_personas": self.personas < FEW_PERSONAS,
+        }
+
+
+def summarise(scores: Scores) -> FidelitySummary:
+    """Return PersonaScore, the dimensions' means and the score of each persona.
+
+    PersonaScore needs every dimension: it is None where one has no scored response. A persona's own score is the mean
+    of the dimensions that were scored under it.
+    """
+    scored = ~np.isnan(scores.score)
+    persona, dimension, score = scores.persona[scored], scores.dimension[scored], scores.score[scored]
+    shape = (len(scores.personas), len(scores.dimensions))
+    sums, counts = np.zeros(shape), np.zeros(shape)
+    np.add.at(sums, (persona, dimension), score)
+    np.add.at(counts, (persona, dimension), 1)
+    every = range(len(scores.dimensions))
+    with np.errstate(invalid="ignore"):
+        means = sums / counts
+    by_persona = {
+        name: float(np.mean(row[~np.isnan(row)])) if not np.isnan(row).all() else None
+        for name, row in zip(scores.personas, means, strict=True)
+    }
+    return FidelitySummary(
+        persona_score=mean_of_means(sums, counts),
+        dimensions={scores.dimensions[d]: mean_of_means(sums[:, [d]], counts[:, [d]]) for d in every},
+        by_persona=by_persona,
+        personas=int((counts.sum(axis=1) > 0).sum()),
+    )
+
+
+def mean_of_means(sums: Array, counts: Array) -> Estimate:
+    """Return the unweighted mean over strata of their means, with its interval clustered by persona.
+
+    The variance is that of the linearised estimator, G / (G − 1) Σ_g u_g², where u_g is what cluster g adds:
+    mean over strata of (its sum − its count × the stratum's mean) / the stratum's count; the quantile is
+    Student's t with G − 1 degrees of freedom (C. Cameron and D. Miller, A Practitioner's Guide to Cluster-Robust
+    Inference, Journal of Human Resources 50, 2015).
+
+    Args:
+        sums: (clusters, strata), sums of scores.
+        counts: (clusters, strata), numbers of scores.
+    """
+    totals = counts.sum(axis=0)
+    if totals.size == 0 or (totals == 0).any():
+        return Estimate(None)
+    means = sums.sum(axis=0) / totals
+    value = float(means.mean())
+    present = counts.sum(axis=1) > 0
+    clusters = int(present.sum())
+    if clusters < 2:
+        return Estimate(value)
+    from scipy.stats import t
+
+    added = ((sums - counts * means) / totals).mean(axis=1)
+    variance = clusters / (clusters - 1) * float((added**2).sum())
+    half = float(t.ppf(0.975, clusters - 1)) * variance**0.5
+    return Estimate(value, value - half, value + half)

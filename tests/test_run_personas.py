@@ -1,0 +1,113 @@
+"""Personas on their way through a real run: imports, samples, templates, wordings, and one that is too long."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from personaeval.checkpoints import parse_model
+from personaeval.config import make_config
+from personaeval.errors import UsageError
+from personaeval.progress import open_display
+from personaeval.report.tables import leaderboard, render
+from personaeval.results import load_summaries, read_json
+from personaeval.run import run
+from personaeval.subject import open_subject, refuse_long_personas
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture
+def evaluate(library: Path, tmp_path: Path, smollm2: Path):
+    """Run two items of the sums task; keyword arguments are the configuration's."""
+
+    def evaluate_with(**more) -> Path:
+        settings = {
+            "model": (f"transformers:{smollm2}",),
+            "tasks": ("sums",),
+            "include": (library,),
+            "output": tmp_path / "results",
+            "limit": 2,
+            "max_tokens": 4,
+        }
+        [result] = run(make_config(None, settings | more), open_display(quiet=True))
+        assert result.folder is not None
+        assert result.failed == 0
+        return result.folder
+
+    return evaluate_with
+
+
+def test_imported_personas_are_sampled_and_recorded(evaluate, tmp_path):
+    people = tmp_path / "people.jsonl"
+    people.write_text("\n".join(json.dumps({"persona": f"A keeper of lighthouse number {n}."}) for n in range(30)))
+    folder = evaluate(personas=("few", str(people)), n_personas=3, seed=1)
+    record = read_json(folder / "run.json")
+    assert record["personas"][0]["id"] == "none"
+    assert len(record["personas"]) == 4
+    assert record["config"]["n_personas"] == 3
+    few, imported = record["persona_origins"]
+    assert few == {"selector": "few", "kind": "set", "personas": 2}
+    # One of six words differs: 5 of 7 are common, which is less than 80 %.
+    assert (imported["rows"], imported["personas"], imported["near_duplicates"]) == (30, 30, 0)
+    assert imported["sha256"]
+
+
+def test_a_template_is_recorded_by_its_text_and_a_name_is_the_same_as_its_text(evaluate):
+    first = evaluate(personas=("few/pirate",))
+    assert evaluate(personas=("few/pirate",), template="You are {{ persona }}.") == first
+    other = evaluate(personas=("few/pirate",), template="described")
+    assert other != first
+    record = read_json(other / "run.json")
+    assert record["config"]["template"] == "described"
+    assert record["tasks"]["sums"]["template"].startswith("Answer as the person described below")
+    tables = leaderboard(load_summaries([first, other]))
+    assert len(tables) == 2, "runs with different templates share no table"
+
+
+def test_wordings_are_told_from_personas(evaluate, library):
+    (library / "personas" / "worded.yaml").write_text(
+        "name: worded\ndescription: For tests.\ninclude: [few]\n"
+        "paraphrases: {pirate: [the swaggering captain of pirates], professor: [a mathematics professor of great patience]}"
+    )
+    folder = evaluate(personas=("worded",), samples=2)
+    summary = read_json(folder / "summary.json")["tasks"]["sums"]
+    assert (summary["personas"], summary["wording"]["personas"], summary["wording"]["wordings"]) == (4, 2, 4)
+    assert summary["wording"]["noise_separated"] is True
+    assert read_json(evaluate(personas=("few",)) / "summary.json")["tasks"]["sums"]["wording"] is None
+
+
+def test_the_share_of_wording_stands_under_the_table(evaluate):
+    folder = evaluate(personas=("few",))
+    [summary] = load_summaries([folder])
+    share = {"value": 0.25, "low": 0.1, "high": 0.4}
+    summary["tasks"]["sums"]["wording"] = {
+        "persona_share": share,
+        "noise_separated": True,
+        "personas": 20,
+        "wordings": 120,
+    }
+    shown = render(leaderboard([summary]), "markdown")
+    assert "25% of the variance of correctness within an item is the personas', 75% that of their wording" in shown
+
+
+def test_a_persona_longer_than_the_context_is_refused_before_anything_is_asked(evaluate, library, tmp_path):
+    path = library / "personas" / "few.yaml"
+    path.write_text(
+        path.read_text() + f"  - {{id: bard, text: a bard {'of the long, long song ' * 2000}, category: style}}\n"
+    )
+    with pytest.raises(UsageError, match=r"persona 'bard': .* tokens, but the context of .* only 8192"):
+        evaluate(personas=("few",))
+    assert not list((tmp_path / "results").glob("*/*/responses.parquet"))
+
+
+def test_an_endpoint_whose_context_is_known_refuses_it_too(server, smollm2):
+    """The scripted server lists a context of 4096 tokens; without a tokenizer nobody can count."""
+    sentences = {"none": None, "pirate": "You are a pirate.", "bard": f"You are a bard {'of the long song ' * 1500}."}
+    settings = {"model": (f"openai:scripted@{server.url}",), "tasks": ("sums",)}
+    [spec] = [parse_model(text) for text in settings["model"]]
+    counting = open_subject(spec, make_config(None, settings | {"tokenizer": str(smollm2)}))
+    with pytest.raises(UsageError, match=r"persona 'bard': .* the context of scripted.* only 4096"):
+        refuse_long_personas(counting, "system", sentences)
+    refuse_long_personas(counting, "system", {"pirate": sentences["pirate"]})
+    refuse_long_personas(open_subject(spec, make_config(None, settings)), "system", sentences)
