@@ -1,0 +1,9 @@
+"""The command line: parse, call, print; no logic. A module holds the commands of one purpose."""
+
+# The order in which they are imported is that of --help.
+# isort: off
+from personaeval.cli.app import app, main
+from personaeval.cli import running, tables, judging, library
+# isort: on
+
+__all__ = ["app", "judging", "library", "main", "running", "tables"]

@@ -1,0 +1,75 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from personaeval.errors import UsageError
+
+Judges = Annotated[
+    list[str] | None,
+    typer.Option("--judge", "-j", help="Judge of judged tasks, named as a model is; repeat for a panel."),
+]
+JudgeRepeats = Annotated[int | None, typer.Option(help="How often each judge scores each response. [default: 1]")]
+JudgeMaxTokens = Annotated[int | None, typer.Option(help="New tokens of a judge, thinking included. [default: 1024]")]
+JudgeEngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE passed through to the judges' engines.")]
+JudgeTemplateKwarg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the judges' chat templates.")]
+Include = Annotated[list[Path] | None, typer.Option("--include", help="Folder with more tasks/ and personas/.")]
+
+
+def judging_fields(
+    judge: list[str] | None,
+    repeats: int | None,
+    max_tokens: int | None,
+    engine_arg: list[str] | None,
+    template_kwarg: list[str] | None,
+) -> dict[str, Any]:
+    """Return the fields of the configuration that the judges' flags give."""
+    given = {
+        "judge": tuple(judge or ()),
+        "judge_repeats": repeats,
+        "judge_max_tokens": max_tokens,
+        "judge_engine_args": values(engine_arg, "--judge-engine-arg"),
+        "judge_chat_template_kwargs": values(template_kwarg, "--judge-chat-template-kwarg"),
+    }
+    return {key: value for key, value in given.items() if value not in (None, (), {})}
+
+
+def as_list(text: str | None) -> tuple[str, ...] | None:
+    """Return what stands between commas; None for nothing."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None
+
+
+def pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
+    """Read NAME=VALUE; the same name twice is refused."""
+    pairs = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"{flag} {text}: expected NAME=VALUE.")
+        if name.strip() in pairs:
+            raise UsageError(f"{flag}: {name.strip()} is given twice.")
+        pairs[name.strip()] = value
+    return pairs
+
+
+def values(texts: list[str] | None, flag: str) -> dict[str, Any]:
+    """Read NAME=VALUE with the value as YAML reads it: true, 8, 0.9, [a, b], text."""
+    import yaml
+
+    values = {}
+    for name, text in pairs(texts, flag).items():
+        try:
+            values[name.replace("-", "_")] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{flag} {name}={text}: the value cannot be read.") from error
+    return values
+
+
+def complain(message: str) -> None:
+    """Tell the user on stderr."""
+    print(f"personaeval: {message}", file=sys.stderr)

@@ -1,0 +1,234 @@
+"""Commands that ask a checkpoint, or score again what it said: run, score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from personaeval.cli.app import app
+from personaeval.cli.options import (
+    Include,
+    JudgeEngineArg,
+    JudgeMaxTokens,
+    JudgeRepeats,
+    Judges,
+    JudgeTemplateKwarg,
+    as_list,
+    complain,
+    judging_fields,
+    pairs,
+    values,
+)
+from personaeval.errors import UsageError
+
+
+@app.command()
+def run(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="engine:NAME[@URL], a checkpoint directory or a hub id; repeat for several."
+        ),
+    ] = None,
+    tasks: Annotated[
+        str | None, typer.Option("--tasks", "-t", help="Task names or YAML files, comma-separated.")
+    ] = None,
+    personas: Annotated[
+        str | None,
+        typer.Option(
+            "--personas",
+            "-p",
+            help="Persona sets, SET/ID, YAML, JSONL, CSV or Parquet files, hf:DATASET[:COLUMN]; comma-separated; a "
+            "judged task has its own. [default: core]",
+        ),
+    ] = None,
+    n_personas: Annotated[
+        int | None, typer.Option(help="A seeded random sample of this many of the personas; none is always there.")
+    ] = None,
+    judge: Judges = None,
+    samples: Annotated[int | None, typer.Option(help="Completions of every (item, persona). [default: 1]")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="A seeded random subset of this many items a task, the same for every checkpoint."),
+    ] = None,
+    per_task: Annotated[
+        int | None,
+        typer.Option(help="Of a judged task, this many questions of every persona for each dimension, seeded."),
+    ] = None,
+    limit_personas: Annotated[
+        int | None, typer.Option(help="Of a judged task, a seeded random subset of this many of its own personas.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Results folder. [default: results]")] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            help="TASK=FILE: a local JSONL, JSON, CSV or Parquet file in the place of the task's source; for a judged "
+            "task a folder of questions, its own or PersonaGym's.",
+        ),
+    ] = None,
+    include: Include = None,
+    temperature: Annotated[float | None, typer.Option(help="[default: the task's]")] = None,
+    top_p: Annotated[float | None, typer.Option(help="[default: the task's]")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="New tokens, thinking included. [default: the task's]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Sample k draws with seed + k. [default: 0]")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="How the persona is put to the model: you-are, adopt, described, third-person, imagine, or a text "
+            "with {{ persona }}. [default: you-are]"
+        ),
+    ] = None,
+    persona_role: Annotated[str | None, typer.Option(help="auto, system or user_prefix. [default: auto]")] = None,
+    chat_template: Annotated[
+        Path | None, typer.Option(help="Jinja file in the place of the checkpoint's own template.")
+    ] = None,
+    chat_template_kwarg: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE for the chat template, such as enable_thinking=false."),
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option(help="The date for templates that ask for today's. [default: 2026-01-01]")
+    ] = None,
+    reasoning_end: Annotated[str | None, typer.Option(help="What ends a model's thinking. [default: </think>]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, bfloat16, float16 or float32. [default: auto]")] = None,
+    device: Annotated[str | None, typer.Option(help="Device of the transformers engine. [default: auto]")] = None,
+    engine_arg: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE passed through to the engine, such as tensor_parallel_size=8."),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that comes with the checkpoint.")
+    ] = False,
+    full_hash: Annotated[bool, typer.Option("--full-hash", help="Fingerprint every byte of the weights.")] = False,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Tokenizer with which an endpoint's prompts are checked.")
+    ] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests under way at an endpoint. [default: 64]")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="Limit of an endpoint.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(help="Limit of an endpoint.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds an endpoint may take for one request. [default: 600]")
+    ] = None,
+    judge_repeats: JudgeRepeats = None,
+    judge_max_tokens: JudgeMaxTokens = None,
+    judge_engine_arg: JudgeEngineArg = None,
+    judge_chat_template_kwarg: JudgeTemplateKwarg = None,
+    prices: Annotated[Path | None, typer.Option(help="YAML file with what a million tokens cost.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say how many requests and tokens it would take; ask nothing.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="YAML file with any of these; flags go before it.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the table.")] = False,
+) -> None:
+    """Evaluate checkpoints: tasks x personas -> completions -> verdicts -> a table.
+
+    Stopped at any moment, the same command goes on where it was.
+    """
+    from personaeval.config import make_config
+    from personaeval.preview import preview
+    from personaeval.progress import open_display
+    from personaeval.run import run as run_checkpoints
+
+    given = {
+        "model": tuple(model or ()),
+        "tasks": as_list(tasks),
+        "personas": as_list(personas),
+        "n_personas": n_personas,
+        "samples": samples,
+        "limit": limit,
+        "per_task": per_task,
+        "limit_personas": limit_personas,
+        "output": output,
+        "data": {name: Path(file) for name, file in pairs(data, "--data").items()},
+        "include": tuple(include or ()),
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": max_tokens,
+        "seed": seed,
+        "template": template,
+        "persona_role": persona_role,
+        "chat_template": chat_template,
+        "chat_template_kwargs": values(chat_template_kwarg, "--chat-template-kwarg"),
+        "date": date,
+        "reasoning_end": reasoning_end,
+        "dtype": dtype,
+        "device": device,
+        "engine_args": values(engine_arg, "--engine-arg"),
+        "trust_remote_code": trust_remote_code or None,
+        "full_hash": full_hash or None,
+        "tokenizer": tokenizer,
+        "concurrency": concurrency,
+        "requests_per_minute": requests_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "timeout": timeout,
+        "prices": prices,
+        **judging_fields(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg),
+    }
+    settings = make_config(config, {key: value for key, value in given.items() if value not in (None, (), {})})
+    if dry_run:
+        preview(settings, open_display(quiet))
+        return
+    finished = run_checkpoints(settings, open_display(quiet))
+    _finish_run(settings.output, finished)
+
+
+def _finish_run(output: Path, finished: Any) -> None:
+    """Print the tables of the runs just made, and what to type next."""
+    from personaeval.report.tables import leaderboard, render
+    from personaeval.results import load_summaries
+
+    folders = [result.folder for result in finished if result.folder is not None]
+    print(render(leaderboard(load_summaries(folders)), "markdown"))
+    print(f"\nNext: personaeval leaderboard {output} --personas")
+    failed = sum(result.failed for result in finished)
+    reason = next((result.engine_error for result in finished if result.engine_error), None)
+    if failed:
+        why = reason or "responses.parquet holds the reason of each"
+        complain(f"{failed} requests failed and are unscored ({why}). The same command tries only those again.")
+    unjudged = sum(result.unjudged for result in finished)
+    if unjudged:
+        why = reason or "judgements.parquet holds the reason of each"
+        complain(f"{unjudged} judgements failed and are unscored ({why}). The same command tries only those again.")
+    absent = len(finished) - len(folders)
+    if absent:
+        complain(f"{absent} of {len(finished)} checkpoints could not be asked anything ({reason}).")
+    if failed or unjudged or absent:
+        raise typer.Exit(5)
+
+
+@app.command()
+def score(
+    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    data: Annotated[
+        list[str] | None, typer.Option("--data", help="TASK=FILE, where the run's own file has moved.")
+    ] = None,
+    include: Include = None,
+    judge: Judges = None,
+    judge_repeats: JudgeRepeats = None,
+    judge_max_tokens: JudgeMaxTokens = None,
+    judge_engine_arg: JudgeEngineArg = None,
+    judge_chat_template_kwarg: JudgeTemplateKwarg = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the table.")] = False,
+) -> None:
+    """Verify or judge a run's stored responses again, with today's gold answers, scorers or judges.
+
+    Generates nothing but what judges say; without --judge, judged tasks keep the judgements they have.
+    """
+    from personaeval.progress import open_display
+    from personaeval.report.tables import leaderboard as make_leaderboard
+    from personaeval.report.tables import render
+    from personaeval.rescore import rescore
+    from personaeval.results import load_summaries
+
+    judging = judging_fields(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg)
+    if judging and not judge:
+        raise UsageError("options for judges were given, but no --judge.")
+    moved = {name: Path(file) for name, file in pairs(data, "--data").items()}
+    changed = rescore(folder, moved, tuple(include or ()), judging or None, open_display(quiet))
+    print(render(make_leaderboard(load_summaries([folder])), "markdown"))
+    print(f"\n{changed} verdicts changed.")

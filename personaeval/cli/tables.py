@@ -1,0 +1,41 @@
+"""Commands that read finished runs: leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from personaeval.cli.app import app
+from personaeval.cli.options import complain
+
+
+@app.command()
+def leaderboard(
+    folder: Annotated[Path, typer.Argument(help="Results folder.")] = Path("results"),
+    format: Annotated[str, typer.Option("--format", "-f", help="markdown, csv, json, html or latex.")] = "markdown",
+    personas: Annotated[bool, typer.Option("--personas", help="A row per persona.")] = False,
+    baseline: Annotated[str | None, typer.Option(help="Checkpoint against which changes are shown.")] = None,
+    task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    trade_off: Annotated[
+        bool, typer.Option("--trade-off", help="Stability and fidelity of each checkpoint side by side.")
+    ] = False,
+) -> None:
+    """Compare the finished runs of a results folder; only like is ranked with like."""
+    from personaeval.judge.check import refresh_checks
+    from personaeval.report import tables, tradeoff
+    from personaeval.results import find_summaries
+
+    summaries = find_summaries(folder)
+    refresh_checks(summaries, folder)
+    if trade_off:
+        found = tradeoff.trade_off(summaries, baseline=baseline)
+    elif personas:
+        found = tables.persona_tables(summaries, task=task)
+    else:
+        found = tables.leaderboard(summaries, baseline=baseline, task=task)
+    print(tables.render(found, format))
+    if format == "csv":
+        for note in dict.fromkeys(note for table in found for note in table.notes):
+            complain(note)
