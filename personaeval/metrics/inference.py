@@ -128,5 +128,16 @@ def benjamini_hochberg(p_values: Floats) -> Floats:
     return np.asarray(false_discovery_control(p_values), dtype=np.float64) if len(p_values) else p_values
 
 
+def holm(p_values: Floats) -> Floats:
+    """Return p-values adjusted for the chance of any false rejection (Holm 1979); NaN stands for a test not made."""
+    adjusted = np.full(len(p_values), np.nan)
+    order = np.argsort(p_values)
+    made = order[: int(np.sum(np.isfinite(p_values)))]
+    # A test that could not be made counts as one of the family.
+    factors = len(p_values) - np.arange(len(made))
+    adjusted[made] = np.minimum(1, np.maximum.accumulate(p_values[made] * factors))
+    return adjusted
+
+
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None

@@ -22,68 +22,21 @@ from personaeval.metrics.inference import (
     mcnemar,
     sign_flip,
 )
+from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums, pair_sums, pss, repeat_sums
 
-Ints = NDArray[np.int32]
+__all__ = [
+    "Cells",
+    "StabilitySummary",
+    "lottery",
+    "pair_sums",
+    "prompt_sensitivity",
+    "pss",
+    "repeat_sums",
+    "sd_between",
+    "summarise",
+]
+
 _SPLITS = 20
-_SUMS = 12
-
-
-@dataclass(frozen=True)
-class Cells:
-    """Counts of one task per (item, persona), and what the personas are."""
-
-    persona_ids: tuple[str, ...]
-    categories: tuple[str, ...]
-    domains: tuple[str | None, ...]
-    correct: Ints
-    scored: Ints
-    score_sum: Floats
-    no_answer: Ints
-    truncated: Ints
-    wrong_truncated: Ints
-    unscored: Ints
-    other_script: Ints
-
-    @property
-    def is_scored(self) -> NDArray[np.bool_]:
-        """[n, 1 + m] whether a cell has a scored sample."""
-        return self.scored > 0
-
-    @property
-    def q(self) -> Floats:
-        """[n, 1 + m] share of right answers, 0 where missing."""
-        return np.divide(self.correct, self.scored, out=np.zeros(self.scored.shape), where=self.scored > 0)
-
-
-def pair_sums(q: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return per item the numerator and denominator of PSS.
-
-    c[i] = ((Σ_p q)² − Σ_p q²) / (m_i (m_i − 1)), and mean_p q[i, p], over the m_i personas present; an item with fewer
-    than two adds nothing to either.
-    """
-    m = present.sum(axis=1).astype(np.float64)
-    enough = m >= 2
-    total = np.where(present, q, 0).sum(axis=1)
-    squares = np.where(present, q**2, 0).sum(axis=1)
-    numerator = np.divide(total**2 - squares, m * (m - 1), out=np.zeros(len(m)), where=enough)
-    return numerator, np.divide(total, m, out=np.zeros(len(m)), where=enough)
-
-
-def pss(q: Floats, present: NDArray[np.bool_] | None = None) -> float | None:
-    """Return the persona stability score of q [n, m]: Σ_i c[i] / Σ_i mean_p q. None if m < 2 or nothing is solved."""
-    numerator, denominator = pair_sums(q, np.ones(q.shape, dtype=bool) if present is None else present)
-    return float(numerator.sum() / denominator.sum()) if denominator.sum() > 0 else None
-
-
-def repeat_sums(correct: Ints, scored: Ints, counted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return per item the numerator and denominator of repeatability.
-
-    Over cells with S ≥ 2 scored samples: ((Σ_s y)² − Σ_s y²) / (S (S − 1)) and q. For answers that are right or wrong,
-    Σ y² = Σ y.
-    """
-    k, s = correct.astype(np.float64), scored.astype(np.float64)
-    pairs = np.divide(k * (k - 1), s * (s - 1), out=np.zeros(k.shape), where=counted)
-    return pairs.sum(axis=1), np.divide(k, s, out=np.zeros(k.shape), where=counted).sum(axis=1)
 
 
 def prompt_sensitivity(q: Floats, present: NDArray[np.bool_]) -> float | None:
@@ -137,89 +90,6 @@ def sd_between(q: Floats, present: NDArray[np.bool_]) -> tuple[float | None, flo
 
 
 @dataclass(frozen=True)
-class _Sums:
-    """What every item adds to the sums that the headline numbers are made of, and where each stands."""
-
-    matrix: Floats
-    personas: int
-    groups: NDArray[np.float64]
-    experts: NDArray[np.float64]
-
-    def estimate(self, sums: Floats) -> Floats:
-        """Return the estimates for sums [..., k]; the order is that of ``summarise``."""
-        parts = np.moveaxis(sums[..., :_SUMS], -1, 0)
-        c, mean, total, cells, pairs, pairs_q, again_c, again_mean, repeat, repeat_q, score, scored = parts
-        right, count = np.split(sums[..., _SUMS:], [1 + self.personas], axis=-1)
-        accuracy = right / count
-        stable, mu = c / mean, total / cells
-        common_pss, common_r = again_c / again_mean, repeat / repeat_q
-        headline = [
-            mu,
-            accuracy[..., 0],
-            stable,
-            (stable - mu) / (1 - mu),
-            pairs / pairs_q,
-            common_r - common_pss,
-            common_pss / common_r,
-            score / scored,
-            _weighted(accuracy[..., 1:], self.experts) - accuracy[..., 0],
-        ]
-        by_category = (right[..., 1:] @ self.groups.T) / (count[..., 1:] @ self.groups.T)
-        return np.concatenate([np.stack(headline, axis=-1), accuracy, by_category], axis=-1)
-
-
-def _weighted(values: Floats, weights: Floats) -> Floats:
-    if not weights.any():
-        return np.full(values.shape[:-1], np.nan)
-    return np.asarray(values[..., weights > 0].mean(axis=-1))
-
-
-def _item_sums(cells: Cells, domain: str, names: Sequence[str]) -> _Sums:
-    q, present = cells.q, cells.is_scored
-    own, own_present = q[:, 1:], present[:, 1:]
-    c, mean = pair_sums(own, own_present)
-    twice = cells.scored[:, 1:] >= 2
-    pairs, pairs_q = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
-    # PSS and R are compared on what both have: cells with two samples, of items with two such personas.
-    twice = twice & (twice.sum(axis=1) >= 2)[:, None]
-    again_c, again_mean = pair_sums(own, twice)
-    repeat, repeat_q = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
-    columns = [
-        c,
-        mean,
-        np.where(own_present, own, 0).sum(axis=1),
-        own_present.sum(axis=1),
-        pairs,
-        pairs_q,
-        again_c,
-        again_mean,
-        repeat,
-        repeat_q,
-        cells.score_sum[:, 1:].sum(axis=1),
-        cells.scored[:, 1:].sum(axis=1),
-    ]
-    matrix = np.column_stack([*columns, np.where(present, q, 0), present]).astype(np.float64)
-    groups = np.array([[category == name for category in cells.categories[1:]] for name in names], dtype=np.float64)
-    fields = zip(cells.categories[1:], cells.domains[1:], strict=True)
-    experts = np.array([category == "expert" and field == domain for category, field in fields], dtype=np.float64)
-    groups = groups.reshape(len(names), q.shape[1] - 1)
-    return _Sums(matrix, q.shape[1] - 1, groups, experts)
-
-
-_HEADLINE = (
-    "accuracy",
-    "baseline_accuracy",
-    "pss",
-    "kappa",
-    "repeatability",
-    "persona_effect",
-    "corrected_pss",
-    "mean_score",
-    "expertise_advantage",
-)
-
-
-@dataclass(frozen=True)
 class StabilitySummary:
     """Every stability number of one task."""
 
@@ -239,11 +109,11 @@ def summarise(cells: Cells, domain: str, seed: int = 0, replicates: int = REPLIC
         seed: of resampling, splits and sign flips.
         replicates: bootstrap resamples.
     """
-    names = tuple(dict.fromkeys(cells.categories[1:]))
-    sums = _item_sums(cells, domain, names)
+    names = cells.category_names
+    sums = item_sums(cells, domain, names)
     intervals = bootstrap(sums.matrix, sums.estimate, seed, replicates)
-    width = len(_HEADLINE)
-    headline = dict(zip(_HEADLINE, intervals[:width], strict=True))
+    width = len(HEADLINE)
+    headline = dict(zip(HEADLINE, intervals[:width], strict=True))
     by_persona = intervals[width : width + len(cells.persona_ids)]
     by_category = intervals[width + len(cells.persona_ids) :]
     own, present = cells.q[:, 1:], cells.is_scored[:, 1:]

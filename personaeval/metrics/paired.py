@@ -1,0 +1,125 @@
+"""Two checkpoints on the same items: paired changes, which difficulty of items and personas does not blur."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from personaeval.metrics.inference import Floats, Interval
+from personaeval.metrics.jackknife import Estimates, intervals, jackknife, p_above, p_equal
+from personaeval.metrics.sums import Cells
+
+
+class Summed(Protocol):
+    """Sums over clusters and what is estimated from them."""
+
+    @property
+    def matrix(self) -> Floats:
+        """[clusters, k] what each cluster adds."""
+        ...
+
+    def estimate(self, sums: Floats) -> Floats:
+        """Return the estimates for sums [..., k]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one metric from the base to the candidate.
+
+    Attributes:
+        base: its value there; None where not defined.
+        candidate: its value there.
+        absolute: candidate - base, in the metric's own unit.
+        relative: candidate / base - 1; None where the base is not above 0.
+        p: two-sided, of no change.
+        tested: the numbers behind it, from which ``decline`` makes its own.
+    """
+
+    base: float | None
+    candidate: float | None
+    absolute: Interval
+    relative: Interval
+    p: float | None
+    tested: Estimates
+
+    def decline(self, better: int) -> Estimates:
+        """Return the change as a decline: above 0 is worse, whichever direction of the metric is better."""
+        found = self.tested
+        return found if better < 0 else replace(found, values=-found.values, corrected=-found.corrected)
+
+
+def changes(base: Summed, candidate: Summed) -> list[Change]:
+    """Return the change of every estimate, with jackknife errors over the clusters, which are the same in both."""
+    width = base.matrix.shape[1]
+
+    def both(sums: Floats) -> Floats:
+        before, after = base.estimate(sums[..., :width]), candidate.estimate(sums[..., width:])
+        ratio = np.where((before > 0) & (after >= 0), after / np.where(before > 0, before, 1), np.nan)
+        return np.concatenate([after - before, ratio, before, after], axis=-1)
+
+    found = jackknife(np.hstack([base.matrix, candidate.matrix]), both)
+    count = len(found.values) // 4
+    ratios = intervals(_part(found, slice(count, 2 * count)), ["log"] * count)
+    return make_changes(
+        _part(found, slice(0, count)), ratios, found.values[2 * count : 3 * count], found.values[3 * count :]
+    )
+
+
+def make_changes(
+    differences: Estimates, ratios: Sequence[Interval | None], before: Floats, after: Floats
+) -> list[Change]:
+    """Return changes from estimates of differences and intervals of ratios."""
+    absolute = intervals(differences, ["raw"] * len(differences.values))
+    p_values = p_equal(differences)
+    made = []
+    for place, interval in enumerate(absolute):
+        ratio = ratios[place]
+        made.append(
+            Change(
+                _number(before[place]),
+                _number(after[place]),
+                interval,
+                Interval(None) if ratio is None else _minus_one(ratio),
+                _number(p_values[place]),
+                _part(differences, slice(place, place + 1)),
+            )
+        )
+    return made
+
+
+def p_worse(change: Change, better: int, max_drop: float) -> float:
+    """Return the one-sided p-value of "worse by no more than ``max_drop``"; NaN where the change is not defined."""
+    return float(p_above(change.decline(better), max_drop)[0])
+
+
+def shared(base: Cells, candidate: Cells) -> tuple[Cells, Cells]:
+    """Return two runs' cells of the same items and personas without the cells that one of them did not score."""
+    both = base.is_scored & candidate.is_scored
+    return _only(base, both), _only(candidate, both)
+
+
+def _only(cells: Cells, kept: Floats) -> Cells:
+    return replace(
+        cells,
+        correct=np.where(kept, cells.correct, 0),
+        scored=np.where(kept, cells.scored, 0),
+        score_sum=np.where(kept, cells.score_sum, 0.0),
+    )
+
+
+def _part(found: Estimates, places: slice) -> Estimates:
+    columns = (found.values, found.corrected, found.errors, found.freedom)
+    return Estimates(*(column[places] for column in columns), found.clusters)
+
+
+def _minus_one(ratio: Interval) -> Interval:
+    bounds = (ratio.value, ratio.low, ratio.high)
+    return Interval(*(None if bound is None else bound - 1 for bound in bounds))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,134 @@
+"""A population of items whose truth is known: what power is predicted from and what validity is tested on.
+
+Correctness follows a latent normal model: an item is answered rightly if a level plus shared parts (item, persona, cell)
+plus a fresh part for every sample is above zero. Then accuracy, PSS and repeatability are values of the normal
+distribution, not the outcome of another simulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from personaeval.metrics.inference import Floats
+from personaeval.metrics.sums import Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """Latent shares of variance; what is left to 1 is drawn anew for every sample.
+
+    Attributes:
+        accuracy: probability that an answer is right.
+        item: share that all personas have in common on an item; the latent correlation of two personas.
+        cell: share of the (item, persona) itself.
+        persona: share of the persona alone, the same on all items.
+        kept: share of the item's and the cell's parts that another checkpoint has in common with this one.
+    """
+
+    accuracy: float
+    item: float = 0.6
+    cell: float = 0.2
+    persona: float = 0.0
+    kept: float = 0.8
+
+    def truth(self) -> dict[str, float]:
+        """Return the true values of the metrics, over all items, personas and samples."""
+        pss = _both_right(self.accuracy, self.item) / self.accuracy
+        repeatability = _both_right(self.accuracy, self.item + self.cell + self.persona) / self.accuracy
+        return {
+            "accuracy": self.accuracy,
+            "baseline_accuracy": self.accuracy,
+            "pss": pss,
+            "kappa": (pss - self.accuracy) / (1 - self.accuracy),
+            "repeatability": repeatability,
+            "persona_effect": repeatability - pss,
+            "corrected_pss": pss / repeatability,
+        }
+
+    def draw(self, rng: np.random.Generator, n: int, m: int, samples: int) -> Ints:
+        """Return [n, 1 + m] numbers of right answers, the baseline in column 0."""
+        return self.draw_pair(self, rng, n, m, samples)[0]
+
+    def draw_pair(self, other: Population, rng: np.random.Generator, n: int, m: int, samples: int) -> tuple[Ints, Ints]:
+        """Return the numbers of right answers of two checkpoints to the same items under the same personas."""
+        shape = (n, 1 + m)
+        parts = [rng.standard_normal(size) for size in ((n, 1), shape, (1, 1 + m))]
+        drawn = []
+        for population in (self, other):
+            own = [rng.standard_normal(size) for size in ((n, 1), shape)]
+            kept, fresh = population.kept**0.5, (1 - population.kept) ** 0.5
+            latent = (
+                population.item**0.5 * (kept * parts[0] + fresh * own[0])
+                + population.cell**0.5 * (kept * parts[1] + fresh * own[1])
+                + population.persona**0.5 * parts[2]
+            )
+            drawn.append(_sampled(rng, latent, population, samples))
+        return drawn[0], drawn[1]
+
+    def worse(self, metric: Literal["accuracy", "pss", "corrected_pss"], drop: float) -> Population:
+        """Return the population whose ``metric`` is lower by ``drop``.
+
+        Accuracy falls alone in the sense of the level; PSS and corrected PSS fall at the same accuracy, the item's
+        share going to the cell.
+
+        Raises:
+            ValueError: no such population: the metric cannot fall that far.
+        """
+        if metric == "accuracy":
+            return replace(self, accuracy=self.accuracy - drop)
+        from scipy.optimize import brentq
+
+        target = self.truth()[metric] - drop
+        whole = self.item + self.cell
+
+        def distance(item: float) -> float:
+            return replace(self, item=item, cell=whole - item).truth()[metric] - target
+
+        item = float(brentq(distance, 0.0, self.item))
+        return replace(self, item=item, cell=whole - item)
+
+
+def like(accuracy: float, pss: float, repeatability: float | None) -> Population:
+    """Return the population with these metrics, as near as the model comes.
+
+    Without repeatability, half of what is not the item's is taken to be sampling noise.
+    """
+    accuracy = min(max(accuracy, 0.01), 0.99)
+    item = _share(accuracy, pss)
+    whole = (1 + item) / 2 if repeatability is None else max(item, _share(accuracy, repeatability))
+    return Population(accuracy=accuracy, item=item, cell=whole - item)
+
+
+def _share(accuracy: float, pss: float) -> float:
+    from scipy.optimize import brentq
+
+    low, high = 0.0, 0.99
+    target = pss * accuracy
+    if target <= _both_right(accuracy, low):
+        return low
+    if target >= _both_right(accuracy, high):
+        return high
+    return float(brentq(lambda share: _both_right(accuracy, share) - target, low, high))
+
+
+def _both_right(accuracy: float, correlation: float) -> float:
+    """Return P(X > 0, Y > 0) of two normals of one mean, by Owen's T function (Owen 1956)."""
+    from scipy.special import ndtri, owens_t
+
+    slope = ((1 - correlation) / (1 + correlation)) ** 0.5
+    return float(accuracy - 2 * owens_t(ndtri(accuracy), slope))
+
+
+def _sampled(rng: np.random.Generator, latent: Floats, population: Population, samples: int) -> Ints:
+    from scipy.special import ndtr, ndtri
+
+    noise = 1 - population.item - population.cell - population.persona
+    level = ndtri(population.accuracy) + latent
+    if noise <= 0:
+        return np.where(level > 0, samples, 0).astype(np.int32)
+    if samples == 1:
+        return (level + noise**0.5 * rng.standard_normal(level.shape) > 0).astype(np.int32)
+    return rng.binomial(samples, ndtr(level / noise**0.5)).astype(np.int32)
