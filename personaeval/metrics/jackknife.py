@@ -75,7 +75,7 @@ def quantiles(freedom: Floats, confidence: float = CONFIDENCE) -> Floats:
 
 
 def unseen(clusters: int, confidence: float = CONFIDENCE) -> float:
-    """Return the largest share of clusters that could differ though none of those seen does (Clopper & Pearson 1934)."""
+    """Return the largest share of clusters that could differ though none seen does (Clopper & Pearson 1934)."""
     return float(1 - ((1 - confidence) / 2) ** (1 / clusters))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from personaeval.metrics.inference import Floats, Interval
 from personaeval.metrics.jackknife import Estimates, intervals, jackknife, p_above, p_equal
@@ -102,7 +103,7 @@ def shared(base: Cells, candidate: Cells) -> tuple[Cells, Cells]:
     return _only(base, both), _only(candidate, both)
 
 
-def _only(cells: Cells, kept: Floats) -> Cells:
+def _only(cells: Cells, kept: NDArray[np.bool_]) -> Cells:
     return replace(
         cells,
         correct=np.where(kept, cells.correct, 0),
@@ -112,8 +113,13 @@ def _only(cells: Cells, kept: Floats) -> Cells:
 
 
 def _part(found: Estimates, places: slice) -> Estimates:
-    columns = (found.values, found.corrected, found.errors, found.freedom)
-    return Estimates(*(column[places] for column in columns), found.clusters)
+    return Estimates(
+        found.values[places],
+        found.corrected[places],
+        found.errors[places],
+        found.freedom[places],
+        found.clusters,
+    )
 
 
 def _minus_one(ratio: Interval) -> Interval:

@@ -1,7 +1,7 @@
 """A population of items whose truth is known: what power is predicted from and what validity is tested on.
 
-Correctness follows a latent normal model: an item is answered rightly if a level plus shared parts (item, persona, cell)
-plus a fresh part for every sample is above zero. Then accuracy, PSS and repeatability are values of the normal
+Correctness follows a latent normal model: an item is answered rightly if a level plus shared parts (item, persona,
+cell) plus a fresh part for every sample is above zero. Then accuracy, PSS and repeatability are values of the normal
 distribution, not the outcome of another simulation.
 """
 
@@ -130,5 +130,5 @@ def _sampled(rng: np.random.Generator, latent: Floats, population: Population, s
     if noise <= 0:
         return np.where(level > 0, samples, 0).astype(np.int32)
     if samples == 1:
-        return (level + noise**0.5 * rng.standard_normal(level.shape) > 0).astype(np.int32)
-    return rng.binomial(samples, ndtr(level / noise**0.5)).astype(np.int32)
+        return np.asarray(level + noise**0.5 * rng.standard_normal(level.shape) > 0, dtype=np.int32)
+    return np.asarray(rng.binomial(samples, ndtr(level / noise**0.5)), dtype=np.int32)

@@ -1,7 +1,7 @@
 """Resampling of items and personas at once, for claims about personas that were not tried.
 
-Every replicate draws item weights v and persona weights w (Owen 2007). Naive duplication would pair a persona with its own
-copy and make every metric look more stable; so the pairs of one persona are taken out:
+Every replicate draws item weights v and persona weights w (Owen 2007). Naive duplication would pair a persona with its
+own copy and make every metric look more stable; so the pairs of one persona are taken out:
 
     c*[i] = ((Σ w q)² − Σ w² q²) / ((Σ w)² − Σ w²)
 """
@@ -107,7 +107,7 @@ class _Part:
         """Return [replicates, e] estimates under weights [replicates, n] and [replicates, m]."""
 
         def whole(by_item: Floats) -> Floats:
-            return np.einsum("bi,ib->b", items, by_item)
+            return np.asarray(np.einsum("bi,ib->b", items, by_item))
 
         with np.errstate(divide="ignore", invalid="ignore"):
             numerator, denominator = map(whole, self._all.sums(personas))

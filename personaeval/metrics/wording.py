@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaeval.metrics.inference import REPLICATES, Floats, bootstrap
-from personaeval.metrics.stability import Ints
+from personaeval.metrics.sums import Ints
 
 _NAMES = ("persona", "wording", "noise", "persona_share")
 
