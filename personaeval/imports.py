@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from personaeval.documents import explain_validation
 from personaeval.duplicates import near_duplicates
 from personaeval.errors import UsageError, suggest
+from personaeval.items import Row
 from personaeval.personas import Category, Persona
-from personaeval.sources import Row, hub_revision, read_file
+from personaeval.sources import hub_revision, read_file
 
 HUB = "hf:"
 _SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")

@@ -12,20 +12,31 @@ from personaeval.judge.rubrics import rubrics_of
 from personaeval.lint import likenesses, problems
 from personaeval.prompts import opening, persona_sentence, place
 from personaeval.registry import Registry
-from personaeval.sources import ItemSet, load_items
-from personaeval.tasks import FileSource, HubSource, JudgedScorer, QuestionSource, Source
+from personaeval.sources import load_items
+from personaeval.tasks import FileSource, GeneratedSource, HubSource, JudgedScorer, QuestionSource, Source, Task
 
 
 def list_tasks(include: tuple[Path, ...]) -> str:
-    """Return a table of all tasks."""
+    """Return a table of all tasks, and one of the groups."""
     from tabulate import tabulate
 
     registry = Registry(include)
     rows = []
     for name in registry.task_files():
         task, _ = registry.task(name)
-        rows.append([task.name, task.title, task.domain, task.scorer.kind, _source(task.source), task.license])
-    return tabulate(rows, headers=["task", "title", "domain", "scorer", "source", "licence"])
+        rows.append(
+            [task.name, task.title, size_of(task), task.domain, task.scorer.kind, _source(task.source), task.license]
+        )
+    tasks = tabulate(rows, headers=["task", "title", "items", "domain", "scorer", "source", "licence"])
+    groups = [[group.name, group.title, ", ".join(group.tasks)] for group in registry.groups().values()]
+    return f"{tasks}\n\n{tabulate(groups, headers=['group', 'title', 'tasks'])}"
+
+
+def size_of(task: Task) -> str:
+    """Return how many items a task has, as far as its file says."""
+    count = task.source.size if isinstance(task.source, GeneratedSource) else task.size
+    variants = f" in {len(task.variants)} variants" if task.variants else ""
+    return (f"{count}" if count else "") + variants
 
 
 def _source(source: Source) -> str:
@@ -38,22 +49,31 @@ def _source(source: Source) -> str:
     return f"generated, {source.size} items"
 
 
-def _load(name: str, data: Path | None, include: tuple[Path, ...]) -> ItemSet:
-    task, file = Registry(include).task(name)
-    return load_items(task, file, data, None, 0)
-
-
 def show_task(name: str, data: Path | None, count: int, include: tuple[Path, ...]) -> str:
-    """Return a task's description and its first items."""
-    loaded = _load(name, data, include)
-    task = loaded.task
+    """Return the description of a task, or of each of a group, and its first items."""
+    registry = Registry(include)
+    if (group := registry.groups().get(name)) is not None:
+        return f"{group.name}: {group.title}\n{group.description.strip()}\ntasks: {', '.join(group.tasks)}"
+    found = registry.tasks(name)
+    if len(found) > 1:
+        variants = ", ".join(task.name for task, _ in found)
+        return f"{name}: {found[0][0].description.strip()}\nvariants, each a task: {variants}"
+    return _show_one(*found[0], data, count)
+
+
+def _show_one(task: Task, file: Path, data: Path | None, count: int) -> str:
+    loaded = load_items(task, file, data, None, 0)
+    chance = "" if loaded.chance is None else f"; chance level {loaded.chance:.3f}"
     lines = [
         f"{task.name}: {task.title}, revision {task.revision}",
         task.description.strip(),
         f"source: {_source(task.source)}; read: {dict(loaded.origin)}",
-        f"scorer: {task.scorer.kind}; sampling: {task.sampling.model_dump()}; licence: {task.license}",
-        f"citation: {task.citation}",
+        f"scorer: {task.scorer.kind}{chance}; sampling: {task.sampling.model_dump()}; licence: {task.license}",
+        f"citation: {task.citation.strip()}",
     ]
+    if task.withhold_text:
+        names = ", ".join(item.id for item in loaded.items[:count])
+        return "\n".join([*lines, f"items (their authors ask that the texts be shown nowhere): {names}"])
     for item in loaded.items[:count]:
         lines += ["", f"--- item {item.id}", item.prompt]
         lines.append(f"--- persona: {item.persona}" if item.persona else f"--- gold: {item.gold}")
@@ -61,14 +81,20 @@ def show_task(name: str, data: Path | None, count: int, include: tuple[Path, ...
 
 
 def check_task(name: str, data: Path | None, include: tuple[Path, ...]) -> str:
-    """Load a task, verify every gold answer against itself, and return what was found.
+    """Load a task, or each of a group, verify every gold answer against itself, and return what was found.
 
     Raises:
         UsageError: a row cannot be filled, or a gold answer is not right by the task's own scorer.
     """
+    found = Registry(include).tasks(name)
+    if data is not None and len(found) > 1:
+        raise UsageError(f"--data is for one task; {name} is {len(found)} of them, such as {found[0][0].name}.")
+    return "\n".join(_check_one(task, file, data) for task, file in found)
+
+
+def _check_one(task: Task, file: Path, data: Path | None) -> str:
     from personaeval.verify import Verifier
 
-    task, file = Registry(include).task(name)
     loaded = load_items(task, file, data, None, 0)
     scorer, correct_at = task.scorer, task.correct_at
     if isinstance(scorer, JudgedScorer):
@@ -92,13 +118,11 @@ def check_task(name: str, data: Path | None, include: tuple[Path, ...]) -> str:
             f"  item {item.id}: gold {item.gold!r} was read as {verdict.answer!r} ({verdict.reason or verdict.status})"
             for item, verdict in failed[:10]
         )
-        raise UsageError(
-            f"task {loaded.task.name}: {len(failed)} gold answers are not right by its own scorer:\n{shown}"
-        )
+        raise UsageError(f"task {task.name}: {len(failed)} gold answers are not right by its own scorer:\n{shown}")
     prompts = {item.prompt for item in loaded.items}
     doubles = len(loaded.items) - len(prompts)
     note = f"; {doubles} prompts stand there twice" if doubles else ""
-    return f"task {loaded.task.name}: {len(loaded.items)} items, every gold answer is right by the scorer{note}."
+    return f"task {task.name}: {len(loaded.items)} items, every gold answer is right by the scorer{note}."
 
 
 def list_personas(include: tuple[Path, ...]) -> str:

@@ -118,6 +118,8 @@ def _describe_task(config: RunConfig, subject: Subject, plan: TaskPlan) -> dict[
         "sampling": sampling,
         "scorer": {**task.scorer.model_dump(mode="json"), "version": verify.VERSION},
         "correct_at": task.correct_at,
+        "chance": plan.items.chance,
+        "withhold_text": task.withhold_text,
     } | ({"personas": _describe_personas(plan.personas)} if task.is_judged else {})
 
 

@@ -15,7 +15,7 @@ from personaeval import imports
 from personaeval.documents import read_document
 from personaeval.errors import UsageError, suggest
 from personaeval.personas import BASELINE, Persona, PersonaSet, Selection, paraphrase
-from personaeval.tasks import Task
+from personaeval.tasks import Task, TaskGroup
 
 ENTRY_POINT_GROUP = "personaeval.data"
 
@@ -42,6 +42,7 @@ class Registry:
             if not (folder / "tasks").is_dir() and not (folder / "personas").is_dir():
                 raise UsageError(f"--include {folder}: it holds neither a tasks/ nor a personas/ folder.")
         self._tasks = _index(folders, "tasks")
+        self._groups = _index(folders, "tasks/groups")
         self._personas = _index(folders, "personas")
         self._sets: dict[Path, PersonaSet] = {}
 
@@ -53,8 +54,35 @@ class Registry:
         """Return persona set name -> YAML file, sorted by name."""
         return dict(self._personas)
 
+    def groups(self) -> dict[str, TaskGroup]:
+        """Return group name -> group, sorted by name."""
+        return {name: read_document(path, TaskGroup) for name, path in self._groups.items()}
+
+    def tasks(self, selector: str) -> list[tuple[Task, Path]]:
+        """Return the tasks of a selector with the files they were read from.
+
+        A selector is a task's name or YAML file (with variants: all of them), ``NAME-VARIANT``, or a group.
+        """
+        if selector in self._groups:
+            group = read_document(self._groups[selector], TaskGroup)
+            return [task for name in group.tasks for task in self.tasks(name)]
+        stems = [stem for stem in self._tasks if selector.startswith(f"{stem}-")]
+        if selector not in self._tasks and stems:
+            stem = max(stems, key=len)
+            task, path = self.task(stem)
+            variant = selector.removeprefix(f"{stem}-")
+            if variant in task.variants:
+                return [(task.variant(variant), path)]
+            if task.variants:
+                raise UsageError(f"unknown variant {variant!r} of task {stem!r}.{suggest(variant, task.variants)}")
+        task, path = self.task(selector)
+        return [(task.variant(name), path) for name in task.variants] or [(task, path)]
+
     def task(self, name: str) -> tuple[Task, Path]:
-        """Return a task by name, or from a YAML file, with the file it was read from."""
+        """Return a task by name, or from a YAML file, with the file it was read from; its variants are not split."""
+        if name not in self._tasks and not name.endswith((".yaml", ".yml")):
+            known = suggest(name, {**self._tasks, **self._groups})
+            raise UsageError(f"unknown task {name!r}.{known} `personaeval tasks list` shows all.")
         path = _named_or_file(name, self._tasks, "task", "personaeval tasks list")
         return read_document(path, Task), path
 

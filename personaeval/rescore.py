@@ -141,8 +141,7 @@ def _load_tasks(
     config = RunConfig.model_validate(record["config"])
     registry = Registry((*config.include, *include))
     tasks: dict[str, _Task] = {}
-    for selector in config.tasks:
-        task, file = registry.task(selector)
+    for task, file in (found for selector in config.tasks for found in registry.tasks(selector)):
         own = data.get(task.name) or config.data.get(task.name)
         items = load_items(task, file, own, config.limit, config.seed, config.per_task, config.limit_personas)
         if items.prompts_hash != record["tasks"][task.name]["prompts_hash"]:

@@ -115,7 +115,7 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
 def load_benchmark(config: RunConfig) -> Benchmark:
     """Read the tasks' items and the personas."""
     registry = Registry(config.include)
-    tasks = [registry.task(selector) for selector in config.tasks]
+    tasks = [task for selector in config.tasks for task in registry.tasks(selector)]
     names = [task.name for task, _ in tasks]
     unused = sorted(set(config.data) - set(names))
     if unused:

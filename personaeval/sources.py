@@ -15,28 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from personaeval.errors import UsageError
+from personaeval.items import ItemBuilder, Row, rank
 from personaeval.personas import Persona
 from personaeval.questions import load_questions
 from personaeval.tasks import FileSource, GeneratedSource, HubSource, Item, QuestionSource, Task
-
-Row = Mapping[str, Any]
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-def _refuse_none(value: object) -> object:
-    # Rendered, a missing value would become the text "None", and be asked and compared.
-    if value is None:
-        raise ValueError("the value is null")
-    return value
-
-
-_jinja = ImmutableSandboxedEnvironment(
-    undefined=jinja2.StrictUndefined, keep_trailing_newline=True, finalize=_refuse_none
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +37,14 @@ class ItemSet:
     prompts_hash: str
     gold_hash: str
     personas: tuple[Persona, ...] = ()
+
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of guessing; None where answers are free."""
+        if self.task.chance is not None:
+            return self.task.chance
+        shares = [1 / len(item.choices) for item in self.items if item.choices]
+        return sum(shares) / len(shares) if shares else None
 
 
 def load_items(
@@ -75,7 +66,7 @@ def load_items(
         task_file: its YAML file; relative paths of its source start there.
         data: a local file in the place of the task's own source (``--data``); a folder where that is one of questions.
         limit: keep a subset of this size.
-        seed: seed of the subsets.
+        seed: seed of the subsets, and of the order of options where the task shuffles them.
         per_task: of items that bring their own personas, keep this many of each persona for each dimension.
         limit_personas: of items that bring their own personas, keep those of this many.
 
@@ -88,7 +79,7 @@ def load_items(
         rows, origin, named, personas = _read_questions(task.source, task_file, data)
     else:
         rows, origin, named = _read_rows(task.source, task.name, task_file, data)
-    build = _ItemBuilder(task)
+    build = ItemBuilder(task, seed)
     items = [build(number, row, f"{named}, row {number}") for number, row in enumerate(rows, start=1)]
     if not items:
         raise UsageError(f"{named}: it holds no rows.")
@@ -98,10 +89,11 @@ def load_items(
         items = _choose_paired(items, personas, seed, per_task, limit_personas)
     kept = _choose(items, seed, limit)
     own = {item.persona for item in kept}
+    order = {"option_order_seed": seed} if task.item.shuffle else {}
     return ItemSet(
         task=task,
         items=tuple(kept),
-        origin={**origin, "items": total, "items_used": len(kept)},
+        origin={**origin, **order, "items": total, "items_used": len(kept)},
         prompts_hash=digest([item.id, item.prompt, *([item.persona] if personas else [])] for item in kept),
         gold_hash=digest([item.id, item.dimension or item.gold, *item.choices] for item in kept),
         personas=tuple(persona for persona in personas if persona.id in own),
@@ -111,7 +103,7 @@ def load_items(
 def _choose(items: list[Item], seed: int, limit: int | None) -> list[Item]:
     if limit is None or limit >= len(items):
         return items
-    kept = {item.id for item in sorted(items, key=lambda item: _rank(seed, item.id))[:limit]}
+    kept = {item.id for item in sorted(items, key=lambda item: rank(seed, item.id))[:limit]}
     return [item for item in items if item.id in kept]
 
 
@@ -120,10 +112,10 @@ def _choose_paired(
 ) -> list[Item]:
     """Return items that bring their own personas, persona by persona; balanced over personas and dimensions."""
     order = {persona.id: place for place, persona in enumerate(personas)}
-    ranked = sorted({item.persona for item in items}, key=lambda name: _rank(seed, name))
+    ranked = sorted({item.persona for item in items}, key=lambda name: rank(seed, name))
     chosen = set(ranked[:limit_personas])
     cells: dict[tuple[str, str | None], list[str]] = {}
-    for item in sorted(items, key=lambda item: _rank(seed, item.id)):
+    for item in sorted(items, key=lambda item: rank(seed, item.id)):
         if item.persona in chosen:
             cells.setdefault((item.persona, item.dimension), []).append(item.id)
     kept = {name for cell in cells.values() for name in cell[:per_task]}
@@ -138,86 +130,12 @@ def digest(parts: Iterator[list[str]] | Any) -> str:
     return state.hexdigest()
 
 
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _rank(seed: int, item_id: str) -> bytes:
-    return hashlib.blake2b(f"{seed}:{item_id}".encode(), digest_size=16).digest()
-
-
 def _refuse_repeated_ids(items: list[Item], named: str) -> None:
     seen: dict[str, int] = {}
     for number, item in enumerate(items, start=1):
         if item.id in seen:
             raise UsageError(f"{named}: rows {seen[item.id]} and {number} have the same item id {item.id!r}.")
         seen[item.id] = number
-
-
-class _ItemBuilder:
-    """Fills a task's templates with the columns of a row."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        fields = {"prompt": task.item.prompt, "gold": task.item.gold or "", "id": task.item.id or ""}
-        try:
-            self._templates = {name: _jinja.from_string(text) for name, text in fields.items()}
-        except jinja2.TemplateSyntaxError as error:
-            raise UsageError(f"task {task.name}: a template is broken: {error.message}.") from error
-
-    def __call__(self, number: int, row: Row, where: str) -> Item:
-        choices = self._choices(row, where)
-        options = "\n".join(f"{_LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
-        filled = {name: self._fill(name, {**row, "options": options}, where) for name in self._templates}
-        if any(not _is_text(value) for value in filled.values()):
-            raise UsageError(f"{where}: it holds half a surrogate pair, which is no text.")
-        gold = filled["gold"].strip()
-        name = filled["id"].strip() or str(number)
-        # Chat templates trim a message's edges, so an item has none.
-        prompt = filled["prompt"].strip()
-        if self._task.is_judged:
-            return Item(name, prompt, "", persona=row["persona"], dimension=row["dimension"])
-        if not gold:
-            raise UsageError(f"{where}: the gold answer of task {self._task.name} is empty.")
-        if choices:
-            gold = self._letter(gold, len(choices), where)
-        return Item(name, prompt, gold, choices)
-
-    def _fill(self, name: str, row: Row, where: str) -> str:
-        try:
-            return self._templates[name].render(row)
-        except jinja2.UndefinedError as error:
-            columns = ", ".join(sorted(map(str, row)))
-            raise UsageError(
-                f"{where}: the {name} template of task {self._task.name} cannot be filled: {error.message}; "
-                f"columns there: {columns}."
-            ) from error
-        except Exception as error:
-            raise UsageError(f"{where}: the {name} template of task {self._task.name} fails: {error}.") from error
-
-    def _choices(self, row: Row, where: str) -> tuple[str, ...]:
-        column = self._task.item.choices
-        if column is None:
-            return ()
-        values = row.get(column)
-        if not isinstance(values, list) or not 2 <= len(values) <= len(_LETTERS):
-            raise UsageError(f"{where}: the column {column!r} must hold a list of 2 to {len(_LETTERS)} options.")
-        return tuple(str(value) for value in values)
-
-    @staticmethod
-    def _letter(gold: str, count: int, where: str) -> str:
-        letters = _LETTERS[:count]
-        if gold.isdecimal() and int(gold) < count:
-            return letters[int(gold)]
-        if len(gold) == 1 and gold.upper() in letters:
-            return gold.upper()
-        raise UsageError(
-            f"{where}: the gold answer {gold!r} is neither a letter of {letters} nor an index below {count}."
-        )
 
 
 def _read_questions(

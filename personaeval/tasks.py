@@ -28,7 +28,7 @@ class HubSource(_Model):
 
     kind: Literal["hub"]
     dataset: str = Field(description="Repository id of the dataset, such as openai/gsm8k.")
-    config: str | None = Field(default=None, description="Configuration (subset) name.")
+    config: str | None = Field(default=None, description="Configuration (subset) name; of a variant, its own name.")
     split: str = "test"
     revision: str | None = Field(default=None, description="Commit, tag or branch; default: the newest.")
 
@@ -126,12 +126,23 @@ Scorer = Annotated[VerifiedScorer | JudgedScorer, Field(discriminator="kind")]
 
 
 class ItemTemplates(_Model):
-    """Jinja2 templates over a row of the source (sandboxed); ``choices`` names the column with the options."""
+    """Jinja2 templates over a row of the source (sandboxed).
+
+    They see the row's columns by name, the whole of it as ``row`` (for names that are no identifiers), and the options,
+    lettered, as ``options``.
+    """
 
     id: str | None = Field(default=None, description="Default: the row number.")
     prompt: str
     gold: str | None = Field(default=None, description="Required, except where judges score.")
-    choices: str | None = None
+    choices: str | None = Field(
+        default=None,
+        description="Jinja2 expression that gives the list of options: a column's name, or such as choices.text. The "
+        "gold is then a letter, or a number from 0, of an option as they stand there.",
+    )
+    shuffle: bool = Field(
+        default=False, description="Put the options into an order of each item's own, from the run's seed."
+    )
 
 
 class SamplingDefaults(_Model):
@@ -169,6 +180,21 @@ class Task(_Model):
     domain: str = Field(description="Subject, such as mathematics: personas of this domain are its experts.")
     license: str
     citation: str
+    reference: str | None = Field(default=None, description="Where the dataset's id, split and columns are documented.")
+    size: int | None = Field(default=None, gt=0, description="Number of items, of a source that is not at hand.")
+    chance: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Accuracy of guessing; default: one over the options, where there are any.",
+    )
+    withhold_text: bool = Field(
+        default=False, description="Its authors ask that no item be shown: reports name items by their ids alone."
+    )
+    variants: dict[str, str] = Field(
+        default_factory=dict,
+        description="Configurations of the hub dataset -> title; each is a task NAME-VARIANT, and NAME is all of them.",
+    )
     revision: int = Field(default=1, ge=1, description="Raise it when prompt, gold or scoring change.")
     source: Source
     item: ItemTemplates
@@ -183,12 +209,39 @@ class Task(_Model):
             raise ValueError("a source of kind `questions` and a scorer of kind `judged` go together")
         if (self.item.gold is None) != isinstance(self.scorer, JudgedScorer):
             raise ValueError("item.gold is needed by every scorer but `judged`, which has no use for it")
+        if self.item.choices is not None and not isinstance(self.scorer, ChoiceScorer):
+            raise ValueError("item.choices needs a scorer of kind `choice`")
+        if self.item.shuffle and self.item.choices is None:
+            raise ValueError("item.shuffle needs item.choices")
+        if self.variants and not isinstance(self.source, HubSource):
+            raise ValueError("variants are configurations of a hub dataset: source.kind must be `hub`")
         return self
+
+    def variant(self, name: str) -> Task:
+        """Return one of ``variants`` as a task of its own."""
+        assert isinstance(self.source, HubSource), "validated"
+        return self.model_copy(
+            update={
+                "name": f"{self.name}-{name}",
+                "title": f"{self.title}: {self.variants[name]}",
+                "source": self.source.model_copy(update={"config": name}),
+                "variants": {},
+            }
+        )
 
     @property
     def is_judged(self) -> bool:
         """Whether judges score it: its items bring their own personas, and there is no right or wrong."""
         return isinstance(self.scorer, JudgedScorer)
+
+
+class TaskGroup(_Model):
+    """The content of a file in ``tasks/groups/``: tasks that are run together under one name."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    title: str
+    description: str
+    tasks: tuple[str, ...] = Field(min_length=1, description="Names of tasks.")
 
 
 @dataclass(frozen=True, slots=True)

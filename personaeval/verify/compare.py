@@ -119,10 +119,12 @@ def compare_choice(gold: str, answer: str, choices: tuple[str, ...]) -> bool | N
 
 
 def compare_exact(gold: str, answer: str, ignore_case: bool) -> bool:
-    """Compare two strings after quotes, emphasis, a full stop and doubled spaces are gone."""
+    """Compare two strings after quotes, emphasis, a full stop, doubled spaces and a letter's brackets are gone."""
     left, right = _plain(gold), _plain(answer)
     return left.casefold() == right.casefold() if ignore_case else left == right
 
 
 def _plain(text: str) -> str:
-    return " ".join(unfont(text).strip(" \t\n*`\"'.").split())
+    text = " ".join(unfont(text).strip(" \t\n*`\"'.").split())
+    # An option named by its letter, with or without brackets.
+    return text[1] if len(text) == 3 and text[0] + text[2] == "()" and text[1].isalpha() else text
