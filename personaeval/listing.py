@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from personaeval.checkpoints import parse_model
@@ -13,7 +14,17 @@ from personaeval.lint import likenesses, problems
 from personaeval.prompts import opening, persona_sentence, place
 from personaeval.registry import Registry
 from personaeval.sources import load_items
-from personaeval.tasks import FileSource, GeneratedSource, HubSource, JudgedScorer, QuestionSource, Source, Task
+from personaeval.tasks import (
+    FileSource,
+    GeneratedSource,
+    GymScorer,
+    HubSource,
+    JudgedScorer,
+    QuestionSource,
+    Source,
+    Task,
+    VerifiedScorer,
+)
 
 
 def list_tasks(include: tuple[Path, ...]) -> str:
@@ -105,8 +116,9 @@ def _check_one(task: Task, file: Path, data: Path | None) -> str:
         )
     with Verifier() as verifier:
         futures = [
-            (item, verifier.submit(scorer, item.gold, f"\\boxed{{{item.gold}}}", choices=item.choices))
+            (item, verifier.submit(scorer, item.gold, given, choices=item.choices))
             for item in loaded.items
+            if (given := _ideal_answer(scorer, item.gold)) is not None
         ]
         failed = [
             (item, verdict)
@@ -123,6 +135,14 @@ def _check_one(task: Task, file: Path, data: Path | None) -> str:
     doubles = len(loaded.items) - len(prompts)
     note = f"; {doubles} prompts stand there twice" if doubles else ""
     return f"task {task.name}: {len(loaded.items)} items, every gold answer is right by the scorer{note}."
+
+
+def _ideal_answer(scorer: VerifiedScorer, gold: str) -> str | None:
+    """Return a completion that gives the gold answer; None where a generator knows none of its own."""
+    if isinstance(scorer, GymScorer):
+        answer = json.loads(gold)["answer"]
+        return None if answer is None else f"<answer>{answer}</answer>"
+    return f"\\boxed{{{gold}}}"
 
 
 def list_personas(include: tuple[Path, ...]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.errors import UsageError
+from personaeval.gym import OVERSAMPLING
 from personaeval.items import ItemBuilder, Row, rank
 from personaeval.personas import Persona
 from personaeval.questions import load_questions
@@ -281,14 +282,15 @@ def _generate(source: GeneratedSource, task_name: str) -> tuple[list[Row], dict[
         wanted = source.size - len(rows) if last else round(source.size * part.share / shares)
         target = len(rows) + wanted
         try:
-            # Small pools repeat themselves, so more are drawn than wanted.
-            drawn = reasoning_gym.create_dataset(part.name, size=wanted * 20, seed=source.seed, **part.parameters)
+            drawn = reasoning_gym.create_dataset(
+                part.name, size=wanted * OVERSAMPLING, seed=source.seed, **part.parameters
+            )
         except (ValueError, TypeError, AssertionError) as error:
             raise UsageError(f"task {task_name}: reasoning-gym refuses {part.name}: {error}.") from error
-        for entry in drawn:
+        for place, entry in enumerate(drawn):
             if len(rows) == target:
                 break
-            rows.setdefault(entry["question"], entry)
+            rows.setdefault(entry["question"], {**entry, "index": place})
         if len(rows) < target:
             raise UsageError(
                 f"task {task_name}: {part.name} gives {wanted - target + len(rows)} distinct problems, {wanted} are "

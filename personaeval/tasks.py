@@ -114,6 +114,16 @@ class ExactScorer(_Extracting):
     ignore_case: bool = True
 
 
+class GymScorer(_Extracting):
+    """reasoning-gym's own scorer of one of its datasets; the gold names the entry by its ``index``."""
+
+    kind: Literal["reasoning_gym"]
+    dataset: str
+    seed: int
+    size: int = Field(gt=0, description="Entries drawn from the generator.")
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
 class JudgedScorer(_Model):
     """There is no gold answer: judges score each response from 1 to 5 by the rubric of its dimension."""
 
@@ -121,7 +131,7 @@ class JudgedScorer(_Model):
     rubrics: str = Field(description="Folder with a YAML file per dimension, relative to the task's YAML file.")
 
 
-VerifiedScorer = MathScorer | NumericScorer | ChoiceScorer | ExactScorer
+VerifiedScorer = MathScorer | NumericScorer | ChoiceScorer | ExactScorer | GymScorer
 Scorer = Annotated[VerifiedScorer | JudgedScorer, Field(discriminator="kind")]
 
 

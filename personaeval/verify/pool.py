@@ -32,9 +32,11 @@ class WorkerPool:
     Args:
         workers: number of processes; they start with the first job.
         timeout: seconds a job may run; waiting for a free worker does not count.
+        module: what every worker imports before its first job, so that no job's time goes into that.
     """
 
-    def __init__(self, workers: int, timeout: float) -> None:
+    def __init__(self, workers: int, timeout: float, module: str = worker.SYMBOLIC) -> None:
+        self._module = module
         self._workers = workers
         self._timeout = timeout
         self._lock = threading.RLock()
@@ -87,7 +89,9 @@ class WorkerPool:
 
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([worker.SYMBOLIC])
-        return ProcessPool(max_workers=self._workers, initializer=worker.start, context=context)
+        return ProcessPool(
+            max_workers=self._workers, initializer=worker.start, initargs=(self._module,), context=context
+        )
 
     def _finish(self, job: _Job, done: Future[Any]) -> None:
         error = CancelledError() if done.cancelled() else done.exception()

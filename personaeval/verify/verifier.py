@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections import OrderedDict
@@ -9,12 +10,12 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
-from personaeval.tasks import ChoiceScorer, ExactScorer, NumericScorer, VerifiedScorer
+from personaeval.tasks import ChoiceScorer, ExactScorer, GymScorer, NumericScorer, VerifiedScorer
 from personaeval.verify import extract, patterns, worker
 from personaeval.verify.compare import compare_choice, compare_exact, compare_math, compare_numeric
 from personaeval.verify.latex import repair
 from personaeval.verify.pool import WorkerPool
-from personaeval.verify.verdict import NO_ANSWER, Verdict, judged, unscored
+from personaeval.verify.verdict import NO_ANSWER, Verdict, graded, judged, unscored
 
 _Pair = tuple[str, str]
 
@@ -41,6 +42,7 @@ class Verifier:
     def __init__(self, workers: int | None = None, timeout: float = 5.0) -> None:
         self._timeout = timeout
         self._pool = WorkerPool(workers or _default_workers(), timeout)
+        self._gym_pool = WorkerPool(workers or _default_workers(), timeout, worker.GYM)
         self._lock = threading.Lock()
         self._memo: OrderedDict[_Pair, bool | str] = OrderedDict()
         self._running: dict[_Pair, Future[bool]] = {}
@@ -56,6 +58,7 @@ class Verifier:
     def close(self) -> None:
         """End the workers; futures that are not done are cancelled. Not to be called from a future's callback."""
         self._pool.close()
+        self._gym_pool.close()
 
     def submit(self, scorer: VerifiedScorer, gold: str, text: str, *, choices: tuple[str, ...] = ()) -> Future[Verdict]:
         """Verify one completion; thread-safe.
@@ -105,6 +108,9 @@ class Verifier:
         if not answer:
             _settle(verdict, NO_ANSWER)
             return
+        if isinstance(scorer, GymScorer):
+            self._ask_gym(verdict, scorer, gold, answer)
+            return
         try:
             known = _compare(scorer, gold, answer, choices)
         except Exception as error:
@@ -136,6 +142,19 @@ class Verifier:
         if is_new:
             job.add_done_callback(lambda done: self._remember(pair, done))
         job.add_done_callback(tell)
+
+    def _ask_gym(self, verdict: Future[Verdict], scorer: GymScorer, gold: str, answer: str) -> None:
+        def tell(done: Future[float]) -> None:
+            if done.cancelled():
+                _cancel(verdict)
+            elif reason := self._failure(done):
+                _settle(verdict, unscored(reason, answer))
+            else:
+                _settle(verdict, graded(done.result(), answer))
+
+        parameters = json.dumps(scorer.parameters, sort_keys=True)
+        entry = (scorer.dataset, scorer.seed, scorer.size, parameters, json.loads(gold)["index"])
+        self._gym_pool.run(worker.score_gym, *entry, answer).add_done_callback(tell)
 
     def _remember(self, pair: _Pair, done: Future[bool]) -> None:
         with self._lock:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import fcntl
+import functools
+import json
 import multiprocessing
 import os
 import signal
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from personaeval.verify import patterns
 
 SYMBOLIC = "personaeval.verify.symbolic"
-"""The module that is loaded before any job, so that no job's time goes into loading it."""
+GYM = "reasoning_gym"
 
 
-def start() -> None:
-    """Make this process one that ends with the program, ignores Ctrl-C, and dies at once when told to."""
+def start(module: str) -> None:
+    """Make this process one that ends with the program, ignores Ctrl-C, and dies at once when told to.
+
+    It imports a module before any job.
+    """
     # The pool's own handler is in Python, and would wait for the very computation that is to be ended.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(multiprocessing.parent_process())
-    __import__(SYMBOLIC)
+    __import__(module)
 
 
 def _end_with(program: BaseProcess | None) -> None:
@@ -44,6 +50,19 @@ def equal(gold: str, answer: str) -> bool:
     from personaeval.verify import symbolic
 
     return symbolic.equal(gold, answer)
+
+
+def score_gym(dataset: str, seed: int, size: int, parameters: str, index: int, answer: str) -> float:
+    """Return reasoning-gym's own score of an answer to one of its entries, from 0 to 1."""
+    made = _gym(dataset, seed, size, parameters)
+    return float(made.score_answer(answer, made[index]))
+
+
+@functools.lru_cache(maxsize=32)
+def _gym(dataset: str, seed: int, size: int, parameters: str) -> Any:
+    import reasoning_gym
+
+    return reasoning_gym.create_dataset(dataset, size=size, seed=seed, **json.loads(parameters))
 
 
 def search(scorer_patterns: tuple[str, ...], text: str) -> str | None:
