@@ -20,10 +20,11 @@ from typing import get_args
 
 from personaeval.config import RunConfig
 from personaeval.judge.rubrics import Rubric
+from personaeval.listing import size_of, source_of
 from personaeval.personas import Category, Expectation, PersonaSet
 from personaeval.prompts import TEMPLATES
 from personaeval.registry import Registry
-from personaeval.tasks import Task
+from personaeval.tasks import Task, TaskGroup
 
 DOCS = Path(__file__).resolve().parent
 COMMANDS = (
@@ -36,6 +37,7 @@ COMMANDS = (
     "tasks list",
     "tasks show",
     "tasks check",
+    "tasks new",
 )
 COMMANDS += ("personas list", "personas show", "personas check")
 
@@ -43,10 +45,17 @@ COMMANDS += ("personas list", "personas show", "personas check")
 def pages() -> dict[Path, str]:
     """Return file -> content for every generated page."""
     made = {}
-    for name, model in (("task", Task), ("personas", PersonaSet), ("rubric", Rubric), ("run", RunConfig)):
+    for name, model in (
+        ("task", Task),
+        ("group", TaskGroup),
+        ("personas", PersonaSet),
+        ("rubric", Rubric),
+        ("run", RunConfig),
+    ):
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
         made[DOCS / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     made[DOCS / "cli.md"] = _command_line()
+    made[DOCS / "tasks.md"] = fill(DOCS / "tasks.md", task_tables())
     made[DOCS / "personas.md"] = fill(DOCS / "personas.md", persona_tables())
     return made
 
@@ -61,6 +70,19 @@ def fill(page: Path, tables: dict[str, str]) -> str:
         before, rest = text.split(opening)
         text = f"{before}{opening}\n{table}\n\n{closing}{rest.partition(closing)[2]}"
     return text
+
+
+def task_tables() -> dict[str, str]:
+    """Return the tables of docs/tasks.md by name."""
+    registry = Registry()
+    rows = []
+    for name in registry.task_files():
+        task, _ = registry.task(name)
+        rows.append((f"`{name}`", task.title, size_of(task), task.domain, task.scorer.kind, source_of(task.source)))
+        rows[-1] += (task.license, " ".join((task.reference or "").split()))
+    header = ("task", "title", "items", "domain", "scorer", "source", "licence", "where its columns are documented")
+    groups = [(f"`{group.name}`", ", ".join(group.tasks), group.description) for group in registry.groups().values()]
+    return {"tasks": _table(header, rows), "groups": _table(("group", "tasks", "what it is"), groups)}
 
 
 def persona_tables() -> dict[str, str]:

@@ -88,14 +88,15 @@ class ItemBuilder:
             return ()
         try:
             values = self._options(row)
+            texts = [str(value).strip() for value in values] if isinstance(values, list) else []
         except Exception as error:
             raise UsageError(f"{where}: item.choices of task {self._task.name} fails: {error}.") from error
-        if not isinstance(values, list) or not 2 <= len(values) <= len(_LETTERS):
+        if not 2 <= len(texts) <= len(_LETTERS):
             raise UsageError(
                 f"{where}: item.choices of task {self._task.name}, {self._task.item.choices!r}, must give a list of "
                 f"2 to {len(_LETTERS)} options."
             )
-        return tuple(str(value).strip() for value in values)
+        return tuple(texts)
 
     @staticmethod
     def _place(gold: str, count: int, where: str) -> int:

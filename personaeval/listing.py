@@ -15,11 +15,13 @@ from personaeval.prompts import opening, persona_sentence, place
 from personaeval.registry import Registry
 from personaeval.sources import load_items
 from personaeval.tasks import (
+    ExactScorer,
     FileSource,
     GeneratedSource,
     GymScorer,
     HubSource,
     JudgedScorer,
+    PythonScorer,
     QuestionSource,
     Source,
     Task,
@@ -36,7 +38,7 @@ def list_tasks(include: tuple[Path, ...]) -> str:
     for name in registry.task_files():
         task, _ = registry.task(name)
         rows.append(
-            [task.name, task.title, size_of(task), task.domain, task.scorer.kind, _source(task.source), task.license]
+            [task.name, task.title, size_of(task), task.domain, task.scorer.kind, source_of(task.source), task.license]
         )
     tasks = tabulate(rows, headers=["task", "title", "items", "domain", "scorer", "source", "licence"])
     groups = [[group.name, group.title, ", ".join(group.tasks)] for group in registry.groups().values()]
@@ -50,7 +52,8 @@ def size_of(task: Task) -> str:
     return (f"{count}" if count else "") + variants
 
 
-def _source(source: Source) -> str:
+def source_of(source: Source) -> str:
+    """Return where the rows of a task come from, in a few words."""
     if isinstance(source, HubSource):
         return f"hub {source.dataset}" + (f" ({source.config})" if source.config else "") + f", {source.split}"
     if isinstance(source, FileSource):
@@ -78,7 +81,7 @@ def _show_one(task: Task, file: Path, data: Path | None, count: int) -> str:
     lines = [
         f"{task.name}: {task.title}, revision {task.revision}",
         task.description.strip(),
-        f"source: {_source(task.source)}; read: {dict(loaded.origin)}",
+        f"source: {source_of(task.source)}; read: {dict(loaded.origin)}",
         f"scorer: {task.scorer.kind}{chance}; sampling: {task.sampling.model_dump()}; licence: {task.license}",
         f"citation: {task.citation.strip()}",
     ]
@@ -139,10 +142,13 @@ def _check_one(task: Task, file: Path, data: Path | None) -> str:
 
 def _ideal_answer(scorer: VerifiedScorer, gold: str) -> str | None:
     """Return a completion that gives the gold answer; None where a generator knows none of its own."""
+    if isinstance(scorer, PythonScorer):
+        return gold
     if isinstance(scorer, GymScorer):
         answer = json.loads(gold)["answer"]
         return None if answer is None else f"<answer>{answer}</answer>"
-    return f"\\boxed{{{gold}}}"
+    # A string may hold braces of its own.
+    return f"Answer: {gold}" if isinstance(scorer, ExactScorer) else f"\\boxed{{{gold}}}"
 
 
 def list_personas(include: tuple[Path, ...]) -> str:

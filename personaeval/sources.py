@@ -20,7 +20,8 @@ from personaeval.gym import OVERSAMPLING
 from personaeval.items import ItemBuilder, Row, rank
 from personaeval.personas import Persona
 from personaeval.questions import load_questions
-from personaeval.tasks import FileSource, GeneratedSource, HubSource, Item, QuestionSource, Task
+from personaeval.tasks import FileSource, GeneratedSource, HubSource, Item, PythonScorer, QuestionSource, Task
+from personaeval.verify.own import find_scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,8 @@ def load_items(
             needs, or two items have the same id.
     """
     personas: tuple[Persona, ...] = ()
+    if isinstance(task.scorer, PythonScorer):
+        find_scorer(task.scorer.name)
     if isinstance(task.source, QuestionSource):
         rows, origin, named, personas = _read_questions(task.source, task_file, data)
     else:

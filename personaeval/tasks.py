@@ -124,6 +124,14 @@ class GymScorer(_Extracting):
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
+class PythonScorer(_Model):
+    """A function of your own: ``score(gold, text) -> float`` from 0 to 1, behind an entry point."""
+
+    kind: Literal["python"]
+    name: str = Field(description="Its name in the entry-point group personaeval.scorers.")
+    version: int = Field(default=1, ge=1, description="Raise it when the function changes: it scores again.")
+
+
 class JudgedScorer(_Model):
     """There is no gold answer: judges score each response from 1 to 5 by the rubric of its dimension."""
 
@@ -131,7 +139,8 @@ class JudgedScorer(_Model):
     rubrics: str = Field(description="Folder with a YAML file per dimension, relative to the task's YAML file.")
 
 
-VerifiedScorer = MathScorer | NumericScorer | ChoiceScorer | ExactScorer | GymScorer
+ExtractingScorer = MathScorer | NumericScorer | ChoiceScorer | ExactScorer | GymScorer
+VerifiedScorer = ExtractingScorer | PythonScorer
 Scorer = Annotated[VerifiedScorer | JudgedScorer, Field(discriminator="kind")]
 
 

@@ -63,6 +63,18 @@ def tasks_check(
     print(check_task(name, data, tuple(include or ())))
 
 
+@tasks_app.command("new")
+def tasks_new(
+    name: Annotated[str, typer.Argument(help="Name of the task.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the two files.")] = Path(),
+) -> None:
+    """Write a working, commented task of three items to start from."""
+    from personaeval.example import write_example
+
+    task, data = write_example(name, output)
+    print(f"{task} and {data} written.\nNext: personaeval tasks check {task}")
+
+
 @personas_app.command("list")
 def personas_list(include: Include = None) -> None:
     """List the persona sets with their sizes and categories; `personas show SET` has the texts."""

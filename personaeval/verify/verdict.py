@@ -44,7 +44,7 @@ def judged(right: bool, answer: str) -> Verdict:
     return Verdict(1.0, answer, Status.CORRECT) if right else Verdict(0.0, answer, Status.WRONG)
 
 
-def graded(score: float, answer: str) -> Verdict:
+def graded(score: float, answer: str | None) -> Verdict:
     """Return the verdict on an answer that may be partly right; the status is that of the whole."""
     return Verdict(score, answer, Status.CORRECT if score >= 1 else Status.WRONG)
 

@@ -6,14 +6,24 @@ import json
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
-from personaeval.tasks import ChoiceScorer, ExactScorer, GymScorer, NumericScorer, VerifiedScorer
+from personaeval.tasks import (
+    ChoiceScorer,
+    ExactScorer,
+    ExtractingScorer,
+    GymScorer,
+    NumericScorer,
+    PythonScorer,
+    VerifiedScorer,
+)
 from personaeval.verify import extract, patterns, worker
 from personaeval.verify.compare import compare_choice, compare_exact, compare_math, compare_numeric
 from personaeval.verify.latex import repair
+from personaeval.verify.own import find_scorer
 from personaeval.verify.pool import WorkerPool
 from personaeval.verify.verdict import NO_ANSWER, Verdict, graded, judged, unscored
 
@@ -41,8 +51,9 @@ class Verifier:
 
     def __init__(self, workers: int | None = None, timeout: float = 5.0) -> None:
         self._timeout = timeout
-        self._pool = WorkerPool(workers or _default_workers(), timeout)
-        self._gym_pool = WorkerPool(workers or _default_workers(), timeout, worker.GYM)
+        self._workers = workers or _default_workers()
+        self._pool = WorkerPool(self._workers, timeout)
+        self._others: dict[str, WorkerPool] = {}
         self._lock = threading.Lock()
         self._memo: OrderedDict[_Pair, bool | str] = OrderedDict()
         self._running: dict[_Pair, Future[bool]] = {}
@@ -58,7 +69,8 @@ class Verifier:
     def close(self) -> None:
         """End the workers; futures that are not done are cancelled. Not to be called from a future's callback."""
         self._pool.close()
-        self._gym_pool.close()
+        for pool in self._others.values():
+            pool.close()
 
     def submit(self, scorer: VerifiedScorer, gold: str, text: str, *, choices: tuple[str, ...] = ()) -> Future[Verdict]:
         """Verify one completion; thread-safe.
@@ -76,6 +88,9 @@ class Verifier:
             RuntimeError: the verifier is closed and a worker would be needed.
         """
         verdict: Future[Verdict] = Future()
+        if isinstance(scorer, PythonScorer):
+            self._grade(verdict, find_scorer(scorer.name).module, None, worker.score_own, scorer.name, gold, text)
+            return verdict
         answer = extract.boxed(text)
         if answer is None and scorer.patterns:
             if len(text) > patterns.SHORT or not patterns.is_tame(scorer.patterns):
@@ -86,7 +101,7 @@ class Verifier:
         return verdict
 
     def _search(
-        self, verdict: Future[Verdict], scorer: VerifiedScorer, gold: str, text: str, choices: tuple[str, ...]
+        self, verdict: Future[Verdict], scorer: ExtractingScorer, gold: str, text: str, choices: tuple[str, ...]
     ) -> None:
         def judge(done: Future[str | None]) -> None:
             if done.cancelled():
@@ -103,7 +118,12 @@ class Verifier:
         self._pool.run(worker.search, scorer.patterns, text).add_done_callback(judge)
 
     def _judge(
-        self, verdict: Future[Verdict], scorer: VerifiedScorer, gold: str, answer: str | None, choices: tuple[str, ...]
+        self,
+        verdict: Future[Verdict],
+        scorer: ExtractingScorer,
+        gold: str,
+        answer: str | None,
+        choices: tuple[str, ...],
     ) -> None:
         if not answer:
             _settle(verdict, NO_ANSWER)
@@ -144,6 +164,15 @@ class Verifier:
         job.add_done_callback(tell)
 
     def _ask_gym(self, verdict: Future[Verdict], scorer: GymScorer, gold: str, answer: str) -> None:
+        parameters = json.dumps(scorer.parameters, sort_keys=True)
+        entry = (scorer.dataset, scorer.seed, scorer.size, parameters, json.loads(gold)["index"])
+        self._grade(verdict, worker.GYM, answer, worker.score_gym, *entry, answer)
+
+    def _grade(
+        self, verdict: Future[Verdict], module: str, answer: str | None, job: Callable[..., float], *arguments: Any
+    ) -> None:
+        """Have a job give the score, by workers that have loaded ``module`` beforehand."""
+
         def tell(done: Future[float]) -> None:
             if done.cancelled():
                 _cancel(verdict)
@@ -152,9 +181,9 @@ class Verifier:
             else:
                 _settle(verdict, graded(done.result(), answer))
 
-        parameters = json.dumps(scorer.parameters, sort_keys=True)
-        entry = (scorer.dataset, scorer.seed, scorer.size, parameters, json.loads(gold)["index"])
-        self._gym_pool.run(worker.score_gym, *entry, answer).add_done_callback(tell)
+        with self._lock:
+            pool = self._others.setdefault(module, WorkerPool(self._workers, self._timeout, module))
+        pool.run(job, *arguments).add_done_callback(tell)
 
     def _remember(self, pair: _Pair, done: Future[bool]) -> None:
         with self._lock:
@@ -177,7 +206,7 @@ class Verifier:
                 return f"verifier failed, {what}"
 
 
-def _compare(scorer: VerifiedScorer, gold: str, answer: str, choices: tuple[str, ...]) -> Verdict | None:
+def _compare(scorer: ExtractingScorer, gold: str, answer: str, choices: tuple[str, ...]) -> Verdict | None:
     """Return the verdict that needs no computer algebra, or None where only that can tell."""
     match scorer:
         case NumericScorer():

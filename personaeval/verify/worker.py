@@ -65,6 +65,20 @@ def _gym(dataset: str, seed: int, size: int, parameters: str) -> Any:
     return reasoning_gym.create_dataset(dataset, size=size, seed=seed, **json.loads(parameters))
 
 
+def score_own(name: str, gold: str, text: str) -> float:
+    """Return what a scorer of the user's own gives a completion, from 0 to 1; may run for ever.
+
+    Raises:
+        ValueError: it gives something else.
+    """
+    from personaeval.verify.own import load_scorer
+
+    score = load_scorer(name)(gold, text)
+    if not isinstance(score, (bool, int, float)) or not 0 <= score <= 1:
+        raise ValueError(f"the scorer {name} gave {score!r}, which is no number from 0 to 1")
+    return float(score)
+
+
 def search(scorer_patterns: tuple[str, ...], text: str) -> str | None:
     """Search a text with a task's own patterns; may run for ever."""
     return patterns.search(scorer_patterns, text)
