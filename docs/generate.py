@@ -45,13 +45,8 @@ COMMANDS += ("personas list", "personas show", "personas check")
 def pages() -> dict[Path, str]:
     """Return file -> content for every generated page."""
     made = {}
-    for name, model in (
-        ("task", Task),
-        ("group", TaskGroup),
-        ("personas", PersonaSet),
-        ("rubric", Rubric),
-        ("run", RunConfig),
-    ):
+    documents = {"task": Task, "group": TaskGroup, "personas": PersonaSet, "rubric": Rubric, "run": RunConfig}
+    for name, model in documents.items():
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
         made[DOCS / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     made[DOCS / "cli.md"] = _command_line()

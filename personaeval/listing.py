@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from personaeval.checkpoints import parse_model
@@ -20,6 +21,7 @@ from personaeval.tasks import (
     GeneratedSource,
     GymScorer,
     HubSource,
+    Item,
     JudgedScorer,
     PythonScorer,
     QuestionSource,
@@ -27,6 +29,8 @@ from personaeval.tasks import (
     Task,
     VerifiedScorer,
 )
+
+_SHOWN = 3
 
 
 def list_tasks(include: tuple[Path, ...]) -> str:
@@ -88,10 +92,15 @@ def _show_one(task: Task, file: Path, data: Path | None, count: int) -> str:
     if task.withhold_text:
         names = ", ".join(item.id for item in loaded.items[:count])
         return "\n".join([*lines, f"items (their authors ask that the texts be shown nowhere): {names}"])
-    for item in loaded.items[:count]:
+    return "\n".join([*lines, *_shown(loaded.items[:count])])
+
+
+def _shown(items: Sequence[Item]) -> list[str]:
+    lines = []
+    for item in items:
         lines += ["", f"--- item {item.id}", item.prompt]
         lines.append(f"--- persona: {item.persona}" if item.persona else f"--- gold: {item.gold}")
-    return "\n".join(lines)
+    return lines
 
 
 def check_task(name: str, data: Path | None, include: tuple[Path, ...]) -> str:
@@ -137,7 +146,8 @@ def _check_one(task: Task, file: Path, data: Path | None) -> str:
     prompts = {item.prompt for item in loaded.items}
     doubles = len(loaded.items) - len(prompts)
     note = f"; {doubles} prompts stand there twice" if doubles else ""
-    return f"task {task.name}: {len(loaded.items)} items, every gold answer is right by the scorer{note}."
+    summary = f"task {task.name}: {len(loaded.items)} items, every gold answer is right by the scorer{note}."
+    return summary if task.withhold_text else "\n".join([*_shown(loaded.items[:_SHOWN]), "", summary])
 
 
 def _ideal_answer(scorer: VerifiedScorer, gold: str) -> str | None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from personaeval.errors import UsageError
+from personaeval.example import write_example
 from personaeval.listing import check_task, show_task
 from personaeval.registry import Registry
 from personaeval.sources import load_items
-from personaeval.tasks import HubSource
+from personaeval.tasks import HubSource, PythonScorer
 from personaeval.verify import Verifier
 
 SAMPLES = sorted((Path(__file__).parent / "data" / "tasks").glob("*.jsonl"))
@@ -144,3 +145,56 @@ def test_a_wrong_reasoning_gym_selector_is_named(selector, message):
     with pytest.raises(UsageError, match=message):
         [(task, file)] = Registry().tasks(selector)
         load_items(task, file, None, None, 0)
+
+
+def test_the_example_is_a_task_that_works(tmp_path):
+    task, _ = write_example("roman", tmp_path)
+    checked = check_task(str(task), None, ())
+    assert checked.count("--- item") == 3
+    assert "3 items, every gold answer is right" in checked
+    with pytest.raises(UsageError, match="is there already"):
+        write_example("roman", tmp_path)
+    with pytest.raises(UsageError, match="no name for a task"):
+        write_example("My task", tmp_path)
+
+
+def test_a_wrong_gold_is_named(tmp_path):
+    task, data = write_example("roman", tmp_path)
+    data.write_text(data.read_text().replace('"190"', '"a hundred and ninety"'))
+    with pytest.raises(
+        UsageError, match=r"1 gold answers are not right by its own scorer:\n  item roman-2.*Correct the"
+    ):
+        check_task(str(task), None, ())
+
+
+OWN_SCORER = """
+def score(gold, text):
+    if "raise" in text:
+        raise RuntimeError("cannot read this")
+    if "two" in text:
+        return 2
+    return text.lower().count(gold) / 4
+"""
+
+
+def test_a_scorer_of_ones_own_behind_an_entry_point(tmp_path, monkeypatch):
+    (tmp_path / "own_scoring.py").write_text(OWN_SCORER)
+    info = tmp_path / "own_scoring-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-scoring\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[personaeval.scorers]\nechoes = own_scoring:score\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    scorer = PythonScorer(kind="python", name="echoes")
+    with Verifier() as verifier:
+        found = [verifier.submit(scorer, "oh", text).result() for text in ("oh oh", "oh oh oh oh", "raise", "two")]
+    assert [verdict.score for verdict in found] == [0.5, 1.0, None, None]
+    assert "cannot read this" in found[2].reason
+    assert "no number from 0 to 1" in found[3].reason
+
+
+def test_a_scorer_that_nobody_has_is_refused(tmp_path):
+    task, _ = write_example("roman", tmp_path)
+    task.write_text(task.read_text().replace("  kind: numeric", "  kind: python\n  name: nobodys"))
+    with pytest.raises(UsageError, match="no installed package has the scorer 'nobodys'"):
+        check_task(str(task), None, ())

@@ -57,7 +57,7 @@ def tasks_check(
     data: Annotated[Path | None, typer.Option("--data", help="Local file in the place of the source.")] = None,
     include: Include = None,
 ) -> None:
-    """Load a task, fill every item, and verify every gold answer against itself."""
+    """Load a task or a group, show three items, and verify every gold answer against itself."""
     from personaeval.listing import check_task
 
     print(check_task(name, data, tuple(include or ())))
