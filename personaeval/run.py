@@ -16,7 +16,15 @@ from personaeval.checkpoints import ModelSpec, parse_model
 from personaeval.config import RunConfig
 from personaeval.engines import Sampling
 from personaeval.errors import EngineError, UsageError
-from personaeval.fidelity import Hearing, exhibits_of, judge_run, report_judging, warn_of_judges, with_score
+from personaeval.fidelity import (
+    Hearing,
+    exhibits_of,
+    hear_people,
+    judge_run,
+    report_judging,
+    warn_of_judges,
+    with_score,
+)
 from personaeval.imports import describe_import
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.panel import Exhibit, Panel, open_panel
@@ -69,6 +77,10 @@ class Benchmark:
     def personas_of(self, items: ItemSet) -> tuple[Persona, ...]:
         """Return the personas of a task: those it brings, or the run's."""
         return items.personas or self.personas
+
+    def judged(self) -> list[tuple[ItemSet, Rubrics]]:
+        """Return the judged tasks with their rubrics."""
+        return [(items, self.rubrics[items.task.name]) for items in self.items if items.task.is_judged]
 
     def sentences(self, template: str) -> dict[str, str | None]:
         """Return every persona's sentence by a name for messages."""
@@ -183,7 +195,9 @@ def _run_checkpoint(
         report_judging(hearing.benches, read_prices(config.prices), display)
         record["sessions"] = sessions.entries
         results.write_json(folder / results.RUN, record)
-        results.write_json(folder / results.SUMMARY, summarise_run(record, tables, benchmark.personas, hearing.ratings))
+        people = hear_people(folder, record, benchmark.judged(), hearing.ratings)
+        summary = summarise_run(record, tables, benchmark.personas, hearing.ratings, people)
+        results.write_json(folder / results.SUMMARY, summary)
     engine_error = engine_error or next((bench.engine_error for bench in hearing.benches if bench.engine_error), None)
     unjudged = sum(bench.failed for bench in hearing.benches)
     return RunResult(folder, len(work.errors), work.counts.completed, engine_error, unjudged)

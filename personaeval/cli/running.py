@@ -213,6 +213,13 @@ def score(
     judge_max_tokens: JudgeMaxTokens = None,
     judge_engine_arg: JudgeEngineArg = None,
     judge_chat_template_kwarg: JudgeTemplateKwarg = None,
+    human: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV or Parquet file with people's scores: persona, task, question, response, score, annotator. Tells "
+            "how far judges agree with them and, where they are a sample of this run's responses, corrects its score."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the table.")] = False,
 ) -> None:
     """Verify or judge a run's stored responses again, with today's gold answers, scorers or judges.
@@ -229,6 +236,6 @@ def score(
     if judging and not judge:
         raise UsageError("options for judges were given, but no --judge.")
     moved = {name: Path(file) for name, file in pairs(data, "--data").items()}
-    changed = rescore(folder, moved, tuple(include or ()), judging or None, open_display(quiet))
+    changed = rescore(folder, moved, tuple(include or ()), judging or None, open_display(quiet), human)
     print(render(make_leaderboard(load_summaries([folder])), "markdown"))
     print(f"\n{changed} verdicts changed.")
