@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.families import relation
+from personaeval.judge.exemplars import anchor
 from personaeval.judge.judgements import JudgementRow, Ratings, collect, judgement_rows, judgement_writer
 from personaeval.judge.labels import compare, join, kept_labels
 from personaeval.judge.panel import Bench, Exhibit, Panel, in_order
@@ -69,9 +70,26 @@ def with_score(response: Response, ratings: Ratings) -> Response:
     return replace(response, status=Status.JUDGED.value, score=score, reason=None)
 
 
-def judge_run(panel: Panel, exhibits: Iterable[Exhibit], folder: Path, ledger: Ledger, display: Display) -> Hearing:
-    """Have the panel score a run's exhibits, and write judgements.parquet."""
+def judge_run(
+    panel: Panel,
+    exhibits: Iterable[Exhibit],
+    rubrics: Mapping[str, Rubrics],
+    folder: Path,
+    ledger: Ledger,
+    display: Display,
+) -> Hearing:
+    """Have the panel score a run's exhibits, and write judgements.parquet.
+
+    Raises:
+        EngineError: exemplars are wanted, and some could not be had.
+    """
     ordered = in_order(list(exhibits))
+    benches: list[Bench] = []
+    if panel.exemplars:
+        anchored = anchor(panel, ordered, rubrics, ledger, display)
+        ordered, benches = anchored.exhibits, [anchored.bench]
+        if anchored.without:
+            display.say(f"{anchored.without} questions have no exemplars that can be read, and are judged without.")
     sitting = panel.judge(ordered, ledger, display)
     with judgement_writer(folder) as writer:
 
@@ -80,7 +98,7 @@ def judge_run(panel: Panel, exhibits: Iterable[Exhibit], folder: Path, ledger: L
                 writer.add(row)
                 yield row
 
-        return Hearing(collect(kept()), sitting.benches)
+        return Hearing(collect(kept()), [*benches, *sitting.benches])
 
 
 def hear_people(

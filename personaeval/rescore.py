@@ -126,7 +126,8 @@ def _ratings(
         raise UsageError(f"--judge: none of this run's tasks ({', '.join(tasks)}) is scored by judges.")
     record["config"] |= {name: list(value) if isinstance(value, tuple) else value for name, value in judging.items()}
     panel = open_panel(RunConfig.model_validate(record["config"]))
-    add_judging(record, {name: task.rubrics for name, task in judged.items()}, panel, folder.parent.parent)
+    rubrics = {name: task.rubrics for name, task in judged.items()}
+    add_judging(record, rubrics, panel, folder.parent.parent)
     if panel is None:
         raise UsageError("--judge: names no judge.")
     exhibits: list[Exhibit] = []
@@ -134,7 +135,7 @@ def _ratings(
         own = (response for response in results.read_responses(folder) if response.task == name)
         exhibits += exhibits_of(task.items, task.rubrics, own)
     with Ledger(folder.parent.parent / LEDGER) as ledger:
-        hearing = judge_run(panel, exhibits, folder, ledger, display)
+        hearing = judge_run(panel, exhibits, rubrics, folder, ledger, display)
     sessions = Sessions(folder)
     sessions.judged(hearing.benches)
     record["sessions"] = sessions.entries

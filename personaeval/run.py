@@ -264,7 +264,7 @@ def _judge(
             rows = range(task.first_row, task.first_row + task.rows)
             responses = _responses(scoring, work, rows, {})
             exhibits += exhibits_of(task.items, benchmark.rubrics[task.items.task.name], responses)
-    return judge_run(panel, exhibits, folder, work.ledger, display)
+    return judge_run(panel, exhibits, benchmark.rubrics, folder, work.ledger, display)
 
 
 def _write_tables(

@@ -99,6 +99,8 @@ def _summarise_fidelity(record: dict[str, Any], table: JudgedCells, ratings: Rat
     }
     if ratings is None:
         return part | {"warnings": _warnings(counts | {"unscored": 0}, total, record["placement"]["verified"])}
+    part["exemplars_by"] = panel.get("exemplars_by")
+    part["expected_score"] = any(judge["sampling"].get("options") for judge in panel["judges"])
     part |= summarise_fidelity(ratings, panel, record["model"], task["personas"])
     return part | {"warnings": _warnings(counts, total, record["placement"]["verified"])}
 

@@ -9,6 +9,8 @@ import typer
 
 from personaeval.cli.app import app
 from personaeval.cli.options import (
+    Exemplars,
+    ExpectedScore,
     Include,
     JudgeEngineArg,
     JudgeMaxTokens,
@@ -113,6 +115,8 @@ def run(
         float | None, typer.Option(help="Seconds an endpoint may take for one request. [default: 600]")
     ] = None,
     judge_repeats: JudgeRepeats = None,
+    exemplars: Exemplars = False,
+    expected_score: ExpectedScore = False,
     judge_max_tokens: JudgeMaxTokens = None,
     judge_engine_arg: JudgeEngineArg = None,
     judge_chat_template_kwarg: JudgeTemplateKwarg = None,
@@ -167,7 +171,9 @@ def run(
         "tokens_per_minute": tokens_per_minute,
         "timeout": timeout,
         "prices": prices,
-        **judging_fields(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg),
+        **judging_fields(
+            judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg, exemplars
+        ),
     }
     settings = make_config(config, {key: value for key, value in given.items() if value not in (None, (), {})})
     if dry_run:
@@ -210,6 +216,8 @@ def score(
     include: Include = None,
     judge: Judges = None,
     judge_repeats: JudgeRepeats = None,
+    exemplars: Exemplars = False,
+    expected_score: ExpectedScore = False,
     judge_max_tokens: JudgeMaxTokens = None,
     judge_engine_arg: JudgeEngineArg = None,
     judge_chat_template_kwarg: JudgeTemplateKwarg = None,
@@ -232,7 +240,9 @@ def score(
     from personaeval.rescore import rescore
     from personaeval.results import load_summaries
 
-    judging = judging_fields(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg)
+    judging = judging_fields(
+        judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg, exemplars
+    )
     if judging and not judge:
         raise UsageError("options for judges were given, but no --judge.")
     moved = {name: Path(file) for name, file in pairs(data, "--data").items()}

@@ -98,6 +98,10 @@ def _notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
     judged = [part for _, part in entries if part["judged"]]
     if judged:
         notes += judge_lines(judged[0]["judges"])
+        author = judged[0].get("exemplars_by")
+        if judged[0].get("expected_score"):
+            notes.append("Scores are means over what a judge might have said, by its log-probabilities.")
+        notes += [f"The judges were shown an answer for each score, written by {author}."] if author else []
     for name, (_, part) in zip(names, entries, strict=True):
         if not part["judged"]:
             notes.append(f"{name}: nobody has judged it yet: personaeval score RUN --judge ….")
