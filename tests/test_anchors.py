@@ -87,7 +87,7 @@ def test_exemplars_are_written_once_by_the_first_judge_and_shown_to_all(play, tm
     assert [part["exemplars_by"] for part in parts] == ["ann", None]
     assert parts[0]["group"] != parts[1]["group"]
     sessions = read_json(result.folder / "run.json")["sessions"]
-    assert sessions[0]["judges"][0]["judge"] == "ann (exemplars)"
+    assert next(one for one in sessions if "judges" in one)["judges"][0]["judge"] == "ann (exemplars)"
 
 
 def test_exemplars_that_cannot_be_had_stop_the_judging_and_are_asked_for_again(play, tmp_path, model, monkeypatch):
