@@ -104,11 +104,12 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
     for origin in benchmark.persona_origins:
         if origin["kind"] != "set":
             display.say(describe_import(origin))
+    sentences = benchmark.sentences(config.template)
     # All of them first: a wrong path or a refused persona in the last place is not to be found out after hours.
     subjects = [open_subject(parse_model(text), config) for text in config.model]
     panel = open_panel(config)
     read_prices(config.prices)  # a broken file is not to be found out at the end
-    sentences, thinking = benchmark.sentences(config.template), opening(config.reasoning_end)
+    thinking = opening(config.reasoning_end)
     placements = [place(one.probe, sentences, config.persona_role, thinking) for one in subjects]
     for subject, placement in zip(subjects, placements, strict=True):
         refuse_long_personas(subject, placement.role, sentences)
