@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from personaeval.errors import UsageError
 from personaeval.judge.labels import COLUMNS, Label, kept_labels, read_labels
 from personaeval.rescore import rescore
 from personaeval.results import read_json, read_responses
+from tests.conftest import ROOT
 from tests.judging import DIMENSIONS, RESPONSES, judge_named, judgements, known_score, perform_play, speak, write_play
 from tests.scripted_server import Script, ScriptedServer, share_of
 
@@ -199,3 +201,18 @@ def test_a_label_is_read_as_it_was_written(tmp_path):
     rows = [dict(zip(COLUMNS, ("p", "t", "q", "=a\n“b”", 2.5, 4), strict=True))]
     pd.DataFrame(rows).to_parquet(tmp_path / "labels.parquet")
     assert read_labels(tmp_path / "labels.parquet") == (Label("p", "t", "q", "=a\n“b”", 2.5, "4", None),)
+
+
+def test_the_sheet_that_the_docs_draw_can_be_labelled_and_read(result, tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code = re.sub(r'run = ".*"', f"run = {str(result.folder)!r}", code).replace("personagym", "play")
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("sample(40", "sample(9"), {})
+    sheet = pd.read_csv(tmp_path / "labels.csv")
+    assert len(sheet) == 9 * len(DIMENSIONS)
+    sheet = sheet.assign(score=sheet.response.map(truth), annotator="eve")
+    sheet.to_csv(tmp_path / "labels.csv", index=False)
+    people = hear(result, tmp_path / "labels.csv")
+    assert (people["responses"], people["strangers"]) == (len(sheet), 0)
+    assert people["corrected"] is not None
