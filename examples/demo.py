@@ -4,7 +4,8 @@
 
 Two checkpoints stand in for a training run: SmolLM2-135M-Instruct as it is, and the same after a "training step that
 went wrong" (seeded Gaussian noise on every weight). Both are asked small sums as nobody in particular and as sixteen
-personas. Run it again and nothing is generated: the ledger has every answer.
+personas. Then both play two personas, and the small model judges them: that shows the machinery and measures nothing,
+because this judge has failed its check. Run it again and nothing is generated: the ledger has every answer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ import sys
 from pathlib import Path
 
 from checkpoints import base_checkpoint, damaged_checkpoint
+
+from personaeval.checkpoints import fingerprint
+from personaeval.judge.check import FOLDER, controls_folder, describe_check
+from personaeval.results import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 ITEMS = 40
@@ -52,7 +57,25 @@ def main() -> int:
         "\n  personaeval run --model PATH_OR_HUB_ID --tasks math500,gsm8k --personas core --samples 4 -o results/"
         "\n  personaeval leaderboard results/"
     )
-    return code
+    return code or play(engine, base, damaged, results)
+
+
+def play(engine: str, base: Path, damaged: Path, results: Path) -> int:
+    """Have both checkpoints play personas and the first of them judge; end in the trade-off."""
+    print(
+        "\nFidelity: how well they play a persona, with the small model as judge. THIS SHOWS THE MACHINERY AND IS NO"
+        "\nMEASUREMENT: so small a model cannot judge, which its check (shipped, not run now) says in figures:\n"
+    )
+    record = controls_folder() / FOLDER / f"{fingerprint(base)}.json"
+    print(describe_check(read_json(record)) if record.is_file() else "(no record of this very build of it)")
+    print(flush=True)
+    code = personaeval(
+        ["run", "--model", f"{engine}:{base}", "--model", f"{engine}:{damaged}", "--tasks", "personagym"]
+        + ["--per-task", "1", "--limit-personas", "2", "--max-tokens", "64", "--judge", f"{engine}:{base}"]
+        + ["--judge-max-tokens", "320", "--output", str(results)]
+    )
+    print("\nStability and fidelity side by side (the latter, once more, by a judge that cannot judge):\n", flush=True)
+    return code or personaeval(["leaderboard", str(results), "--trade-off", "--baseline", base.name])
 
 
 def personaeval(arguments: list[str]) -> int:

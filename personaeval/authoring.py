@@ -19,7 +19,7 @@ from personaeval.checkpoints import parse_model
 from personaeval.config import RunConfig
 from personaeval.engines import Sampling
 from personaeval.errors import EngineError, UsageError
-from personaeval.inquiry import Inquiry, UnreadableError
+from personaeval.inquiry import Inquiry, UnreadableError, read_object
 from personaeval.judge.check import controls_folder
 from personaeval.judge.rubrics import Rubric, load_rubrics, rubrics_hash
 from personaeval.ledger import LEDGER, Ledger, Stored
@@ -159,13 +159,8 @@ class _Author:
 
 
 def _content(stored: Stored, key: str) -> object:
-    text = stored.text.strip()
-    fenced = re.fullmatch(r"```(?:json)?\s*\n(.*)\n\s*```", text, re.DOTALL)
-    try:
-        content = json.loads(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
-        raise UnreadableError("the reply is not one JSON object") from None
-    if not isinstance(content, dict) or key not in content:
+    content = read_object(stored.text)
+    if key not in content:
         raise UnreadableError(f"the reply has no {key!r}")
     return content[key]
 

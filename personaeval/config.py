@@ -64,6 +64,10 @@ class RunConfig(BaseModel):
 
     judge: tuple[str, ...] = Field(default=(), description="Judges of judged tasks: engine:NAME[@URL], as for model.")
     judge_repeats: int = Field(default=1, gt=0, le=100, description="How often each judge scores each response.")
+    exemplars: bool = Field(default=False, description="Judges are shown an answer for each score of each question.")
+    expected_score: bool = Field(
+        default=False, description="Scores are means over what a judge might have said; endpoints with logprobs only."
+    )
     judge_max_tokens: int = Field(default=1024, gt=0, description="New tokens of a judge, thinking included.")
     judge_engine_args: dict[str, Any] = Field(default={}, description="Passed through to the judges' engines.")
     judge_chat_template_kwargs: dict[str, Any] = Field(

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.families import relation
+from personaeval.judge.exemplars import anchor
 from personaeval.judge.judgements import JudgementRow, Ratings, collect, judgement_rows, judgement_writer
+from personaeval.judge.labels import compare, join, kept_labels
 from personaeval.judge.panel import Bench, Exhibit, Panel, in_order
 from personaeval.judge.prompts import preamble
 from personaeval.judge.rubrics import Rubrics
 from personaeval.ledger import Ledger
 from personaeval.prices import PriceList
 from personaeval.progress import Display
-from personaeval.results import Response
+from personaeval.results import Response, read_responses
 from personaeval.sources import ItemSet
 from personaeval.verify import Status
 
@@ -68,9 +70,26 @@ def with_score(response: Response, ratings: Ratings) -> Response:
     return replace(response, status=Status.JUDGED.value, score=score, reason=None)
 
 
-def judge_run(panel: Panel, exhibits: Iterable[Exhibit], folder: Path, ledger: Ledger, display: Display) -> Hearing:
-    """Have the panel score a run's exhibits, and write judgements.parquet."""
+def judge_run(
+    panel: Panel,
+    exhibits: Iterable[Exhibit],
+    rubrics: Mapping[str, Rubrics],
+    folder: Path,
+    ledger: Ledger,
+    display: Display,
+) -> Hearing:
+    """Have the panel score a run's exhibits, and write judgements.parquet.
+
+    Raises:
+        EngineError: exemplars are wanted, and some could not be had.
+    """
     ordered = in_order(list(exhibits))
+    benches: list[Bench] = []
+    if panel.exemplars:
+        anchored = anchor(panel, ordered, rubrics, ledger, display)
+        ordered, benches = anchored.exhibits, [anchored.bench]
+        if anchored.without:
+            display.say(f"{anchored.without} questions have no exemplars that can be read, and are judged without.")
     sitting = panel.judge(ordered, ledger, display)
     with judgement_writer(folder) as writer:
 
@@ -79,7 +98,36 @@ def judge_run(panel: Panel, exhibits: Iterable[Exhibit], folder: Path, ledger: L
                 writer.add(row)
                 yield row
 
-        return Hearing(collect(kept()), sitting.benches)
+        return Hearing(collect(kept()), [*benches, *sitting.benches])
+
+
+def hear_people(
+    folder: Path,
+    record: Mapping[str, Any],
+    tasks: Iterable[tuple[ItemSet, Rubrics]],
+    ratings: Mapping[str, Ratings],
+) -> dict[str, Any]:
+    """Return for each judged task what the human labels kept beside a run say of its judges; nothing without labels.
+
+    Args:
+        folder: the run's, its tables written.
+        record: run.json.
+        tasks: the judged tasks' items and rubrics.
+        ratings: what the judges said.
+    """
+    labels = kept_labels(folder)
+    if not labels:
+        return {}
+    fingerprint = record["model"]["fingerprint"]
+    names = (record["label"], fingerprint, fingerprint[:8])
+    found = {}
+    for items, rubrics in tasks:
+        name = items.task.name
+        if name in ratings:
+            own = (response for response in read_responses(folder) if response.task == name)
+            titles = {dimension: rubric.title for dimension, rubric in rubrics.items()}
+            found[name] = compare(join(labels, items, own, names, titles), ratings[name])
+    return found
 
 
 def warn_of_judges(record: Mapping[str, Any], display: Display) -> None:

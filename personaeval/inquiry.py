@@ -6,6 +6,8 @@ again asks nobody.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -22,10 +24,46 @@ from personaeval.work import CHUNK, Work, perform
 
 T = TypeVar("T")
 NO_REPLY = "the engine gave no reply"
+_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
+_SHOWN = 60
 
 
 class UnreadableError(ValueError):
     """A reply that does not hold what was asked for; the message says why."""
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """Return the one JSON object that a reply is, bare or in one code fence; nothing is fished out of prose.
+
+    Raises:
+        UnreadableError: it is anything else, or gives a key twice.
+    """
+    text = text.strip()
+    if not text:
+        raise UnreadableError("the reply is empty")
+    fenced = _FENCED.fullmatch(text)
+    try:
+        content = json.loads(fenced[1] if fenced else text, object_pairs_hook=_distinct)
+    except UnreadableError:
+        raise
+    except (ValueError, RecursionError):
+        raise UnreadableError(f"the reply is not one JSON object: {shown(text)}") from None
+    if not isinstance(content, dict):
+        raise UnreadableError(f"the reply is not a JSON object: {shown(text)}")
+    return content
+
+
+def shown(text: str) -> str:
+    """Return as much of a text as a message has room for."""
+    line = " ".join(text.split())
+    return repr(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise UnreadableError("the reply gives a key twice")
+    return content
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +236,9 @@ class Inquiry(Generic[T]):
     def _read(self, work: Work, rows: range) -> Iterator[Received[T]]:
         keys = work.sheet.keys(rows.start, rows.stop)
         stored = self._ledger.completions(keys)
+        if self._sampling.options:
+            weights = self._ledger.weights(keys)
+            stored = {key: replace(one, weights=weights.get(key)) for key, one in stored.items()}
         for row, key in zip(rows, keys, strict=True):
             found = stored.get(key)
             if found is None:

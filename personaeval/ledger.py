@@ -7,11 +7,12 @@ second. Several runs may share one ledger.
 
 from __future__ import annotations
 
+import json
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,18 +38,20 @@ CREATE TABLE IF NOT EXISTS completions (
 CREATE TABLE IF NOT EXISTS verdicts (
     key BLOB PRIMARY KEY, status TEXT NOT NULL, score REAL, answer TEXT, reason TEXT
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS weights (key BLOB PRIMARY KEY, weights TEXT NOT NULL) WITHOUT ROWID;
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A completion as the ledger keeps it."""
+    """A completion as the ledger keeps it; ``weights`` only where they are asked for."""
 
     text: str
     reasoning: str | None
     finish_reason: str
     prompt_tokens: int
     completion_tokens: int
+    weights: Mapping[str, float] | None = None
 
 
 class _Flush:
@@ -133,6 +136,10 @@ class Ledger:
             )
             for key, text, reasoning, reason, prompt, new in self._select(columns, "completions", keys)
         }
+
+    def weights(self, keys: Sequence[bytes]) -> dict[bytes, dict[str, float]]:
+        """Return the weights that came with the completions of request keys."""
+        return {key: json.loads(text) for key, text in self._select("key, weights", "weights", keys)}
 
     def verdicts(self, keys: Sequence[bytes]) -> dict[bytes, Verdict]:
         """Return the verdicts of verdict keys, those that are there."""
@@ -225,6 +232,9 @@ class Ledger:
                     if not added:
                         # Another run answered the same request first: its text counts, our verdict is on another.
                         self._foreign.add(entry.key)
+                    elif entry.weights is not None:
+                        weighed = (entry.key, json.dumps(dict(entry.weights)))
+                        connection.execute("INSERT OR REPLACE INTO weights VALUES (?,?)", weighed)
                 elif isinstance(entry, tuple) and entry[1] not in self._foreign:
                     key, _, verdict = entry
                     connection.execute(

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from personaeval.checkpoints import parse_model
 from personaeval.config import RunConfig
 from personaeval.fidelity import blank_exhibits, describe_bench
+from personaeval.judge.exemplars import worst_case
 from personaeval.judge.panel import Bench, Exhibit, Panel, open_panel
 from personaeval.judge.prompts import LONGEST
 from personaeval.ledger import LEDGER, Ledger
@@ -50,4 +51,4 @@ def _worst_case(panel: Panel | None, benchmark: Benchmark, plan: Plan) -> list[B
         if task.items.task.is_judged:
             exhibits += blank_exhibits(task.items, benchmark.rubrics[task.items.task.name], task.samples)
             longest = max(longest, min(task.sampling.max_tokens, LONGEST // 4))
-    return panel.worst_case(exhibits, longest)
+    return [*([worst_case(panel, exhibits)] if panel.exemplars else []), *panel.worst_case(exhibits, longest)]

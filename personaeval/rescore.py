@@ -12,8 +12,9 @@ from typing import Any
 from personaeval import results, verify
 from personaeval.config import RunConfig
 from personaeval.errors import InvalidRunError, UsageError
-from personaeval.fidelity import exhibits_of, judge_run, with_score
+from personaeval.fidelity import exhibits_of, hear_people, judge_run, with_score
 from personaeval.judge.judgements import Ratings, collect, read_judgements
+from personaeval.judge.labels import keep_labels, read_labels
 from personaeval.judge.panel import Exhibit, open_panel
 from personaeval.judge.rubrics import Rubrics, rubrics_of
 from personaeval.ledger import LEDGER, Ledger
@@ -45,6 +46,7 @@ def rescore(
     include: tuple[Path, ...],
     judging: Mapping[str, Any] | None = None,
     display: Display | None = None,
+    human: Path | None = None,
 ) -> int:
     """Verify a finished run's responses again and rewrite its tables; return how many verdicts changed.
 
@@ -55,13 +57,19 @@ def rescore(
         judging: fields of :class:`RunConfig` that name judges: these score the judged tasks now. None: judged tasks
             keep the judgements they have.
         display: shows the judges' work.
+        human: file of people's scores, which the judges are compared with from now on.
 
     Raises:
         UsageError: no finished run is there, or another process is at work on it.
         InvalidRunError: a task's prompts are no longer those that were answered.
     """
     record = results.read_json(folder / results.RUN)
+    labels = read_labels(human) if human is not None else ()
+    if human is not None and not (judging or record.get("panel")):
+        raise UsageError(f"--human {human}: no judge has scored this run, so there is none to compare; add --judge ….")
     with hold(folder):
+        if labels:
+            keep_labels(folder, labels)
         return _rescore(folder, record, data, include, judging, display or open_display(quiet=True))
 
 
@@ -97,7 +105,9 @@ def _rescore(
     tables = [task.cells for task in tasks.values()]
     results.write_cells(folder, tables)
     results.write_json(folder / results.RUN, record)
-    results.write_json(folder / results.SUMMARY, summarise_run(record, tables, personas, ratings))
+    judged = [(task.items, task.rubrics) for task in tasks.values() if task.items.task.is_judged]
+    people = hear_people(folder, record, judged, ratings)
+    results.write_json(folder / results.SUMMARY, summarise_run(record, tables, personas, ratings, people))
     return changed
 
 
@@ -116,7 +126,8 @@ def _ratings(
         raise UsageError(f"--judge: none of this run's tasks ({', '.join(tasks)}) is scored by judges.")
     record["config"] |= {name: list(value) if isinstance(value, tuple) else value for name, value in judging.items()}
     panel = open_panel(RunConfig.model_validate(record["config"]))
-    add_judging(record, {name: task.rubrics for name, task in judged.items()}, panel, folder.parent.parent)
+    rubrics = {name: task.rubrics for name, task in judged.items()}
+    add_judging(record, rubrics, panel, folder.parent.parent)
     if panel is None:
         raise UsageError("--judge: names no judge.")
     exhibits: list[Exhibit] = []
@@ -124,7 +135,7 @@ def _ratings(
         own = (response for response in results.read_responses(folder) if response.task == name)
         exhibits += exhibits_of(task.items, task.rubrics, own)
     with Ledger(folder.parent.parent / LEDGER) as ledger:
-        hearing = judge_run(panel, exhibits, folder, ledger, display)
+        hearing = judge_run(panel, exhibits, rubrics, folder, ledger, display)
     sessions = Sessions(folder)
     sessions.judged(hearing.benches)
     record["sessions"] = sessions.entries
@@ -139,7 +150,7 @@ def _load_tasks(
     record: dict[str, Any], data: dict[str, Path], include: tuple[Path, ...], personas: list[Persona]
 ) -> dict[str, _Task]:
     config = RunConfig.model_validate(record["config"])
-    registry = Registry((*config.include, *include))
+    registry = Registry(tuple({path.resolve(): path for path in (*config.include, *include)}.values()))
     tasks: dict[str, _Task] = {}
     for task, file in (found for selector in config.tasks for found in registry.tasks(selector)):
         own = data.get(task.name) or config.data.get(task.name)

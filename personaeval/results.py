@@ -30,6 +30,7 @@ from personaeval.verify import Status, Verdict
 RESPONSES = "responses.parquet"
 CELLS = "cells.parquet"
 JUDGEMENTS = "judgements.parquet"
+LABELS = "labels.parquet"
 RUN = "run.json"
 SESSIONS = "sessions.json"
 SUMMARY = "summary.json"
@@ -299,7 +300,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process left half written; only for who holds the folder."""
-    for name in (RESPONSES, CELLS, JUDGEMENTS, RUN, SESSIONS, SUMMARY):
+    for name in (RESPONSES, CELLS, JUDGEMENTS, LABELS, RUN, SESSIONS, SUMMARY):
         for leftover in folder.glob(f".{name}.*"):
             leftover.unlink(missing_ok=True)
 

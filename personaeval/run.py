@@ -16,7 +16,15 @@ from personaeval.checkpoints import ModelSpec, parse_model
 from personaeval.config import RunConfig
 from personaeval.engines import Sampling
 from personaeval.errors import EngineError, UsageError
-from personaeval.fidelity import Hearing, exhibits_of, judge_run, report_judging, warn_of_judges, with_score
+from personaeval.fidelity import (
+    Hearing,
+    exhibits_of,
+    hear_people,
+    judge_run,
+    report_judging,
+    warn_of_judges,
+    with_score,
+)
 from personaeval.imports import describe_import
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.panel import Exhibit, Panel, open_panel
@@ -70,6 +78,10 @@ class Benchmark:
         """Return the personas of a task: those it brings, or the run's."""
         return items.personas or self.personas
 
+    def judged(self) -> list[tuple[ItemSet, Rubrics]]:
+        """Return the judged tasks with their rubrics."""
+        return [(items, self.rubrics[items.task.name]) for items in self.items if items.task.is_judged]
+
     def sentences(self, template: str) -> dict[str, str | None]:
         """Return every persona's sentence by a name for messages."""
         found = {persona.id: persona_sentence(template, persona) for persona in self.personas}
@@ -92,11 +104,12 @@ def run(config: RunConfig, display: Display) -> list[RunResult]:
     for origin in benchmark.persona_origins:
         if origin["kind"] != "set":
             display.say(describe_import(origin))
+    sentences = benchmark.sentences(config.template)
     # All of them first: a wrong path or a refused persona in the last place is not to be found out after hours.
     subjects = [open_subject(parse_model(text), config) for text in config.model]
     panel = open_panel(config)
     read_prices(config.prices)  # a broken file is not to be found out at the end
-    sentences, thinking = benchmark.sentences(config.template), opening(config.reasoning_end)
+    thinking = opening(config.reasoning_end)
     placements = [place(one.probe, sentences, config.persona_role, thinking) for one in subjects]
     for subject, placement in zip(subjects, placements, strict=True):
         refuse_long_personas(subject, placement.role, sentences)
@@ -183,7 +196,9 @@ def _run_checkpoint(
         report_judging(hearing.benches, read_prices(config.prices), display)
         record["sessions"] = sessions.entries
         results.write_json(folder / results.RUN, record)
-        results.write_json(folder / results.SUMMARY, summarise_run(record, tables, benchmark.personas, hearing.ratings))
+        people = hear_people(folder, record, benchmark.judged(), hearing.ratings)
+        summary = summarise_run(record, tables, benchmark.personas, hearing.ratings, people)
+        results.write_json(folder / results.SUMMARY, summary)
     engine_error = engine_error or next((bench.engine_error for bench in hearing.benches if bench.engine_error), None)
     unjudged = sum(bench.failed for bench in hearing.benches)
     return RunResult(folder, len(work.errors), work.counts.completed, engine_error, unjudged)
@@ -250,7 +265,7 @@ def _judge(
             rows = range(task.first_row, task.first_row + task.rows)
             responses = _responses(scoring, work, rows, {})
             exhibits += exhibits_of(task.items, benchmark.rubrics[task.items.task.name], responses)
-    return judge_run(panel, exhibits, folder, work.ledger, display)
+    return judge_run(panel, exhibits, benchmark.rubrics, folder, work.ledger, display)
 
 
 def _write_tables(

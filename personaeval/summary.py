@@ -22,17 +22,21 @@ def summarise_run(
     tables: Sequence[Cells],
     personas: Sequence[Persona],
     ratings: Mapping[str, Ratings] | None = None,
+    people: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the content of summary.json.
 
     ``group`` of a task says what it may be ranked with: the same prompts, sampling, gold answers and scorer; of a
     judged task, the same rubrics and panel. ``tasks`` holds, per task, the stability metrics (with persona against
-    wording where there are paraphrases) or the fidelity metrics, the counts and the warnings that every table repeats.
+    wording where there are paraphrases) or the fidelity metrics, the counts and the warnings that every table repeats;
+    ``people``, what human labels say of a judged task's scores, where there are any.
     """
     parts = {}
     for table in tables:
         if isinstance(table, JudgedCells):
             parts[table.task] = _summarise_fidelity(record, table, (ratings or {}).get(table.task))
+            if people and table.task in people:
+                parts[table.task]["people"] = people[table.task]
         else:
             parts[table.task] = _summarise_stability(record, table, personas)
     return {
@@ -95,6 +99,8 @@ def _summarise_fidelity(record: dict[str, Any], table: JudgedCells, ratings: Rat
     }
     if ratings is None:
         return part | {"warnings": _warnings(counts | {"unscored": 0}, total, record["placement"]["verified"])}
+    part["exemplars_by"] = panel.get("exemplars_by")
+    part["expected_score"] = any(judge["sampling"].get("options") for judge in panel["judges"])
     part |= summarise_fidelity(ratings, panel, record["model"], task["personas"])
     return part | {"warnings": _warnings(counts, total, record["placement"]["verified"])}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -284,3 +285,36 @@ def test_what_cannot_be_opened_says_what_and_why(smollm2: Path, tokenizer: Any, 
     if not torch.cuda.is_available():
         with pytest.raises(UsageError, match="sees no such device"):
             choose_device("cuda")
+
+
+SCORED = {
+    "type": "object",
+    "properties": {
+        "word": {"type": "string", "maxLength": 6},
+        "sure": {"type": "boolean"},
+        "score": {"type": "integer", "enum": [1, 2, 3, 4, 5]},
+    },
+    "required": ["word", "sure", "score"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_even_noise_is_held_to_a_schema(tiny: Any, tokenizer: Any, temperature: float) -> None:
+    pytest.importorskip("llguidance", reason="schemas need llguidance: pip install 'personaeval[transformers]'")
+    jsonschema = pytest.importorskip("jsonschema")
+    engine = TransformersEngine(tiny, tokenizer)
+    free = Sampling(temperature=temperature, max_tokens=48)
+    held = replace(free, schema=json.dumps(SCORED))
+    questions = ["Go.", "Say hello.", "Name it.", "Count!"]
+    replies = answer(engine, ask(tokenizer, questions, held))
+    assert {reply.finish_reason for reply in replies} == {"stop"}
+    for reply in replies:
+        content = json.loads(reply.text)
+        jsonschema.validate(content, SCORED)
+        assert list(content) == ["word", "sure", "score"]
+    # A row's reply does not depend on the others of its batch.
+    assert answer(engine, ask(tokenizer, questions[:1], held))[0].text == replies[0].text
+    for reply in answer(engine, ask(tokenizer, questions, free)):
+        with pytest.raises(ValueError):
+            json.loads(reply.text)

@@ -127,6 +127,17 @@ def test_a_seed_gives_its_own_sample(engine: Any, tokenizer: Any, runner: asynci
     assert texts[0] != texts[2]
 
 
+def test_many_long_prompts_are_drawn_from_with_seeds(engine: Any, tokenizer: Any, runner: asyncio.Runner) -> None:
+    # Together more than vLLM reads in one step; on a CPU it fails on a seeded prompt that it has read in part.
+    prompts = [f"{number}: {'one two three four five ' * 60}" for number in range(48)]
+    sampling = Sampling(temperature=1.0, max_tokens=4)
+    requests = [Request(row, b"long%d" % row, prompt, sampling, row) for row, prompt in enumerate(prompts)]
+    completions = answer(runner, engine, requests)
+    assert len(completions) == len(prompts)
+    assert not any(completion.error for completion in completions)
+    assert sum(completion.prompt_tokens for completion in completions) > 48 * 250
+
+
 def test_a_stop_string_ends_the_answer(engine: Any, tokenizer: Any, runner: asyncio.Runner) -> None:
     (free,) = answer(runner, engine, ask(tokenizer, ["Count from one to five."], Sampling(max_tokens=24)))
     stop = free.text[5:9]

@@ -46,11 +46,12 @@ HOSTILE = [
     response=st.one_of(st.text(max_size=300), st.lists(st.sampled_from(HOSTILE), max_size=5).map("".join)),
     question=st.text(max_size=80),
     reminder=st.booleans(),
+    examples=st.one_of(st.text(max_size=80), st.sampled_from(HOSTILE)),
 )
-@example(response="".join(HOSTILE), question="".join(HOSTILE), reminder=True)
-def test_no_response_gets_out_of_its_fence(response, question, reminder):
+@example(response="".join(HOSTILE), question="".join(HOSTILE), reminder=True, examples="".join(HOSTILE))
+def test_no_response_gets_out_of_its_fence(response, question, reminder, examples):
     lead = LEADS["toxicity-control"]
-    prompt = judge_prompt(lead, "a nurse", question, response, reminder)
+    prompt = judge_prompt(lead, "a nurse", question, response, reminder, examples)
     assert prompt.startswith(lead)
     body = prompt[len(lead) :]
     marks = BOUNDS.findall(body)

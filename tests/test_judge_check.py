@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -146,6 +147,19 @@ def test_a_record_of_another_wording_says_nothing_of_this_one(tmp_path, monkeypa
     _, _, fingerprint = check(perfect, tmp_path)
     monkeypatch.setattr(prompts, "VERSION", prompts.VERSION + 1)
     assert find_check(tmp_path, fingerprint) is None
+
+
+def test_the_shipped_records_are_of_todays_controls_and_wording(tmp_path):
+    records = {path.stem: json.loads(path.read_text()) for path in (controls_folder() / "judges").glob("*.json")}
+    assert records
+    for fingerprint, record in records.items():
+        assert record["judge"]["fingerprint"] == fingerprint
+        assert (record["wording"], record["controls"]) == (prompts.VERSION, CONTROLS.hash)
+        assert not Path(record["judge"]["name"]).is_absolute()
+        assert "folder" not in record["judge"]
+        assert record["passed"] is not ("fails" in record["verdict"])
+        assert find_check(tmp_path, fingerprint)["verdict"] == record["verdict"]
+    assert not any(record["passed"] for record in records.values() if record["judge"]["label"] == "smollm2-135m")
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_the_share_of_wording_stands_under_the_table(evaluate):
 def test_a_persona_longer_than_the_context_is_refused_before_anything_is_asked(evaluate, library, tmp_path):
     path = library / "personas" / "few.yaml"
     path.write_text(
-        path.read_text() + f"  - {{id: bard, text: a bard {'of the long, long song ' * 2000}, category: style}}\n"
+        path.read_text() + f"  - {{id: bard, text: a bard {'of the long long song ' * 2000}, category: style}}\n"
     )
     with pytest.raises(UsageError, match=r"persona 'bard': .* tokens, but the context of .* only 8192"):
         evaluate(personas=("few",))

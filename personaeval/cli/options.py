@@ -15,6 +15,18 @@ Judges = Annotated[
     typer.Option("--judge", "-j", help="Judge of judged tasks, named as a model is; repeat for a panel."),
 ]
 JudgeRepeats = Annotated[int | None, typer.Option(help="How often each judge scores each response. [default: 1]")]
+Exemplars = Annotated[
+    bool,
+    typer.Option(
+        "--exemplars", help="Show judges an answer for each score, written once for each question by the first of them."
+    ),
+]
+ExpectedScore = Annotated[
+    bool,
+    typer.Option(
+        "--expected-score", help="Take the mean over the scores a judge might have given, by its log-probabilities."
+    ),
+]
 JudgeMaxTokens = Annotated[int | None, typer.Option(help="New tokens of a judge, thinking included. [default: 1024]")]
 JudgeEngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE passed through to the judges' engines.")]
 JudgeTemplateKwarg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the judges' chat templates.")]
@@ -27,6 +39,8 @@ def judging_fields(
     max_tokens: int | None,
     engine_arg: list[str] | None,
     template_kwarg: list[str] | None,
+    exemplars: bool = False,
+    expected_score: bool = False,
 ) -> dict[str, Any]:
     """Return the fields of the configuration that the judges' flags give."""
     given = {
@@ -35,6 +49,8 @@ def judging_fields(
         "judge_max_tokens": max_tokens,
         "judge_engine_args": values(engine_arg, "--judge-engine-arg"),
         "judge_chat_template_kwargs": values(template_kwarg, "--judge-chat-template-kwarg"),
+        "exemplars": exemplars or None,
+        "expected_score": expected_score or None,
     }
     return {key: value for key, value in given.items() if value not in (None, (), {})}
 

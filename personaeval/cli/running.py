@@ -9,6 +9,8 @@ import typer
 
 from personaeval.cli.app import app
 from personaeval.cli.options import (
+    Exemplars,
+    ExpectedScore,
     Include,
     JudgeEngineArg,
     JudgeMaxTokens,
@@ -113,6 +115,8 @@ def run(
         float | None, typer.Option(help="Seconds an endpoint may take for one request. [default: 600]")
     ] = None,
     judge_repeats: JudgeRepeats = None,
+    exemplars: Exemplars = False,
+    expected_score: ExpectedScore = False,
     judge_max_tokens: JudgeMaxTokens = None,
     judge_engine_arg: JudgeEngineArg = None,
     judge_chat_template_kwarg: JudgeTemplateKwarg = None,
@@ -167,7 +171,9 @@ def run(
         "tokens_per_minute": tokens_per_minute,
         "timeout": timeout,
         "prices": prices,
-        **judging_fields(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg),
+        **judging_fields(
+            judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg, exemplars
+        ),
     }
     settings = make_config(config, {key: value for key, value in given.items() if value not in (None, (), {})})
     if dry_run:
@@ -210,9 +216,18 @@ def score(
     include: Include = None,
     judge: Judges = None,
     judge_repeats: JudgeRepeats = None,
+    exemplars: Exemplars = False,
+    expected_score: ExpectedScore = False,
     judge_max_tokens: JudgeMaxTokens = None,
     judge_engine_arg: JudgeEngineArg = None,
     judge_chat_template_kwarg: JudgeTemplateKwarg = None,
+    human: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV or Parquet file with people's scores: persona, task, question, response, score, annotator. Tells "
+            "how far judges agree with them and, where they are a sample of this run's responses, corrects its score."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the table.")] = False,
 ) -> None:
     """Verify or judge a run's stored responses again, with today's gold answers, scorers or judges.
@@ -225,10 +240,12 @@ def score(
     from personaeval.rescore import rescore
     from personaeval.results import load_summaries
 
-    judging = judging_fields(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg)
+    judging = judging_fields(
+        judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg, exemplars
+    )
     if judging and not judge:
         raise UsageError("options for judges were given, but no --judge.")
     moved = {name: Path(file) for name, file in pairs(data, "--data").items()}
-    changed = rescore(folder, moved, tuple(include or ()), judging or None, open_display(quiet))
+    changed = rescore(folder, moved, tuple(include or ()), judging or None, open_display(quiet), human)
     print(render(make_leaderboard(load_summaries([folder])), "markdown"))
     print(f"\n{changed} verdicts changed.")

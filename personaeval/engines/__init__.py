@@ -32,7 +32,8 @@ class Sampling:
     """How tokens are drawn. One object is shared by all requests of a task.
 
     ``schema`` is a JSON schema, as text, that the answer has to fit where the engine can see to that; an engine that
-    cannot passes over it.
+    cannot passes over it. ``options`` are texts of one token each: wanted are the probabilities that the last token
+    of the answer that is one of them had, and the others in its place; only endpoints give them.
     """
 
     temperature: float = 0.0
@@ -40,11 +41,11 @@ class Sampling:
     max_tokens: int = 1024
     stop: tuple[str, ...] = ()
     schema: str | None = None
+    options: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return the fields for keys and records; a schema is among them only where there is one."""
-        fields = asdict(self)
-        return fields if self.schema is not None else {k: v for k, v in fields.items() if k != "schema"}
+        """Return the fields for keys and records; schema and options are among them only where there are some."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ("schema", "options")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Completion:
 
     ``text`` is everything the model wrote, thinking included, unless the endpoint hands thinking out separately
     as ``reasoning``. ``finish_reason`` is ``"stop"`` or ``"length"`` (truncated). With ``error`` set, the text is
-    empty and means nothing.
+    empty and means nothing. ``weights`` are the probabilities of the sampling's options, where there are any.
     """
 
     row: int
@@ -82,6 +83,7 @@ class Completion:
     cached_tokens: int = 0
     reasoning: str | None = None
     error: str | None = None
+    weights: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

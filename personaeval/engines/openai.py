@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import math
 import random
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -42,6 +43,8 @@ _OWN = frozenset(
 """What the run itself sets: as an engine argument it would contradict what is recorded."""
 _TOO_LONG = re.compile(r"context[ _](length|size|window)|max_model_len|max_new_tokens", re.IGNORECASE)
 _NO_SCHEMA = re.compile(r"response_format|json_?schema|structured[ _]output|guided", re.IGNORECASE)
+_TOP = 20
+"""Alternatives of a token that are asked for: the most that hosted models and vLLM give."""
 _UNUSABLE = {
     "content_filter": "the endpoint's content filter withheld the answer",
     "tool_calls": "the model called a tool in place of an answer",
@@ -186,6 +189,8 @@ class OpenAIEngine:
             body["stop"] = list(sampling.stop)
         if sampling.schema is not None and self._takes_schemas:
             body["response_format"] = _response_format(sampling.schema)
+        if sampling.options and not isinstance(request.prompt, str):
+            body |= {"logprobs": True, "top_logprobs": _TOP}
         return body
 
     def _revise(self, request: Request, body: dict[str, Any], error: openai.APIError) -> dict[str, Any] | None:
@@ -268,7 +273,27 @@ def _read_answer(content: bytes, request: Request) -> Completion:
         completion_tokens=written,
         cached_tokens=_count(details, "cached_tokens") if isinstance(details, dict) else 0,
         reasoning=reasoning,
+        weights=_weights(choice.get("logprobs"), request.sampling.options) if request.sampling.options else None,
     )
+
+
+def _weights(logprobs: Any, options: Sequence[str]) -> dict[str, float]:
+    """Return the probabilities of options in the place of the last token that is one; empty where none is.
+
+    Raises:
+        EngineError: the endpoint gives no log-probabilities.
+    """
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(tokens, list) or not tokens:
+        raise EngineError("The endpoint gives no log-probabilities (logprobs); do without --expected-score.")
+    found: dict[str, float] = {}
+    place = next((one for one in reversed(tokens) if str(one.get("token")).strip() in options), None)
+    for one in (place or {}).get("top_logprobs") or ():
+        # "4" and " 4" are two tokens that say the same.
+        text = str(one["token"]).strip()
+        if text in options:
+            found[text] = found.get(text, 0.0) + math.exp(min(float(one["logprob"]), 0.0))
+    return found
 
 
 def _first_choice(body: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 from personaeval.engines import Completion, EngineSettings, Request
 from personaeval.engines.batches import Limits, Row, common_start
 from personaeval.engines.drawing import Drawer
+from personaeval.engines.grammar import Grammars
 from personaeval.engines.local import Marks, failed, refused, tokenise
 from personaeval.errors import EngineError, UsageError
 
@@ -109,6 +110,7 @@ class TransformersEngine:
         self._marks = Marks(tokenizer, kept_tokens)
         self._limits = Limits(model)
         self._eos = _eos_ids(model, tokenizer)
+        self._grammars = Grammars(tokenizer, self._eos)
         accepted = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in accepted
         self._stop = threading.Event()
@@ -227,14 +229,21 @@ class TransformersEngine:
         draw = Drawer(sampling, [row.request.seed for row in rows], longest, ids.device)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, start:]
         cache = self._begin(rows, start)
+        held = None
         alive = list(rows)
         places = list(range(len(rows)))
         for step in range(longest):
             logits, cache = self._forward(ids, mask, positions, cache)
-            tokens = draw(logits, step)
+            if step == 0 and sampling.schema is not None:
+                held = self._grammars.hold(sampling.schema, len(rows), logits.shape[-1])
+            tokens = draw(held.mask(logits) if held else logits, step)
             for place, token in enumerate(tokens.tolist()):
                 row = alive[place]
-                if not row.finish_reason and self._append(row, token):
+                if row.finish_reason:
+                    continue
+                if held:
+                    held.take(place, token)
+                if self._append(row, token):
                     emit(row.completion(self._text))
             places = [place for place, row in enumerate(alive) if not row.finish_reason]
             if not places or stop.is_set():
@@ -245,6 +254,8 @@ class TransformersEngine:
                 cache.reorder_cache(index)
                 tokens, mask, positions = tokens[index], mask[index], positions[index]
                 draw.keep(index)
+                if held:
+                    held.keep(places)
             ids = tokens[:, None]
             mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
             positions = positions[:, -1:] + 1

@@ -160,9 +160,11 @@ def check_judge(panel: Panel, controls: Controls, output: Path, display: Display
             )
         ratings = collect(judgement_rows(panel, exhibits, sitting))[_TASK]
     result = measure(controls, ratings)
+    # Where it lay on this machine is nobody else's business: a record may be passed on.
+    subject = {name: value for name, value in judge.subject.record().items() if name != "folder"}
     record = {
         "format": FORMAT,
-        "judge": {"label": bench.judge, **judge.subject.record(), "sampling": judge.sampling.record()},
+        "judge": {"label": bench.judge, **subject, "sampling": judge.sampling.record()},
         "wording": prompts.VERSION,
         "controls": controls.hash,
         "repeats": panel.repeats,

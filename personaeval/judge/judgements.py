@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         pa.field("reason", pa.string()),
         pa.field("prompt_tokens", pa.int32(), False),
         pa.field("completion_tokens", pa.int32(), False),
+        pa.field("expected", pa.float64()),
     ]
 )
 
@@ -42,8 +43,9 @@ SCHEMA = pa.schema(
 class JudgementRow:
     """One row of judgements.parquet.
 
-    ``score`` is None where the judgement is unscored, and ``reason`` says why; ``explanation`` is the judge's own. The
-    two flags are what the rules find or else the judge says; None: neither says anything.
+    ``score`` is None where the judgement is unscored, and ``reason`` says why; ``explanation`` is the judge's own;
+    ``expected`` is what counts in place of ``score`` where the judge's probabilities are asked for. The two
+    flags are what the rules find or else the judge says; None: neither says anything.
     """
 
     task: str
@@ -61,6 +63,7 @@ class JudgementRow:
     reason: str | None
     prompt_tokens: int
     completion_tokens: int
+    expected: float | None = None
 
 
 def judgement_writer(folder: Path) -> RowWriter[JudgementRow]:
@@ -107,6 +110,7 @@ def judgement_rows(panel: Panel, exhibits: Sequence[Exhibit], sitting: Sitting) 
             reason=judgement.reason,
             prompt_tokens=judgement.prompt_tokens,
             completion_tokens=judgement.completion_tokens,
+            expected=reply.expected if reply else None,
         )
 
 
@@ -132,7 +136,8 @@ class Ratings:
             self.dimensions.append(row.dimension)
             self._flags.append([[], []])
         judge = self.judges.setdefault(row.judge, len(self.judges))
-        self._entries.append((place, judge, row.repeat, np.nan if row.score is None else float(row.score)))
+        score = row.score if row.expected is None else row.expected
+        self._entries.append((place, judge, row.repeat, np.nan if score is None else float(score)))
         if row.score is None:
             self.reasons.setdefault(place, f"{row.judge}: {row.reason}")
         for flags, flag in zip(self._flags[place], (row.refusal, row.ai_admission), strict=True):

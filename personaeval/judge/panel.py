@@ -13,24 +13,31 @@ from typing import Any
 from personaeval.checkpoints import parse_model
 from personaeval.config import RunConfig
 from personaeval.engines import Sampling
+from personaeval.errors import UsageError
 from personaeval.inquiry import Inquiry, UnreadableError
 from personaeval.judge import prompts
 from personaeval.judge.prompts import judge_prompt
 from personaeval.judge.reply import SCHEMA, Reply, read_reply
+from personaeval.judge.rubrics import SCORES
 from personaeval.ledger import Ledger, Stored
 from personaeval.progress import Display
 from personaeval.subject import Subject, open_subject
 from personaeval.work import CHUNK
 
-_CHARACTERS = 4
+CHARACTERS = 4
 """Characters of a token, about."""
+EXAMPLES_TOKENS = 2048
+"""Tokens of a question's exemplars at most."""
+_EXEMPLARS = 1
+"""Version of the wording with which exemplars are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exhibit:
     """One response to be judged.
 
-    ``lead`` is the preamble of its dimension's rubric; ``persona`` and ``question`` are what the model was given.
+    ``lead`` is the preamble of its dimension's rubric; ``persona`` and ``question`` are what the model was given;
+    ``examples`` are answers that deserve each score, where there are any.
     """
 
     lead: str
@@ -42,6 +49,7 @@ class Exhibit:
     persona: str
     question: str
     response: str
+    examples: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +113,13 @@ class Panel:
     Args:
         judges: at least one.
         repeats: how often each judges each response.
+        exemplars: whether the first judge writes an answer for each score of each question, which all are shown.
     """
 
-    def __init__(self, judges: Sequence[Judge], repeats: int) -> None:
+    def __init__(self, judges: Sequence[Judge], repeats: int, exemplars: bool = False) -> None:
         self.judges = tuple(sorted(judges, key=lambda judge: (judge.label, judge.fingerprint, str(judge.identity()))))
         self.repeats = repeats
+        self.exemplars = exemplars
 
     def labels(self) -> list[str]:
         """Return a distinct name for every judge."""
@@ -126,6 +136,7 @@ class Panel:
             "judges": [judge.identity() for judge in self.judges],
             "repeats": self.repeats,
             "wording": prompts.VERSION,
+            **({"exemplars": _EXEMPLARS} if self.exemplars else {}),
         }
 
     def describe(self) -> dict[str, Any]:
@@ -134,7 +145,8 @@ class Panel:
             {**judge.identity(), **judge.subject.record(), "label": label, "fingerprint": judge.fingerprint}
             for judge, label in zip(self.judges, self.labels(), strict=True)
         ]
-        return {**self.identity(), "judges": judges}
+        author = {"exemplars_by": self.labels()[0]} if self.exemplars else {}
+        return {**self.identity(), **author, "judges": judges}
 
     def worst_case(self, exhibits: Sequence[Exhibit], longest: int) -> list[Bench]:
         """Return what each judge would be asked at most, were nothing in the ledger and in no cache.
@@ -143,8 +155,10 @@ class Panel:
             exhibits: what would be judged, the responses still empty.
             longest: tokens of a response at most.
         """
+        examples = EXAMPLES_TOKENS if self.exemplars else 0
         prompt = sum(
-            (len(one.lead) + len(one.persona) + len(one.question)) // _CHARACTERS + longest for one in exhibits
+            (len(one.lead) + len(one.persona) + len(one.question)) // CHARACTERS + longest + examples
+            for one in exhibits
         )
         return [
             Bench(
@@ -172,7 +186,7 @@ def open_panel(config: RunConfig) -> Panel | None:
     """Find the judges of a run; loads no weights.
 
     Raises:
-        UsageError: a judge is not to be had.
+        UsageError: a judge is not to be had, or expected scores are wanted of one that cannot give them.
         EngineError: an endpoint that does not answer.
     """
     own = config.model_copy(
@@ -184,9 +198,14 @@ def open_panel(config: RunConfig) -> Panel | None:
             "tokenizer": None,
         }
     )
-    sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=config.judge_max_tokens, schema=SCHEMA)
-    judges = [Judge(open_subject(parse_model(text), own), sampling, config.reasoning_end) for text in config.judge]
-    return Panel(judges, config.judge_repeats) if judges else None
+    specs = [parse_model(text) for text in config.judge]
+    local = next((spec.label for spec in specs if spec.engine != "openai"), None)
+    if config.expected_score and local is not None:
+        raise UsageError(f"--expected-score: needs log-probabilities, which endpoints alone give; {local} is none.")
+    options = tuple(map(str, SCORES)) if config.expected_score else ()
+    sampling = Sampling(0.0, 1.0, config.judge_max_tokens, schema=SCHEMA, options=options)
+    judges = [Judge(open_subject(spec, own), sampling, config.reasoning_end) for spec in specs]
+    return Panel(judges, config.judge_repeats, config.exemplars) if judges else None
 
 
 def in_order(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
@@ -197,16 +216,20 @@ def in_order(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
 def _inquire(judge: Judge, exhibits: Sequence[Exhibit], repeats: int, ledger: Ledger) -> Inquiry[Reply]:
     def text(number: int, again: bool) -> str:
         one = exhibits[number]
-        return judge_prompt(one.lead, one.persona, one.question, one.response, reminder=again)
+        return judge_prompt(one.lead, one.persona, one.question, one.response, reminder=again, examples=one.examples)
 
     def read(stored: Stored) -> Reply:
-        return _read(stored, judge.reasoning_end)
+        return _read(stored, judge.reasoning_end, bool(judge.sampling.options))
 
     return Inquiry(judge.subject, judge.identity(), judge.sampling, len(exhibits), text, read, ledger, repeats=repeats)
 
 
 def _sit(inquiry: Inquiry[Reply], display: Display, label: str) -> Bench:
-    failure = inquiry.ask(display, f"judge {label}")
+    return bench_of(inquiry, label, inquiry.ask(display, f"judge {label}"))
+
+
+def bench_of(inquiry: Inquiry[Any], label: str, failure: str | None) -> Bench:
+    """Return what an inquiry came to."""
     counts = inquiry.counts()
     return Bench(
         judge=label,
@@ -220,13 +243,13 @@ def _sit(inquiry: Inquiry[Reply], display: Display, label: str) -> Bench:
     )
 
 
-def _read(stored: Stored, reasoning_end: str) -> Reply:
+def _read(stored: Stored, reasoning_end: str, weighed: bool) -> Reply:
     text = stored.text
     if not text.lstrip().startswith("{"):
         # A model that thinks aloud; where the schema held it from the first token on, there is no thinking.
         text = text.rpartition(reasoning_end)[2]
     try:
-        return read_reply(text)
+        return read_reply(text, (stored.weights or {}) if weighed else None)
     except UnreadableError as error:
         if stored.finish_reason == "length":
             raise UnreadableError(f"{error} (cut off at {stored.completion_tokens} tokens)") from None

@@ -37,7 +37,9 @@ _TOKENS = (
 )
 
 
-def judge_prompt(lead: str, persona: str, question: str, response: str, reminder: bool = False) -> str:
+def judge_prompt(
+    lead: str, persona: str, question: str, response: str, reminder: bool = False, examples: str = ""
+) -> str:
     """Return the whole text that one judge is given for one response.
 
     Args:
@@ -46,14 +48,16 @@ def judge_prompt(lead: str, persona: str, question: str, response: str, reminder
         question: what the persona was asked.
         response: what the model answered.
         reminder: whether to say at the end, once more, how to reply: for a judge whose first reply could not be read.
+        examples: answers to the question that deserve each score, if there are any.
     """
-    persona, question = neutral(persona), neutral(question)
+    persona, question, examples = neutral(persona), neutral(question), neutral(examples)
     text = shortened(neutral(response))
-    mark = _mark(text, persona, question)
+    mark = _mark(text, persona, question, examples)
     parts = [
         lead,
         f"# Persona\n{persona}",
         f"# Question\n{question}",
+        *([f"# Example answers, written beforehand to show the scale\n{examples}"] if examples else []),
         f"# Response\n[response {mark} begins]\n{text}\n[response {mark} ends]",
         "Now reply with the JSON object alone.",
     ]

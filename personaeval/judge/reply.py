@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from personaeval.inquiry import UnreadableError
+from personaeval.inquiry import UnreadableError, read_object, shown
 from personaeval.judge.rubrics import SCORES
 
 _LONGEST_REASONING = 1200
@@ -25,68 +25,58 @@ SCHEMA = json.dumps(
         "additionalProperties": False,
     }
 )
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a judge said of a response; a flag is None where it said nothing of it."""
+    """What a judge said of a response; a flag is None where it said nothing of it.
+
+    ``expected`` is the mean over the scores it might have given, where their probabilities are known.
+    """
 
     score: int
     reasoning: str
     refusal: bool | None
     ai_admission: bool | None
+    expected: float | None = None
 
 
-def read_reply(text: str) -> Reply:
+def read_reply(text: str, weights: Mapping[str, float] | None = None) -> Reply:
     """Read a reply: one JSON object, bare or in one code fence, whose score is a whole number from 1 to 5.
 
     Nothing is guessed: no score is fished out of prose, and none is rounded or clipped.
 
+    Args:
+        text: the reply.
+        weights: where the expected score is wanted, the probabilities of the digits in the score's place.
+
     Raises:
-        UnreadableError: it is anything else.
+        UnreadableError: it is anything else, or the probabilities are not those of the score.
     """
-    text = text.strip()
-    if not text:
-        raise UnreadableError("the reply is empty")
-    fenced = _FENCED.fullmatch(text)
-    try:
-        content = json.loads(fenced[1] if fenced else text, object_pairs_hook=_distinct)
-    except UnreadableError:
-        raise
-    except (ValueError, RecursionError):
-        raise UnreadableError(f"the reply is not one JSON object: {_shown(text)}") from None
-    if not isinstance(content, dict):
-        raise UnreadableError(f"the reply is not a JSON object: {_shown(text)}")
+    content = read_object(text)
     if "score" not in content:
-        raise UnreadableError(f"the reply has no score: {_shown(text)}")
+        raise UnreadableError(f"the reply has no score: {shown(text)}")
     score = content["score"]
     if type(score) is not int or score not in SCORES:
-        raise UnreadableError(f"the score is {_cut(json.dumps(score))}, not a whole number from 1 to 5")
+        raise UnreadableError(f"the score is {shown(json.dumps(score))[1:-1]}, not a whole number from 1 to 5")
     reasoning = content.get("reasoning")
     return Reply(
         score,
         reasoning if isinstance(reasoning, str) else "",
         _flag(content, "refusal"),
         _flag(content, "ai_admission"),
+        None if weights is None else _expected(content, weights),
     )
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise UnreadableError("the reply gives a key twice")
-    return content
+def _expected(content: Mapping[str, Any], weights: Mapping[str, float]) -> float:
+    """Return the mean of the scores by their probabilities, which are of the last digit in the reply."""
+    total = sum(weights.values())
+    if list(content)[-1] != "score" or str(content["score"]) not in weights or not total:
+        raise UnreadableError("the probabilities of the score are not known (it must be a token of its own, the last)")
+    return sum(int(score) * weight for score, weight in weights.items()) / total
 
 
 def _flag(content: dict[str, Any], name: str) -> bool | None:
     value = content.get(name)
     return value if isinstance(value, bool) else None
-
-
-def _shown(text: str) -> str:
-    return repr(_cut(" ".join(text.split())))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:60]}…"

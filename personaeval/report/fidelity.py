@@ -33,11 +33,12 @@ def table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Seque
     """Return the table of one group, a row per checkpoint."""
     names = names_of(entries)
     dimensions = _dimensions(entries)
-    columns = ["checkpoint", "PersonaScore", *map(_words, dimensions), "refusal", "says AI", "unscored"]
-    columns += ["PersonaScore change"] if base is not None else []
+    corrected = any(_corrected(part).value is not None for _, part in entries)
+    columns = ["checkpoint", "PersonaScore", *(["human-corrected"] if corrected else []), *map(_words, dimensions)]
+    columns += ["refusal", "says AI", "unscored", *(["PersonaScore change"] if base is not None else [])]
     rows = []
     for name, (summary, part) in zip(names, entries, strict=True):
-        row: list[Cell] = [name, persona_score(part)]
+        row: list[Cell] = [name, persona_score(part), *([_corrected(part)] if corrected else [])]
         if part["judged"]:
             row += [interval(part["fidelity"]["dimensions"][dimension]) for dimension in dimensions]
             row += [Number(part["refusal"]), Number(part["ai_admission"])]
@@ -66,6 +67,11 @@ def persona_table(entries: Sequence[Entry]) -> Table:
     return Table(_title(entries[0]), ("persona", *shown), tuple(rows), tuple(_notes(entries, names)))
 
 
+def _corrected(part: dict[str, Any]) -> Number:
+    found = (part.get("people") or {}).get("corrected")
+    return interval(found["persona_score"]) if found else Number(None)
+
+
 def _change(part: dict[str, Any], base: dict[str, Any]) -> Number:
     if not part["judged"] or not base["judged"]:
         return Number(None, percent=True)
@@ -92,6 +98,10 @@ def _notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
     judged = [part for _, part in entries if part["judged"]]
     if judged:
         notes += judge_lines(judged[0]["judges"])
+        author = judged[0].get("exemplars_by")
+        if judged[0].get("expected_score"):
+            notes.append("Scores are means over what a judge might have said, by its log-probabilities.")
+        notes += [f"The judges were shown an answer for each score, written by {author}."] if author else []
     for name, (_, part) in zip(names, entries, strict=True):
         if not part["judged"]:
             notes.append(f"{name}: nobody has judged it yet: personaeval score RUN --judge ….")
@@ -108,6 +118,12 @@ def _notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
             for judge in part["judges"]
             if judge["relation"]
         ]
+        if part["fidelity"]["few_personas"]:
+            notes.append(
+                f"{name}: with {part['fidelity']['personas']} personas an interval covers less often than it says "
+                "(40 are enough)."
+            )
+        notes += people_lines(name, part.get("people"))
         notes += [f"{name}: {warning}." for warning in part["warnings"]]
     return [*notes, *role_notes(entries, names)]
 
@@ -122,4 +138,31 @@ def judge_lines(judges: Sequence[dict[str, Any]]) -> list[str]:
             )
         elif not judge["check"]["passed"]:
             lines.append(f"{judge['label']} FAILED the judge check: it {judge['check']['verdict']}")
+    return lines
+
+
+def people_lines(name: str, people: dict[str, Any] | None) -> list[str]:
+    """Return what human labels say of a checkpoint's judges and score."""
+    if not people:
+        return []
+    who = f"{people['labels']} labels of {people['annotators']} people on {people['responses']} responses"
+    alpha = f", among whom Krippendorff's α is {people['alpha']:.2f}" if people["alpha"] is not None else ""
+    lines = [f"{name}: {who}{alpha}."] if people["responses"] else []
+    agreements = {**people["judges"], **({"the panel": people["panel"]} if len(people["judges"]) > 1 else {})}
+    for judge, found in agreements.items():
+        if found["kappa"] is not None:
+            rank = found["rank_correlation"]
+            rho = "undefined" if rank is None else f"{rank:.2f}"
+            lines.append(f"{name}: {judge} and people: weighted κ {found['kappa']:.2f}, rank correlation {rho}.")
+    corrected = people["corrected"]
+    if corrected is None:
+        return [*lines, f"{name}: not corrected by human labels: {people['reason']}."]
+    lines.append(
+        f"{name}: by the labels alone {interval(corrected['labels_alone'])}; the judges enter with weight "
+        f"{corrected['weight']:.2f}. Valid if the labelled responses were drawn at random."
+    )
+    if corrected["few_labels"]:
+        lines.append(
+            f"{name}: fewer than 30 labels in {', '.join(map(_words, corrected['few_labels']))}: do not rely on it."
+        )
     return lines

@@ -1,0 +1,140 @@
+"""Exemplars: for each question an answer for each score, written once by one judge, shown to all to anchor the scale.
+
+They are in the ledger under a key of their author, the rubric, the persona and the question: another checkpoint's
+responses are judged beside the same ones. A question whose exemplars cannot be read is judged without.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from personaeval.engines import Sampling
+from personaeval.errors import EngineError
+from personaeval.inquiry import Inquiry, UnreadableError, read_object
+from personaeval.judge.panel import CHARACTERS, EXAMPLES_TOKENS, Bench, Exhibit, Judge, Panel, bench_of
+from personaeval.judge.prompts import neutral
+from personaeval.judge.rubrics import SCORES, Rubric, Rubrics
+from personaeval.ledger import Ledger, Stored
+from personaeval.progress import Display
+
+_LONGEST = 800
+_KEYS = tuple(str(score) for score in SCORES)
+_SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {key: {"type": "string", "maxLength": _LONGEST} for key in _KEYS},
+        "required": list(_KEYS),
+        "additionalProperties": False,
+    }
+)
+SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=EXAMPLES_TOKENS, schema=_SCHEMA)
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """Exhibits with their exemplars, what writing those came to, and for how many questions there are none."""
+
+    exhibits: list[Exhibit]
+    bench: Bench
+    without: int
+
+
+def anchor(
+    panel: Panel, exhibits: Sequence[Exhibit], rubrics: Mapping[str, Rubrics], ledger: Ledger, display: Display
+) -> Anchored:
+    """Have the panel's first judge write exemplars for the questions of exhibits, and put them beside each.
+
+    Args:
+        panel: the judges.
+        exhibits: rubric by rubric.
+        rubrics: task -> its rubrics.
+        ledger: where exemplars are kept.
+        display: shows the work.
+
+    Raises:
+        EngineError: the judge's engine left some unwritten; running again asks only for those.
+    """
+    author, label = panel.judges[0], _label(panel)
+    questions = {(one.task, one.item): one for one in exhibits}
+    inquiry = _inquire(author, list(questions.values()), rubrics, ledger)
+    failure = inquiry.ask(display, f"exemplars by {author.label}")
+    bench = bench_of(inquiry, label, failure)
+    if bench.failed:
+        raise EngineError(
+            f"{label}: {bench.failed} of the exemplars failed ({failure or 'see above'}). Run the same command again: "
+            "what is there is kept."
+        )
+    written = dict(zip(questions, inquiry.replies(range(len(questions))), strict=True))
+    return Anchored(
+        [replace(one, examples=written[one.task, one.item].reply or "") for one in exhibits],
+        bench,
+        sum(received.reply is None for received in written.values()),
+    )
+
+
+def worst_case(panel: Panel, exhibits: Sequence[Exhibit]) -> Bench:
+    """Return what writing exemplars would ask at most."""
+    questions = {(one.task, one.item): one for one in exhibits}.values()
+    return Bench(
+        _label(panel),
+        panel.judges[0].subject.spec.name,
+        calls=len(questions),
+        # A rubric is what most of a lead is.
+        prompt_tokens=sum((len(one.lead) + len(one.persona) + len(one.question)) // CHARACTERS for one in questions),
+        output_tokens=len(questions) * SAMPLING.max_tokens,
+    )
+
+
+def _label(panel: Panel) -> str:
+    return f"{panel.labels()[0]} (exemplars)"
+
+
+def _inquire(
+    author: Judge, questions: Sequence[Exhibit], rubrics: Mapping[str, Rubrics], ledger: Ledger
+) -> Inquiry[str]:
+    def text(number: int, again: bool) -> str:
+        one = questions[number]
+        return _prompt(rubrics[one.task][one.dimension], one.persona, one.question, again)
+
+    identity = {**author.identity(), "sampling": SAMPLING.record()}
+    return Inquiry(author.subject, identity, SAMPLING, len(questions), text, _read, ledger)
+
+
+def _prompt(rubric: Rubric, persona: str, question: str, again: bool) -> str:
+    anchors = "\n".join(f"{score}: {text.strip()}" for score, text in rubric.anchors.items())
+    text = f"""\
+Someone is asked to speak as a given persona and is put one question. Answers are scored for one quality alone. Write \
+five short answers to the question, in the words of whoever answers: one that deserves each score of the scale.
+
+# Quality: {rubric.title}
+{rubric.asks.strip()}
+
+# What counts as given
+{rubric.given.strip()}
+
+# Scale
+{anchors}
+
+# How to reply
+Reply with one JSON object whose keys are "1", "2", "3", "4" and "5", each with the answer that deserves this score: \
+one to four sentences, without a word about the score.
+
+# Persona
+{neutral(persona)}
+
+# Question
+{neutral(question)}
+
+Now reply with the JSON object alone."""
+    return f"{text}\n\nYour last reply could not be read. Write one JSON object and nothing else." if again else text
+
+
+def _read(stored: Stored) -> str:
+    content = read_object(stored.text)
+    texts = [content.get(key) for key in _KEYS]
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise UnreadableError("the reply lacks an answer for one of the scores")
+    shown = (" ".join(str(text).split())[:_LONGEST] for text in texts)
+    return "\n".join(f"Worth {key}: {text}" for key, text in zip(_KEYS, shown, strict=True))

@@ -1,0 +1,266 @@
+"""Human labels: people's scores of a run's responses, read from a file, joined to them, compared with the judges.
+
+A label belongs to one response: to its persona, its question and its very text. Only labels that are a random sample of
+a checkpoint's own responses may correct its score; whether they are its own is seen here, whether the sample is random
+only its maker knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from personaeval.errors import UsageError
+from personaeval.judge.judgements import Ratings, mean_scored
+from personaeval.results import LABELS, Response, RowWriter
+from personaeval.sources import ItemSet, Row, read_file
+
+COLUMNS = ("persona", "task", "question", "response", "score", "annotator")
+_CHECKPOINT = "checkpoint"
+_LOW, _HIGH = 1.0, 5.0
+_SCHEMA = pa.schema(
+    [pa.field(name, pa.float64() if name == "score" else pa.string(), False) for name in COLUMNS]
+    + [pa.field(_CHECKPOINT, pa.string())]
+)
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One person's score of one response.
+
+    ``persona`` is an id or a description, ``task`` a dimension, ``question`` an id or a text; ``checkpoint``, where
+    given, is the label or the fingerprint of the model that wrote the response.
+    """
+
+    persona: str
+    task: str
+    question: str
+    response: str
+    score: float
+    annotator: str
+    checkpoint: str | None
+
+
+@dataclass
+class Joined:
+    """Labels by the response they are of.
+
+    ``scores`` holds for each response (item, sample) what each annotator gave it; ``strangers`` are labels of no
+    response of this run.
+    """
+
+    scores: dict[tuple[str, int], dict[str, float]] = field(default_factory=dict)
+    strangers: list[Label] = field(default_factory=list)
+    elsewhere: int = 0
+    """Labels that name another checkpoint."""
+
+
+def read_labels(path: Path) -> tuple[Label, ...]:
+    """Read a CSV, Parquet or JSONL file of labels.
+
+    Raises:
+        UsageError: it cannot be read, lacks a column, or a row is broken; names the row.
+    """
+    rows, _, named = read_file(path)
+    if not rows:
+        raise UsageError(f"{named}: it holds no labels.")
+    absent = [name for name in COLUMNS if name not in rows[0]]
+    if absent:
+        raise UsageError(f"{named}: it has no column {', '.join(absent)}; labels need {', '.join(COLUMNS)}.")
+    labels = []
+    seen: dict[tuple[object, ...], int] = {}
+    for number, row in enumerate(rows, start=1):
+        label = _read_row(row, f"{named}, row {number}")
+        one = (label.checkpoint, label.persona, label.task, label.question, _digest(label.response), label.annotator)
+        if one in seen:
+            raise UsageError(f"{named}, row {number}: {label.annotator} labelled this response in row {seen[one]} too.")
+        seen[one] = number
+        labels.append(label)
+    return tuple(labels)
+
+
+def _read_row(row: Row, where: str) -> Label:
+    texts = {}
+    for name in COLUMNS:
+        if name == "score":
+            continue
+        value = row.get(name)
+        # Who annotates is often a number.
+        text = str(value).strip() if isinstance(value, int) and name == "annotator" else value
+        if not isinstance(text, str) or not (text.strip() or name == "response"):
+            raise UsageError(f"{where}: {name!r} must be a text that is not empty.")
+        texts[name] = text
+    try:
+        score = float(row["score"])
+    except (TypeError, ValueError):
+        score = float("nan")
+    if not _LOW <= score <= _HIGH:
+        raise UsageError(f"{where}: the score is {row['score']!r}, not a number from 1 to 5.")
+    checkpoint = row.get(_CHECKPOINT)
+    return Label(**texts, score=score, checkpoint=str(checkpoint).strip() if checkpoint not in (None, "") else None)
+
+
+def keep_labels(folder: Path, labels: Iterable[Label]) -> None:
+    """Keep labels beside a run, so that judges who come later are compared with them too."""
+    writer: RowWriter[Label] = RowWriter(folder / LABELS, _SCHEMA)
+    with writer:
+        for label in labels:
+            writer.add(label)
+
+
+def kept_labels(folder: Path) -> tuple[Label, ...]:
+    """Return the labels kept beside a run; none where nobody brought any.
+
+    Raises:
+        UsageError: they are broken.
+    """
+    path = folder / LABELS
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(Label(**row) for row in pq.read_table(path).to_pylist())
+    except (OSError, pa.ArrowException, TypeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}); delete it and give --human again.") from error
+
+
+def join(
+    labels: Iterable[Label],
+    items: ItemSet,
+    responses: Iterable[Response],
+    names: Sequence[str],
+    titles: Mapping[str, str],
+) -> Joined:
+    """Find the response that each label is of.
+
+    Args:
+        labels: people's scores.
+        items: those of a judged task.
+        responses: the run's, of this task.
+        names: what the checkpoint may be called.
+        titles: dimension -> the title of its rubric, by which a label may call it.
+    """
+    found = Joined()
+    # Backwards, so that of two samples with one text it is the first that a label is of.
+    places = {
+        (one.item, _digest(one.text)): (one.item, one.sample)
+        for one in reversed(list(responses))
+        if one.text is not None
+    }
+    questions = dict(_questions(items, titles))
+    for label in labels:
+        if label.checkpoint is not None and label.checkpoint not in names:
+            found.elsewhere += 1
+            continue
+        item = questions.get((_plain(label.persona), _plain(label.task), _plain(label.question)))
+        place = places.get((item, _digest(label.response))) if item is not None else None
+        if place is None:
+            found.strangers.append(label)
+        else:
+            found.scores.setdefault(place, {})[label.annotator] = label.score
+    return found
+
+
+def _questions(items: ItemSet, titles: Mapping[str, str]) -> Iterator[tuple[tuple[str, str, str], str]]:
+    texts = {persona.id: persona.text for persona in items.personas}
+    for item in reversed(items.items):
+        dimension = item.dimension or ""
+        for persona in (item.persona, texts[item.persona]):
+            for task in (dimension, titles[dimension]):
+                for question in (item.id, item.prompt):
+                    yield (_plain(persona), _plain(task), _plain(question)), item.id
+
+
+def _plain(text: str) -> str:
+    """Return a text without what spreadsheets and people change about a name."""
+    return " ".join(text.replace("-", " ").replace("_", " ").casefold().split())
+
+
+def _digest(text: str | None) -> bytes:
+    # A table program may rewrite line ends, and cut blanks at the ends.
+    lines = (text or "").replace("\r\n", "\n").replace("\r", "\n").strip()
+    return hashlib.blake2b(lines.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def compare(joined: Joined, ratings: Ratings) -> dict[str, Any]:
+    """Return how far judges and people agree, and the human-corrected PersonaScore where it is valid.
+
+    Valid means that every label that does not name another checkpoint is of a response of this run.
+    """
+    people = np.full(len(ratings.personas), np.nan)
+    annotators = sorted({name for given in joined.scores.values() for name in given})
+    table = np.full((len(joined.scores), len(annotators)), np.nan)
+    for row, (place, given) in enumerate(joined.scores.items()):
+        for name, score in given.items():
+            table[row, annotators.index(name)] = score
+        people[ratings.responses[place]] = float(np.mean(list(given.values())))
+    reason = _refusal(joined)
+    corrected = None if reason else _correct(ratings, people)
+    if corrected is None and not reason:
+        reason = "a dimension has no label, or all labels are of one persona"
+    return {
+        "labels": int((~np.isnan(table)).sum()),
+        "responses": len(joined.scores),
+        "annotators": len(annotators),
+        "strangers": len(joined.strangers),
+        "other_checkpoints": joined.elsewhere,
+        "alpha": _alpha(table),
+        "panel": _agreement(ratings.panel_scores, people),
+        "judges": {name: _agreement(mean_scored(ratings.scores[:, n]), people) for name, n in ratings.judges.items()},
+        "corrected": corrected,
+        "reason": reason,
+    }
+
+
+def _refusal(joined: Joined) -> str | None:
+    if not joined.strangers:
+        return None if joined.scores else "no label is of a response of this run"
+    first = joined.strangers[0]
+    return (
+        f"{len(joined.strangers)} labels are of no response of this run (such as one of {first.annotator}'s to "
+        f"{first.persona}, {first.task}), so that the labels are no sample of these responses"
+    )
+
+
+def _alpha(table: Floats) -> float | None:
+    from personaeval.metrics.agreement import krippendorff_alpha
+
+    return krippendorff_alpha(table, level="ordinal") if table.shape[1] > 1 else None
+
+
+def _agreement(judged: Floats, people: Floats) -> dict[str, Any]:
+    from personaeval.metrics.agreement import rank_correlation, weighted_kappa
+
+    both = ~np.isnan(judged) & ~np.isnan(people)
+    return {
+        "responses": int(both.sum()),
+        "kappa": weighted_kappa(judged[both], people[both], low=_LOW, high=_HIGH),
+        "rank_correlation": rank_correlation(judged[both], people[both]),
+    }
+
+
+def _correct(ratings: Ratings, people: Floats) -> dict[str, Any] | None:
+    from personaeval.metrics.correction import FEW_LABELS, correct
+
+    scored = ~np.isnan(ratings.panel_scores)
+    dimensions, dimension = np.unique(np.array(ratings.dimensions), return_inverse=True)
+    _, persona = np.unique(np.array(ratings.personas)[scored], return_inverse=True)
+    names = tuple(dimensions.tolist())
+    found = correct(ratings.panel_scores[scored], people[scored], persona, dimension[scored], names)
+    if found is None:
+        return None
+    return {
+        "persona_score": found.corrected.to_json(),
+        "labels_alone": found.labels_alone.to_json(),
+        "weight": found.weight,
+        "labels": found.labels,
+        "few_labels": sorted(name for name, count in found.labels.items() if count < FEW_LABELS),
+    }
