@@ -25,13 +25,14 @@ class Number:
     high: float | None = None
     digits: int = 3
     percent: bool = False
+    signed: bool = False
 
     def __str__(self) -> str:
         if self.value is None:
             return _MISSING
         if self.percent:
             return f"{self.value:+.1%}"
-        text = f"{self.value:.{self.digits}f}"
+        text = f"{self.value:{'+' if self.signed else ''}.{self.digits}f}"
         if self.low is None or self.high is None:
             return text
         return f"{text} ±{(self.high - self.low) / 2:.{self.digits}f}"

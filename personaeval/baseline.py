@@ -1,0 +1,35 @@
+"""A baseline: what comparisons read of a run, and no text of a model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from personaeval.errors import StorageError, UsageError
+from personaeval.results import CELLS, RUN, SUMMARY
+from personaeval.sides import open_side
+
+
+def write_baseline(run: str, output: Path) -> list[Path]:
+    """Copy run.json, summary.json and cells.parquet; return the folders written.
+
+    A checkpoint with several runs gets a folder for each below ``output``.
+
+    Raises:
+        UsageError: no such run, or something else is in the folder.
+        StorageError: it cannot be written.
+    """
+    folders = list(dict.fromkeys(open_side(run).folders.values()))
+    written = []
+    for folder in folders:
+        target = output if len(folders) == 1 else output / folder.name
+        if target.exists() and any(entry.name not in (RUN, CELLS, SUMMARY) for entry in target.iterdir()):
+            raise UsageError(f"{target}: holds other files; name a folder of its own with -o.")
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name in (CELLS, SUMMARY, RUN):
+                shutil.copyfile(folder / name, target / name)
+        except OSError as error:
+            raise StorageError(f"{target}: cannot be written ({error.strerror or error}).") from error
+        written.append(target)
+    return written

@@ -1,0 +1,301 @@
+"""Two checkpoints on the same items, personas and samples: what is aligned, left out, or may not be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from personaeval.errors import InvalidRunError, UsageError, suggest
+from personaeval.metrics.fidelity import FEW_PERSONAS
+from personaeval.metrics.inference import Floats
+from personaeval.metrics.paired import Change, changes, make_changes, shared
+from personaeval.metrics.sums import HEADLINE, Cells, item_sums
+from personaeval.metrics.twoway import RESAMPLED
+from personaeval.metrics.twoway import estimates as two_way
+from personaeval.sides import Side
+
+_COUNTS = tuple(field.name for field in fields(Cells))[3:]
+_FEW_ITEMS = 100
+
+
+@dataclass(frozen=True)
+class PersonaSums:
+    """What every persona adds to the sums behind PersonaScore: [personas, 2 × dimensions], sums then counts."""
+
+    matrix: Floats
+
+    def estimate(self, sums: Floats) -> Floats:
+        """Return PersonaScore, then the mean of every dimension, for sums [..., k]."""
+        total, count = np.split(sums, 2, axis=-1)
+        means = total / count
+        return np.concatenate([means.mean(axis=-1, keepdims=True), means], axis=-1)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One task of two checkpoints, aligned.
+
+    Attributes:
+        task: its name.
+        record: the base's entry in run.json.
+        items: ids that both have, in the order of the arrays.
+        cells: of base and candidate, only what both scored; None for a judged task.
+        judged: sums over personas of base and candidate; None for a task with right and wrong answers.
+        dimensions: of a judged task.
+        unscored: share of the common samples that base and candidate have no score for.
+        notes: what was left out, and what a reader must know.
+        identical: whether every count of every common cell is the same.
+    """
+
+    task: str
+    record: dict[str, Any]
+    items: tuple[str, ...]
+    cells: tuple[Cells, Cells] | None
+    judged: tuple[PersonaSums, PersonaSums] | None
+    dimensions: tuple[str, ...]
+    unscored: tuple[float, float]
+    notes: tuple[str, ...]
+    identical: bool
+
+    def changes(self, generalise: bool = False) -> dict[str, Change]:
+        """Return the change of every metric by its name.
+
+        Args:
+            generalise: claim something about personas that were not tried, too; only metrics that allow it.
+        """
+        if self.judged is not None:
+            found = changes(*self.judged)
+            return dict(zip(("persona_score", *self.dimensions), found, strict=True))
+        base, candidate = self._cells()
+        before, after = (item_sums(cells, self.record["domain"], ()) for cells in (base, candidate))
+        by_item = dict(zip(HEADLINE, changes(before, after), strict=False))
+        if not generalise:
+            return by_item
+        values = [[getattr(by_item[name], side) for name in RESAMPLED] for side in ("base", "candidate")]
+        found = make_changes(
+            two_way(base, candidate), [None] * len(RESAMPLED), *(np.array(row, dtype=np.float64) for row in values)
+        )
+        return dict(zip(RESAMPLED, found, strict=True))
+
+    @property
+    def binary(self) -> bool:
+        """Whether all scores are 0 or 1, so that the mean score is accuracy."""
+        return all(np.array_equal(cells.score_sum, cells.correct) for cells in self.cells or ())
+
+    def by_persona(self) -> tuple[dict[str, Change], dict[str, Change]]:
+        """Return the change of accuracy under each persona and in each category; empty for a judged task."""
+        if self.cells is None:
+            return {}, {}
+        base, candidate = self.cells
+        names = base.category_names
+        found = changes(*(item_sums(cells, self.record["domain"], names) for cells in (base, candidate)))
+        first, last = len(HEADLINE), len(HEADLINE) + len(base.persona_ids)
+        personas = dict(zip(base.persona_ids, found[first:last], strict=True))
+        return personas, dict(zip(names, found[last:], strict=True))
+
+    def _cells(self) -> tuple[Cells, Cells]:
+        assert self.cells is not None, "a judged task has no cells of right and wrong"
+        return self.cells
+
+
+def align(base: Side, candidate: Side, task: str, allow_different_settings: bool = False) -> Pair:
+    """Return a task of two checkpoints on what both have.
+
+    Raises:
+        InvalidRunError: one does not have it, they were asked differently, or nothing is common to both.
+    """
+    for side in (base, candidate):
+        if task not in side.records:
+            raise InvalidRunError(f"{side.name} has no {task}: run it first, with the settings of the other.")
+    differing = settings_that_differ(base, candidate, task)
+    if differing and not allow_different_settings:
+        raise InvalidRunError(
+            f"{task}: {base.name} and {candidate.name} are not comparable: {'; '.join(differing)}. Run one again with "
+            "the other's settings, or give --allow-different-settings."
+        )
+    notes = [f"Different settings, compared nevertheless: {'; '.join(differing)}."] if differing else []
+    rows = base.cells(task), candidate.cells(task)
+    record = base.records[task]["tasks"][task]
+    if "personas" in record:
+        return _align_judged(base, candidate, task, rows, notes)
+    return _align_counted(base, candidate, task, rows, notes)
+
+
+def settings_that_differ(base: Side, candidate: Side, task: str) -> list[str]:
+    """Return in words how two checkpoints were asked or scored differently on a task."""
+    runs = base.records[task], candidate.records[task]
+    tasks = [run["tasks"][task] for run in runs]
+    found = []
+    for name in ("revision", "template", "sampling", "samples", "scorer", "correct_at", "gold_hash", "prompts_hash"):
+        before, after = (own.get(name) for own in tasks)
+        # Hashes over all items say nothing where one run has fewer of them.
+        partial = name.endswith("_hash") and tasks[0]["items"] != tasks[1]["items"]
+        if before != after and not partial:
+            found.append(_differs(name, before, after))
+    for name in ("persona_role", "chat_template", "chat_template_kwargs", "reasoning_end", "seed"):
+        before, after = (run["config"].get(name) for run in runs)
+        if before != after:
+            found.append(_differs(name, before, after))
+    panels = [(run.get("panel") or {}).get("hash") for run in runs]
+    if "personas" in tasks[0] and panels[0] != panels[1]:
+        found.append("judges or rubrics")
+    return found
+
+
+def _differs(name: str, before: Any, after: Any) -> str:
+    words = name.removesuffix("_hash").replace("_", " ")
+    if name.endswith("_hash"):
+        return f"{words} differ" if name == "prompts_hash" else f"{words} answers differ"
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        return ", ".join(f"{words} {key} {before.get(key)!r} against {after.get(key)!r}" for key in keys)
+    return f"{words} {before!r} against {after!r}"
+
+
+def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Table], notes: list[str]) -> Pair:
+    texts = [{one["id"]: one["text"] for one in side.records[task]["personas"]} for side in (base, candidate)]
+    personas = [name for name in texts[0] if texts[1].get(name, None) == texts[0][name]]
+    items = _common([table["item"].unique().to_pylist() for table in rows])
+    if not items or len(personas) < 2:
+        raise InvalidRunError(f"{task}: {base.name} and {candidate.name} have no common items and personas.")
+    notes += _left_out(base, candidate, rows, len(items), [sorted(set(own) - set(personas)) for own in texts])
+    described = {one["id"]: one for one in base.records[task]["personas"]}
+    cells = [_arrange(table, items, personas, described) for table in rows]
+    present = cells[0].is_scored & cells[1].is_scored
+    if not present[:, 1:].any():
+        raise InvalidRunError(f"{task}: no answer was scored in both {base.name} and {candidate.name}.")
+    if len(items) < _FEW_ITEMS:
+        notes.append(f"{len(items)} items: with fewer than {_FEW_ITEMS}, intervals cover less often than they say.")
+    unscored = [float(one.unscored.sum() / max(one.unscored.sum() + one.scored.sum(), 1)) for one in cells]
+    same = all(np.array_equal(getattr(cells[0], name), getattr(cells[1], name)) for name in _COUNTS)
+    return Pair(
+        task,
+        base.records[task]["tasks"][task],
+        tuple(items),
+        shared(cells[0], cells[1]),
+        None,
+        (),
+        (unscored[0], unscored[1]),
+        tuple(notes),
+        same,
+    )
+
+
+def _arrange(table: pa.Table, items: Sequence[str], personas: Sequence[str], described: dict[str, Any]) -> Cells:
+    """Return rows as arrays [items, personas]."""
+    place, keep = _places(table, items, personas)
+    arrays = {}
+    for name in _COUNTS:
+        values = table[name].to_numpy()[keep]
+        array = np.zeros(len(items) * len(personas), dtype=values.dtype)
+        array[place] = values
+        arrays[name] = array.reshape(len(items), len(personas))
+    return Cells(
+        persona_ids=tuple(personas),
+        categories=tuple(described[name]["category"] for name in personas),
+        domains=tuple(described[name].get("domain") for name in personas),
+        **arrays,
+    )
+
+
+def _places(table: pa.Table, items: Sequence[str], personas: Sequence[str]) -> tuple[Any, Any]:
+    """Return where in the flattened array each kept row belongs, and which rows are kept."""
+    numbers = []
+    for column, known in (("item", items), ("persona", personas)):
+        encoded = table[column].combine_chunks().dictionary_encode()
+        number = {name: place for place, name in enumerate(known)}
+        lookup = np.array([number.get(name, -1) for name in encoded.dictionary.to_pylist()])
+        numbers.append(lookup[encoded.indices.to_numpy(zero_copy_only=False)])
+    keep = (numbers[0] >= 0) & (numbers[1] >= 0)
+    return numbers[0][keep] * len(personas) + numbers[1][keep], keep
+
+
+def _align_judged(base: Side, candidate: Side, task: str, rows: Sequence[pa.Table], notes: list[str]) -> Pair:
+    texts = [
+        {one["id"]: one["text"] for one in side.records[task]["tasks"][task]["personas"]} for side in (base, candidate)
+    ]
+    personas = [name for name in texts[0] if texts[1].get(name) == texts[0][name]]
+    frames = [{row["item"]: row for row in table.to_pylist() if row["persona"] in set(personas)} for table in rows]
+    items = _common([list(frame) for frame in frames])
+    both = [item for item in items if all(frame[item]["scored"] for frame in frames)]
+    if not both:
+        raise InvalidRunError(
+            f"{task}: no response is judged in both {base.name} and {candidate.name}: personaeval score."
+        )
+    notes += _left_out(base, candidate, rows, len(items), [sorted(set(own) - set(personas)) for own in texts])
+    dimensions = tuple(dict.fromkeys(frames[0][item]["dimension"] for item in items))
+    sums = [_persona_sums(frame, both, dimensions) for frame in frames]
+    clusters = len(sums[0].matrix)
+    if clusters < FEW_PERSONAS:
+        notes.append(f"{clusters} personas: with fewer than {FEW_PERSONAS}, intervals cover less often than they say.")
+    unscored = []
+    for frame in frames:
+        counts = np.array([[frame[item]["unscored"], frame[item]["scored"]] for item in items]).sum(axis=0)
+        unscored.append(float(counts[0] / max(counts.sum(), 1)))
+    same = np.array_equal(sums[0].matrix, sums[1].matrix)
+    record = base.records[task]["tasks"][task]
+    return Pair(
+        task,
+        record,
+        tuple(both),
+        None,
+        (sums[0], sums[1]),
+        dimensions,
+        (unscored[0], unscored[1]),
+        tuple(notes),
+        same,
+    )
+
+
+def _persona_sums(frame: dict[str, Any], items: Sequence[str], dimensions: Sequence[str]) -> PersonaSums:
+    personas = {name: place for place, name in enumerate(dict.fromkeys(frame[item]["persona"] for item in items))}
+    columns = {name: place for place, name in enumerate(dimensions)}
+    matrix = np.zeros((len(personas), 2 * len(dimensions)))
+    for item in items:
+        row = frame[item]
+        place, column = personas[row["persona"]], columns[row["dimension"]]
+        matrix[place, column] += row["score_sum"]
+        matrix[place, len(dimensions) + column] += row["scored"]
+    order = sorted(personas, key=lambda name: personas[name])
+    return PersonaSums(matrix[[personas[name] for name in order]])
+
+
+def _common(ids: Sequence[Sequence[str]]) -> list[str]:
+    other = set(ids[1])
+    return [name for name in ids[0] if name in other]
+
+
+def _left_out(
+    base: Side, candidate: Side, rows: Sequence[pa.Table], items: int, personas: Sequence[Sequence[str]]
+) -> list[str]:
+    notes = []
+    for side, table, extra in zip((base, candidate), rows, personas, strict=True):
+        more = len(table["item"].unique()) - items
+        if more:
+            notes.append(f"Left out: {more} items of {side.name} that the other does not have.")
+        if extra:
+            notes.append(
+                f"Left out: personas of {side.name} that the other lacks or words otherwise: {', '.join(extra)}."
+            )
+    return notes
+
+
+def common_tasks(sides: Sequence[Side], task: str | None = None) -> list[str]:
+    """Return the tasks that all sides have.
+
+    Raises:
+        InvalidRunError: there are none.
+        UsageError: the wanted one is unknown to all.
+    """
+    known = {name for side in sides for name in side.records}
+    if task is not None and task not in known:
+        raise UsageError(f"--task {task}: none of these runs has it.{suggest(task, known)}")
+    found = [name for name in sides[0].records if all(name in side.records for side in sides) and task in (None, name)]
+    if not found:
+        which = "; ".join(f"{side.name}: {', '.join(side.records)}" for side in sides)
+        raise InvalidRunError(f"no common task ({which}).")
+    return found

@@ -1,0 +1,197 @@
+"""Tables of paired changes between checkpoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from personaeval.compare import Pair, PersonaSums
+from personaeval.flips import find_flips
+from personaeval.metrics.catalogue import METRICS
+from personaeval.metrics.inference import Interval, benjamini_hochberg, holm
+from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_equal
+from personaeval.metrics.paired import Change
+from personaeval.metrics.sums import ItemSums, item_sums
+from personaeval.report.formats import Cell, Number, Table
+from personaeval.sides import Side
+
+_MARK = 0.05
+_CHANGE_COLUMNS = ("change", "relative", "p")
+
+
+def compare_tables(
+    base: Side, candidate: Side, pairs: Sequence[Pair], generalise: bool = False, details: bool = True
+) -> list[Table]:
+    """Return the tables of two checkpoints: the metrics of all tasks; then personas, categories and flips of each.
+
+    Args:
+        base: what is compared with.
+        candidate: what is compared.
+        pairs: their tasks, aligned.
+        generalise: intervals for personas not tried, too.
+        details: personas, categories and items as well.
+    """
+    tables = [_metrics_table(base, candidate, pairs, generalise)]
+    for pair in pairs if details else ():
+        tables += _persona_tables(pair, base, candidate)
+        tables += _flip_tables(pair, base, candidate)
+    return tables
+
+
+def trend_tables(sides: Sequence[Side], pairs: Sequence[Sequence[Pair]]) -> list[Table]:
+    """Return a table per task: a row per checkpoint by training step, and the slope over the steps.
+
+    Args:
+        sides: the base first.
+        pairs: for every side but the base, its tasks aligned with the base's.
+    """
+    steps = [step_of(side.name) for side in sides]
+    if len(sides) < 3 or None in steps or len(set(steps)) < len(steps):
+        return []
+    tables = []
+    for number, first in enumerate(pairs[0]):
+        column = [row[number] for row in pairs]
+        if all(pair.items == first.items for pair in column):
+            tables.append(_trend_table(sides, [step for step in steps if step is not None], column))
+    return tables
+
+
+def step_of(name: str) -> int | None:
+    """Return the training step that a checkpoint's name ends with (checkpoint-500); None where there is none."""
+    found = re.search(r"(\d+)(?: \(\d+\))?$", name)
+    return int(found.group(1)) if found else None
+
+
+def _metrics_table(base: Side, candidate: Side, pairs: Sequence[Pair], generalise: bool) -> Table:
+    found = [(pair, name, change) for pair in pairs for name, change in pair.changes(generalise).items()]
+    # Where a score is 0 or 1, its mean is accuracy once more.
+    found = [
+        entry
+        for entry in found
+        if entry[2].absolute.value is not None and not (entry[1] == "mean_score" and entry[0].binary)
+    ]
+    adjusted = holm(np.array([np.nan if change.p is None else change.p for _, _, change in found]))
+    rows: list[tuple[Cell, ...]] = []
+    for (pair, name, change), p in zip(found, adjusted, strict=True):
+        metric = METRICS.get(name)
+        title = metric.title if metric else name.replace("-", " ")
+        rows.append((pair.task, title, *_change_cells(change, float(p))))
+    clusters = (
+        "items and personas resampled together" if generalise else "items are the clusters (judged tasks: personas)"
+    )
+    notes = [
+        f"Paired on the same items, personas and samples; 95 % intervals, {clusters}. change: {candidate.name} minus "
+        f"{base.name}, in the metric's unit; relative: as a share of {base.name}. p: of no change, two-sided, adjusted "
+        f"by Holm over the {len(rows)} rows; * below {_MARK}.",
+        *_reading_notes(pairs),
+    ]
+    notes += [f"{pair.task}: {note}" for pair in pairs for note in pair.notes]
+    if not (base.verifiable and candidate.verifiable):
+        notes.append("An endpoint's checkpoint cannot be verified: the names are the server's.")
+    columns = ("task", "metric", base.name, candidate.name, *_CHANGE_COLUMNS, "")
+    return Table(f"{candidate.name} against {base.name}", columns, tuple(rows), tuple(notes))
+
+
+def _change_cells(change: Change, p: float) -> tuple[Cell, ...]:
+    return (
+        Number(change.base),
+        Number(change.candidate),
+        _number(change.absolute, signed=True),
+        _number(change.relative, percent=True),
+        Number(p if np.isfinite(p) else None),
+        "*" if p < _MARK else "",
+    )
+
+
+def _number(interval: Interval, signed: bool = False, percent: bool = False) -> Number:
+    return Number(interval.value, interval.low, interval.high, signed=signed, percent=percent)
+
+
+def _reading_notes(pairs: Sequence[Pair]) -> list[str]:
+    """Say where a change of PSS is one of stability: κ moved the same way, or the persona effect the other way."""
+    notes = []
+    for pair in pairs:
+        found = pair.changes() if pair.cells is not None else {}
+        moved = {
+            name: found[name].absolute.value or 0.0 for name in ("pss", "kappa", "persona_effect") if name in found
+        }
+        if moved.get("pss"):
+            agrees = moved["kappa"] * moved["pss"] > 0 or moved["persona_effect"] * moved["pss"] < 0
+            risen = "risen" if moved["pss"] > 0 else "fallen"
+            words = f"stability has {risen}" if agrees else "accuracy change only"
+            notes.append(f"{pair.task}: {words} (the direction of the figures, noise included).")
+    return notes
+
+
+def _persona_tables(pair: Pair, base: Side, candidate: Side) -> list[Table]:
+    tables = []
+    for words, found in zip(("persona", "category"), pair.by_persona(), strict=True):
+        if not found:
+            continue
+        p_values = np.array([1.0 if change.p is None else change.p for change in found.values()])
+        adjusted = benjamini_hochberg(p_values)
+        rows = [(name, *_change_cells(c, float(p))) for (name, c), p in zip(found.items(), adjusted, strict=True)]
+        columns = (words, base.name, candidate.name, *_CHANGE_COLUMNS, "")
+        note = f"Accuracy. p: of no change, adjusted by Benjamini and Hochberg over the {len(rows)} rows."
+        tables.append(Table(f"{pair.record['title']} by {words}", columns, tuple(rows), (note,)))
+    return tables
+
+
+def _flip_tables(pair: Pair, base: Side, candidate: Side) -> list[Table]:
+    tables = []
+    for words, flips in zip(("gained", "lost"), find_flips(pair, base, candidate), strict=True):
+        rows: list[tuple[Cell, ...]] = []
+        for flip in flips:
+            answers = [answer if answer is not None else "–" for answer in flip.answers]
+            rows.append((flip.item, Number(flip.gained, digits=1), Number(flip.lost, digits=1), flip.persona, *answers))
+        if rows:
+            columns = ("item", "gained", "lost", "persona", f"answer of {base.name}", f"answer of {candidate.name}")
+            note = (
+                "gained, lost: under how many personas the item became right, wrong; the answers are those under one."
+            )
+            if pair.record.get("withhold_text"):
+                note += " The task's authors ask that its texts be shown nowhere."
+            tables.append(Table(f"{pair.record['title']}: items {words} most", columns, tuple(rows), (note,)))
+    return tables
+
+
+def _sums(pair: Pair) -> tuple[ItemSums | PersonaSums, ItemSums | PersonaSums]:
+    if pair.judged is not None:
+        return pair.judged
+    assert pair.cells is not None, "a pair is judged or counted"
+    base, candidate = pair.cells
+    return item_sums(base, pair.record["domain"], ()), item_sums(candidate, pair.record["domain"], ())
+
+
+def _trend_table(sides: Sequence[Side], steps: Sequence[int], pairs: Sequence[Pair]) -> Table:
+    parts = [_sums(pairs[0])[0], *(_sums(pair)[1] for pair in pairs)]
+    names = ("persona_score",) if pairs[0].judged is not None else ("accuracy", "pss", "kappa")
+    places = [0] if pairs[0].judged is not None else [0, 2, 3]
+    width = parts[0].matrix.shape[1]
+    centred = np.array(steps, dtype=np.float64) - np.mean(steps)
+
+    def both(
+        sums: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        cut = [sums[..., place * width : (place + 1) * width] for place in range(len(parts))]
+        values = np.stack([part.estimate(own)[..., places] for part, own in zip(parts, cut, strict=True)], axis=-1)
+        slopes = 1000 * (values @ centred) / (centred @ centred)
+        flat = values.reshape(*values.shape[:-2], -1)
+        return np.concatenate([slopes, flat], axis=-1)
+
+    found = jackknife(np.hstack([part.matrix for part in parts]), both)
+    scales: list[Scale] = ["raw" for _ in places]
+    scales += [METRICS[name].scale for name in names for _ in parts]
+    made, p_values = intervals(found, scales), p_equal(found)
+    table = np.array(range(len(places), len(made))).reshape(len(places), len(parts))
+    rows: list[tuple[Cell, ...]] = [
+        (steps[column], sides[column].name, *(_number(made[int(row[column])]) for row in table))
+        for column in np.argsort(steps)
+    ]
+    rows.append(("slope", "per 1000 steps", *(_number(one, signed=True) for one in made[: len(places)])))
+    tested = "; ".join(f"{METRICS[name].title} {p:.3f}" for name, p in zip(names, p_values, strict=False))
+    note = f"slope: least squares over the steps, on the same items for all; p of no slope: {tested} (not adjusted)."
+    columns = ("step", "checkpoint", *(METRICS[name].title for name in names))
+    return Table(f"{pairs[0].record['title']} by training step", columns, tuple(rows), (note,))

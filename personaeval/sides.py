@@ -1,0 +1,119 @@
+"""The sides of a comparison: where a checkpoint's finished runs are, and their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from personaeval.errors import UsageError, suggest
+from personaeval.results import CELLS, RUN, read_json
+
+
+@dataclass(frozen=True)
+class Side:
+    """One checkpoint: the run that has each of its tasks.
+
+    Attributes:
+        name: as tables show it.
+        fingerprint: of the checkpoint.
+        verifiable: whether the fingerprint tells it from another checkpoint.
+        folders: task -> folder of the run.
+        records: task -> content of its run.json.
+    """
+
+    name: str
+    fingerprint: str
+    verifiable: bool
+    folders: dict[str, Path]
+    records: dict[str, dict[str, Any]]
+
+    def cells(self, task: str) -> pa.Table:
+        """Return the rows of a task in cells.parquet.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        table = _read_cells(self.folders[task] / CELLS)
+        return table.filter(pa.compute.equal(table["task"], task))
+
+
+@cache
+def _read_cells(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error}); personaeval score {path.parent} writes it anew."
+        ) from error
+
+
+def open_sides(texts: Sequence[str]) -> list[Side]:
+    """Return the sides by what the user called them, with names that differ.
+
+    Raises:
+        UsageError: as :func:`open_side`.
+    """
+    sides = [open_side(text) for text in texts]
+    names = [side.name for side in sides]
+    if len(set(names)) < len(names):
+        names = [f"{side.name}-{side.fingerprint[:8]}" for side in sides]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({place})" for place, name in enumerate(names, start=1)]
+    return [
+        Side(name, side.fingerprint, side.verifiable, side.folders, side.records)
+        for name, side in zip(names, sides, strict=True)
+    ]
+
+
+def open_side(text: str) -> Side:
+    """Return a side: a run's or a baseline's folder, a checkpoint's folder, or RESULTS/NAME as tables show it.
+
+    Raises:
+        UsageError: nothing there, several checkpoints of the name, or a task that several of its runs have.
+    """
+    path = Path(text)
+    if (path / RUN).is_file():
+        return _side([path], text)
+    if path.is_dir():
+        folders = sorted(found.parent for found in path.glob(f"*/{RUN}"))
+        if folders:
+            return _side(folders, text)
+    if not path.parent.is_dir() or text.endswith(".."):
+        raise UsageError(f"{text}: no such folder. A run's folder, a baseline's or RESULTS/NAME is expected.")
+    records = {found.parent: read_json(found) for found in sorted(path.parent.glob(f"*/*/{RUN}"))}
+    chosen = [folder for folder, record in records.items() if path.name in _names(record)]
+    if not chosen:
+        known = {record["label"] for record in records.values()}
+        raise UsageError(
+            f"{text}: neither the folder of a finished run nor a checkpoint's name.{suggest(path.name, known)}"
+        )
+    return _side(chosen, text)
+
+
+def _names(record: dict[str, Any]) -> tuple[str, str]:
+    return record["label"], f"{record['label']}-{record['model']['fingerprint'][:8]}"
+
+
+def _side(folders: Sequence[Path], text: str) -> Side:
+    where: dict[str, Path] = {}
+    records: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        record = read_json(folder / RUN)
+        if not {"label", "model", "tasks"} <= record.keys():
+            raise UsageError(f"{folder / RUN}: not the record of a personaeval run.")
+        for task in record["tasks"]:
+            if task in where:
+                raise UsageError(f"{text}: {task} was run more than once; name one folder: {where[task]} or {folder}.")
+            where[task], records[task] = folder, record
+    models = {record["model"]["fingerprint"]: record for record in records.values()}
+    if len(models) != 1:
+        found = ", ".join(_names(record)[1] for record in models.values())
+        raise UsageError(f"{text}: several checkpoints have this name: {found}. Name one of them.")
+    [(fingerprint, record)] = models.items()
+    return Side(record["label"], fingerprint, bool(record["model"].get("fingerprint_verifiable")), where, records)
