@@ -255,6 +255,19 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Append to a text file that others write to as well.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of a run.
 

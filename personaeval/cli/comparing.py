@@ -63,3 +63,45 @@ def baseline(
     for folder in write_baseline(run, output):
         print(f"{folder} written.")
     print(f"Next: personaeval check {output} CANDIDATE --policy gate.yaml")
+
+
+@app.command()
+def check(
+    base: Annotated[str | None, typer.Argument(help="A run's or a baseline's folder, or RESULTS/NAME.")] = None,
+    candidate: Annotated[str | None, typer.Argument(help="What is checked, named alike.")] = None,
+    policy: Annotated[Path, typer.Option(help="YAML file: which metrics, and how much each may fall.")] = Path(
+        "gate.yaml"
+    ),
+    init: Annotated[
+        bool, typer.Option("--init", help="Write a commented policy to start from, and do no more.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write a JUnit file, a test case per gating metric.")] = None,
+    allow_different_settings: Different = False,
+) -> None:
+    """Say whether a candidate is worse than its base by more than a policy allows.
+
+    Exits with 0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 where the runs are not valid for the question.
+    """
+    import os
+
+    from personaeval.check import check as check_sides
+    from personaeval.policy import read_policy, write_starting_policy
+    from personaeval.report.verdicts import to_json, to_junit, to_markdown
+    from personaeval.results import append_text, write_text
+    from personaeval.sides import open_sides
+
+    if init:
+        write_starting_policy(policy)
+        print(f"{policy} written.\nNext: personaeval check BASE CANDIDATE --policy {policy}")
+        return
+    if base is None or candidate is None:
+        raise UsageError("BASE and CANDIDATE are missing. Example: personaeval check baseline results/checkpoint-500")
+    rules = read_policy(policy)
+    report = check_sides(*open_sides([base, candidate]), rules, allow_different_settings)
+    print(to_json(report) if json else to_markdown(report))
+    if junit is not None:
+        write_text(junit, to_junit(report))
+    if os.environ.get("GITHUB_STEP_SUMMARY"):
+        append_text(Path(os.environ["GITHUB_STEP_SUMMARY"]), to_markdown(report) + "\n")
+    raise typer.Exit(report.exit_code)

@@ -1,0 +1,252 @@
+"""The check: is a candidate no worse than its base by more than a policy allows?
+
+A non-inferiority test for every gated metric, one-sided at α = 0.025. d is the decline: above 0 is worse, whichever
+direction of the metric is better. PASS: H0 "d ≥ max_drop" is rejected (all critical metrics must: an intersection–union
+test, so no correction). REGRESSION: H0 "d ≤ max_drop" is rejected, adjusted by Holm over the gating metrics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import numpy as np
+
+from personaeval.compare import Pair, align
+from personaeval.errors import InvalidRunError
+from personaeval.metrics.catalogue import METRICS
+from personaeval.metrics.inference import holm
+from personaeval.metrics.jackknife import Estimates, intervals, p_above
+from personaeval.metrics.paired import Change
+from personaeval.metrics.worst import worst_change
+from personaeval.policy import EVERY_TASK, Gate, Policy, Severity
+from personaeval.sides import Side
+
+ALPHA = 0.025
+_POWER = 0.8
+_REASONABLE = 10
+_JUDGED = {"persona_score"}
+_SPAN = {"persona_score": 4.0}
+"""How far apart two values of a metric can be, where that is not 1."""
+
+
+class Outcome(StrEnum):
+    """What is found of one metric, or of all."""
+
+    PASS = "PASS"
+    REGRESSION = "REGRESSION"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    INVALID = "INVALID"
+
+
+EXIT_CODES = {Outcome.PASS: 0, Outcome.REGRESSION: 1, Outcome.INCONCLUSIVE: 3, Outcome.INVALID: 4}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is found of one gated metric.
+
+    Attributes:
+        task: its name.
+        metric: its name in the catalogue.
+        severity: what it does to the whole.
+        max_drop: what is allowed, in the metric's unit.
+        outcome: the verdict.
+        reason: in words: what would decide it, or why it is not valid.
+        base: value there.
+        candidate: value there.
+        decline: by how much the candidate is worse.
+        low: lower bound of the decline, 97.5 % one-sided.
+        high: upper bound of it, which PASS compares with ``max_drop``.
+        p: of "worse by no more than max_drop", adjusted for all gating metrics; REGRESSION needs at most 0.025.
+    """
+
+    task: str
+    metric: str
+    severity: Severity
+    max_drop: float
+    outcome: Outcome
+    reason: str = ""
+    base: float | None = None
+    candidate: float | None = None
+    decline: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+
+    @property
+    def gates(self) -> bool:
+        """Whether it can change the verdict on the whole."""
+        return self.severity is not Severity.ADVISORY
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found."""
+
+    base: str
+    candidate: str
+    outcome: Outcome
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def exit_code(self) -> int:
+        """0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 not valid for the question."""
+        return EXIT_CODES[self.outcome]
+
+
+@dataclass(frozen=True)
+class _Test:
+    """One metric of one task, about to be tested."""
+
+    gate: Gate
+    task: str
+    clusters: int
+    change: Change | None
+    problem: str = ""
+    same: bool = False
+
+
+def check(base: Side, candidate: Side, policy: Policy, allow_different_settings: bool = False) -> Report:
+    """Return the verdict on a candidate.
+
+    What cannot be tested (a task that one does not have, too much unscored, a metric that is not defined) is a finding
+    of its own, and never a pass.
+    """
+    pairs: dict[str, Pair | str] = {}
+    wanted = [(task, gate) for gate in policy.gates for task in _tasks_of(gate, base)]
+    for task, _ in wanted:
+        if task not in pairs and task != EVERY_TASK:
+            pairs[task] = _align(base, candidate, task, allow_different_settings, policy)
+    tests = [_prepare(gate, task, pairs.get(task, ""), policy, base, candidate) for task, gate in wanted]
+    gating = [test for test in tests if test.gate.severity is not Severity.ADVISORY]
+    adjusted = holm(np.array([_p_worse(test) for test in gating]))
+    p_values = dict(zip(map(id, gating), adjusted, strict=True))
+    findings = tuple(_judge(test, p_values.get(id(test), _p_worse(test))) for test in tests)
+    notes = [f"{task}: {note}" for task, pair in pairs.items() if isinstance(pair, Pair) for note in pair.notes]
+    return Report(base.name, candidate.name, overall(findings), findings, tuple(notes))
+
+
+def overall(findings: Sequence[Finding]) -> Outcome:
+    """Return the verdict on the whole: supporting metrics count only when they regressed, advisory ones never."""
+    gating = [finding for finding in findings if finding.gates]
+    for outcome in (Outcome.INVALID, Outcome.REGRESSION):
+        if any(finding.outcome is outcome for finding in gating):
+            return outcome
+    undecided = any(f.severity is Severity.CRITICAL and f.outcome is Outcome.INCONCLUSIVE for f in gating)
+    return Outcome.INCONCLUSIVE if undecided else Outcome.PASS
+
+
+def _tasks_of(gate: Gate, base: Side) -> list[str]:
+    """Return the tasks a gate is about; ``*`` itself where the base has none of the metric's kind."""
+    if gate.task != EVERY_TASK:
+        return [gate.task]
+    judged = gate.metric in _JUDGED
+    return [name for name in base.records if _is_judged(base, name) == judged] or [EVERY_TASK]
+
+
+def _is_judged(side: Side, task: str) -> bool:
+    return "personas" in side.records[task]["tasks"][task]
+
+
+def _align(base: Side, candidate: Side, task: str, allow: bool, policy: Policy) -> Pair | str:
+    """Return a task's pair, or why there is none that could be tested."""
+    try:
+        pair = align(base, candidate, task, allow)
+    except InvalidRunError as error:
+        return str(error)
+    for side, share in zip((base, candidate), pair.unscored, strict=True):
+        if share > policy.max_unscored:
+            return (
+                f"{share:.1%} of {side.name}'s answers to {task} are unscored, more than the {policy.max_unscored:.1%} "
+                "allowed: run it again, which asks only for those"
+            )
+    return pair
+
+
+def _prepare(gate: Gate, task: str, pair: Pair | str, policy: Policy, base: Side, candidate: Side) -> _Test:
+    if task == EVERY_TASK:
+        return _Test(gate, task, 0, None, f"{base.name} has no task with {gate.metric}")
+    if isinstance(pair, str):
+        return _Test(gate, task, 0, None, pair)
+    if (pair.judged is not None) != (gate.metric in _JUDGED):
+        return _Test(gate, task, 0, None, f"{task} has no {gate.metric}")
+    generalise = policy.generalise == "items,personas"
+    if gate.metric == "worst_persona":
+        change = None if generalise or pair.cells is None else worst_change(*pair.cells)
+    else:
+        change = pair.changes(generalise and pair.judged is None).get(gate.metric)
+    if change is None:
+        return _Test(gate, task, 0, None, f"{gate.metric} cannot be claimed of personas that were not tried")
+    if change.absolute.value is None:
+        more = "; it needs two samples" if change.base is None and pair.record["samples"] == 1 else ""
+        return _Test(gate, task, 0, None, f"{gate.metric} is not defined here{more}")
+    known = base.folders[task] == candidate.folders[task] or (
+        base.fingerprint == candidate.fingerprint and base.verifiable and candidate.verifiable
+    )
+    return _Test(gate, task, change.tested.clusters, change, same=known and pair.identical)
+
+
+def _decline(test: _Test) -> Estimates:
+    """Return the decline in units of the metric's span."""
+    assert test.change is not None, "only what could be estimated is tested"
+    span = _SPAN.get(test.gate.metric, 1.0)
+    found = test.change.decline(METRICS[test.gate.metric].better)
+    return replace(found, values=found.values / span, corrected=found.corrected / span, errors=found.errors / span)
+
+
+def _p_worse(test: _Test) -> float:
+    if test.change is None:
+        return math.nan
+    return float(p_above(_decline(test), test.gate.max_drop / _SPAN.get(test.gate.metric, 1.0))[0])
+
+
+def _judge(test: _Test, p: float) -> Finding:
+    """Return the finding; ``p`` is adjusted already."""
+    gate = test.gate
+    blank = Finding(test.task, gate.metric, gate.severity, gate.max_drop, Outcome.INVALID, test.problem)
+    if test.change is None:
+        return blank
+    span = _SPAN.get(gate.metric, 1.0)
+    found = _decline(test)
+    [bounds] = intervals(found, ["raw"])
+    low, high = (None if bound is None else bound * span for bound in (bounds.low, bounds.high))
+    decline = float(found.values[0]) * span
+    finding = replace(
+        blank,
+        base=test.change.base,
+        candidate=test.change.candidate,
+        decline=decline,
+        low=low,
+        high=high,
+        p=p if math.isfinite(p) else None,
+    )
+    if test.same:
+        return replace(finding, outcome=Outcome.PASS, reason="the same checkpoint, the same answers", low=0.0, high=0.0)
+    if math.isfinite(p) and p <= ALPHA:
+        return replace(finding, outcome=Outcome.REGRESSION, reason="")
+    if high is not None and high <= gate.max_drop:
+        return replace(finding, outcome=Outcome.PASS, reason="")
+    return replace(finding, outcome=Outcome.INCONCLUSIVE, reason=_remedy(test, found, gate.max_drop / span))
+
+
+def _remedy(test: _Test, found: Estimates, max_drop: float) -> str:
+    """Say how much data would decide it at the observed decline, with a power of 80 %."""
+    what = "personas" if test.gate.metric in _JUDGED else "items"
+    gap, error = abs(float(found.values[0]) - max_drop), float(found.errors[0])
+    if not math.isfinite(error):
+        return f"{test.clusters} {what} are too few for an interval"
+    from scipy.special import ndtri
+
+    quantile = float(ndtri(1 - ALPHA) + ndtri(_POWER))
+    if gap <= quantile * error / _REASONABLE**0.5:
+        return f"not decidable at a reasonable size: the decline is too near to max_drop for ten times the {what}"
+    if error == 0:
+        needed = math.log(ALPHA) / math.log1p(-min(gap, 1 - 1e-9))
+    else:
+        needed = test.clusters * (quantile * error / gap) ** 2
+    needed = max(needed, test.clusters + 1)
+    return f"about {math.ceil(needed):,} {what} would decide it at this decline ({test.clusters:,} now)"

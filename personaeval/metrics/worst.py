@@ -1,0 +1,53 @@
+"""The worst persona without the bias of having been selected: chosen on half of the items, measured on the other."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from personaeval.metrics.inference import Floats, resampled_sums
+from personaeval.metrics.jackknife import Estimates
+from personaeval.metrics.paired import Change, make_changes
+from personaeval.metrics.sums import Cells
+
+_SPLITS = 20
+_REPLICATES = 1000
+
+
+def worst_change(base: Cells, candidate: Cells, seed: int = 0) -> Change:
+    """Return the change of the worst persona's accuracy in split-half form, with a bootstrap error over items.
+
+    Mean over 20 seeded splits and both directions. An item keeps its half in every resample, so that no item is used
+    to choose and to measure, and the choice is made anew in each.
+    """
+    runs = base, candidate
+    n, width = base.q.shape[0], 2 * (base.q.shape[1] - 1)
+    generator = np.random.default_rng(seed)
+    sums = [np.column_stack([cells.q[:, 1:], cells.is_scored[:, 1:]]).astype(np.float64) for cells in runs]
+    values, drawn = np.zeros(2), np.zeros((2, _REPLICATES))
+    for _ in range(_SPLITS):
+        half = np.zeros((n, 1))
+        half[generator.permutation(n)[: n // 2]] = 1
+        matrix = np.hstack([part for own in sums for part in (own * half, own * (1 - half))])
+        replicates = resampled_sums(matrix, seed, _REPLICATES)
+        for place in range(2):
+            columns = slice(place * 2 * width, (place + 1) * 2 * width)
+            values[place] += _worst(matrix.sum(axis=0)[None, columns])[0] / _SPLITS
+            drawn[place] += _worst(replicates[:, columns]) / _SPLITS
+    difference = drawn[1] - drawn[0]
+    known = difference[np.isfinite(difference)]
+    error = float(np.std(known, ddof=1)) if len(known) > _REPLICATES / 2 and n > 1 else float("nan")
+    value = values[1:] - values[:1]
+    found = Estimates(value, value, np.array([error]), np.array([max(n - 1.0, 1.0)]), n)
+    return make_changes(found, [None], values[:1], values[1:])[0]
+
+
+def _worst(sums: Floats) -> Floats:
+    """Return [r] the worst persona's accuracy for [r, 4 m] sums: right and scored of one half, then of the other."""
+    right, scored, other_right, other_scored = np.split(sums, 4, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        halves = right / scored, other_right / other_scored
+    rows = np.arange(len(sums))
+    found = np.zeros(len(sums))
+    for chosen, measured in (halves, halves[::-1]):
+        found += measured[rows, np.argmin(np.where(np.isfinite(chosen), chosen, np.inf), axis=1)] / 2
+    return found

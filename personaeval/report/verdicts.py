@@ -1,0 +1,104 @@
+"""A check's report: for people, as JSON, as JUnit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from xml.etree import ElementTree
+
+from personaeval.check import Finding, Outcome, Report
+from personaeval.metrics.catalogue import METRICS
+from personaeval.report.formats import Cell, Number, Table, render
+
+_FORMAT = 1
+_TAGS = {Outcome.REGRESSION: "failure", Outcome.INCONCLUSIVE: "skipped", Outcome.INVALID: "error"}
+_SAYS = {
+    Outcome.PASS: "PASS: no critical metric is worse by more than allowed.",
+    Outcome.REGRESSION: "REGRESSION: worse by more than allowed: {}.",
+    Outcome.INCONCLUSIVE: "INCONCLUSIVE: the data cannot tell for {}.",
+    Outcome.INVALID: "NOT VALID: no verdict on {}.",
+}
+
+
+def to_markdown(report: Report) -> str:
+    """Return the table and the verdict."""
+    columns = ("task", "metric", "severity", "base", "candidate", "worse by", "at most", "allowed", "verdict", "why")
+    rows: list[tuple[Cell, ...]] = [
+        (
+            finding.task,
+            METRICS[finding.metric].title,
+            finding.severity.value,
+            Number(finding.base),
+            Number(finding.candidate),
+            Number(finding.decline, signed=True),
+            Number(finding.high, signed=True),
+            Number(finding.max_drop),
+            finding.outcome.value,
+            finding.reason,
+        )
+        for finding in report.findings
+    ]
+    notes = (
+        "worse by: the decline in the metric's own unit; at most: its upper bound at 97.5 %, one-sided. A regression is "
+        "tested one-sided at 0.025, adjusted by Holm over the critical and supporting metrics.",
+        *report.notes,
+    )
+    table = Table(f"{report.candidate} checked against {report.base}", columns, tuple(rows), notes)
+    return f"{render([table], 'markdown')}\n\n{conclusion(report)}"
+
+
+def conclusion(report: Report) -> str:
+    """Return the verdict in a line."""
+    named = [f for f in report.findings if f.gates and f.outcome is report.outcome]
+    if report.outcome is Outcome.INCONCLUSIVE:
+        named = [f for f in named if f.severity.value == "critical"]
+    return _SAYS[report.outcome].format(", ".join(f"{f.task} {METRICS[f.metric].title}" for f in named))
+
+
+def to_json(report: Report) -> str:
+    """Return the report as JSON."""
+    content = {
+        "format": _FORMAT,
+        "base": report.base,
+        "candidate": report.candidate,
+        "verdict": report.outcome.value,
+        "exit_code": report.exit_code,
+        "findings": [asdict(finding) for finding in report.findings],
+        "notes": list(report.notes),
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def to_junit(report: Report) -> str:
+    """Return a test case per gating metric: REGRESSION a failure, INCONCLUSIVE skipped, not valid an error."""
+    gating = [finding for finding in report.findings if finding.gates]
+    counts = {
+        plural: str(sum(_TAGS.get(finding.outcome) == tag for finding in gating))
+        for tag, plural in (("failure", "failures"), ("skipped", "skipped"), ("error", "errors"))
+    }
+    name = f"{report.candidate} against {report.base}"
+    suite = ElementTree.Element("testsuite", {"name": _printable(name), "tests": str(len(gating)), **counts})
+    for finding in gating:
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": _printable(f"personaeval.{finding.task}"), "name": finding.metric}
+        )
+        if finding.outcome in _TAGS:
+            attributes = {"message": _printable(_message(finding)), "type": finding.outcome.value}
+            ElementTree.SubElement(case, _TAGS[finding.outcome], attributes)
+    root = ElementTree.Element("testsuites")
+    root.append(suite)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _message(finding: Finding) -> str:
+    if finding.decline is None:
+        return finding.reason
+    high = "unknown" if finding.high is None else f"{finding.high:+.4f}"
+    text = f"worse by {finding.decline:+.4f} (at most {high}), allowed {finding.max_drop:g}"
+    return f"{text}: {finding.reason}" if finding.reason else text
+
+
+def _printable(text: str) -> str:
+    """XML has no place for control characters, which a checkpoint's name may hold."""
+    return "".join(char if char.isprintable() else "?" for char in text)
