@@ -35,7 +35,7 @@ _SPAN = {"persona_score": 4.0}
 class Outcome(StrEnum):
     """What is found of one metric, or of all."""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105 (no password)
     REGRESSION = "REGRESSION"
     INCONCLUSIVE = "INCONCLUSIVE"
     INVALID = "INVALID"

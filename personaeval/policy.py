@@ -47,7 +47,8 @@ class Gate(BaseModel):
     )
     severity: Annotated[Severity, Field(strict=False)] = Field(
         default=Severity.CRITICAL,
-        description="critical: must be shown to be no worse; supporting: counts only when it regressed; advisory: is shown.",
+        description="critical: must be shown to be no worse; supporting: counts only when it regressed; advisory: "
+        "is only shown.",
     )
 
 

@@ -98,7 +98,8 @@ def check(
     if base is None or candidate is None:
         raise UsageError("BASE and CANDIDATE are missing. Example: personaeval check baseline results/checkpoint-500")
     rules = read_policy(policy)
-    report = check_sides(*open_sides([base, candidate]), rules, allow_different_settings)
+    first, second = open_sides([base, candidate])
+    report = check_sides(first, second, rules, allow_different_settings)
     print(to_json(report) if json else to_markdown(report))
     if junit is not None:
         write_text(junit, to_junit(report))

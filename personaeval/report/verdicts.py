@@ -39,8 +39,8 @@ def to_markdown(report: Report) -> str:
         for finding in report.findings
     ]
     notes = (
-        "worse by: the decline in the metric's own unit; at most: its upper bound at 97.5 %, one-sided. A regression is "
-        "tested one-sided at 0.025, adjusted by Holm over the critical and supporting metrics.",
+        "worse by: the decline in the metric's own unit; at most: its upper bound at 97.5 %, one-sided. A regression "
+        "is tested one-sided at 0.025, adjusted by Holm over the critical and supporting metrics.",
         *report.notes,
     )
     table = Table(f"{report.candidate} checked against {report.base}", columns, tuple(rows), notes)
