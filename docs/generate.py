@@ -22,6 +22,7 @@ from personaeval.config import RunConfig
 from personaeval.judge.rubrics import Rubric
 from personaeval.listing import size_of, source_of
 from personaeval.personas import Category, Expectation, PersonaSet
+from personaeval.policy import Policy
 from personaeval.prompts import TEMPLATES
 from personaeval.registry import Registry
 from personaeval.tasks import Task, TaskGroup
@@ -30,6 +31,9 @@ DOCS = Path(__file__).resolve().parent
 COMMANDS = (
     "run",
     "leaderboard",
+    "compare",
+    "check",
+    "baseline",
     "score",
     "judge-check",
     "questions",
@@ -46,6 +50,7 @@ def pages() -> dict[Path, str]:
     """Return file -> content for every generated page."""
     made = {}
     documents = {"task": Task, "group": TaskGroup, "personas": PersonaSet, "rubric": Rubric, "run": RunConfig}
+    documents["policy"] = Policy
     for name, model in documents.items():
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
         made[DOCS / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

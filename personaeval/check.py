@@ -214,7 +214,7 @@ def _judge(test: _Test, p: float) -> Finding:
     found = _decline(test)
     [bounds] = intervals(found, ["raw"])
     low, high = (None if bound is None else bound * span for bound in (bounds.low, bounds.high))
-    decline = float(found.values[0]) * span
+    decline = float(found.values[0]) * span + 0.0  # never -0.0
     finding = replace(
         blank,
         base=test.change.base,

@@ -1,0 +1,82 @@
+"""Folders of finished runs, written from arrays: what a comparison reads, without a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from personaeval.results import CellTable, JudgedCells, write_cells, write_json
+from personaeval.tasks import Item
+
+SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 32}
+
+
+def persona(name: str) -> dict:
+    return {"id": name, "text": f"a {name}", "category": "baseline" if name == "none" else "style", "domain": None}
+
+
+def counted(correct, *, samples: int = 1, unscored=None, score_sum=None, task: str = "sums", items=None) -> CellTable:
+    """A task's cells from numbers of right answers [items, 1 + personas]."""
+    correct = np.asarray(correct, dtype=np.int32)
+    n, width = correct.shape
+    names = ["none", *(f"p{number}" for number in range(1, width))]
+    table = CellTable(task, items or [f"i{number}" for number in range(n)], names, 1.0)
+    table.counts["correct"][:] = correct
+    table.counts["unscored"][:] = 0 if unscored is None else unscored
+    table.counts["scored"][:] = samples - table.counts["unscored"]
+    table.score_sum[:] = correct if score_sum is None else score_sum
+    return table
+
+
+def judged(scores, *, task: str = "acting") -> JudgedCells:
+    """A judged task's cells from scores [personas, 5 dimensions, questions]."""
+    scores = np.asarray(scores, dtype=np.float64)
+    places = list(np.ndindex(scores.shape))
+    items = [
+        Item(id=f"q{p}-{d}-{k}", prompt="?", gold="", persona=f"p{p}", dimension=f"dimension-{d}") for p, d, k in places
+    ]
+    table = JudgedCells(task, items)
+    table.score_sum[:] = [scores[place] for place in places]
+    table.counts["scored"][:] = 1
+    return table
+
+
+def write_run(folder: Path, tables: Sequence, *, label: str = "model", fingerprint: str = "a" * 32, **settings) -> Path:
+    """A run's folder; ``settings`` change entries of every task in run.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tasks, names = {}, ["none"]
+    for table in tables:
+        is_judged = isinstance(table, JudgedCells)
+        tasks[table.task] = {
+            "title": table.task.title(),
+            "domain": "mathematics",
+            "revision": "1",
+            "prompts_hash": "p",
+            "gold_hash": "g",
+            "items": len(table.items),
+            "samples": 1,
+            "template": "You are {{ persona }}.",
+            "sampling": SAMPLING,
+            "scorer": {"kind": "numeric"},
+            "correct_at": 1.0,
+            "withhold_text": False,
+        } | settings
+        if is_judged:
+            ids = sorted({item.persona for item in table.items})
+            tasks[table.task]["personas"] = [persona(name) for name in ids]
+        else:
+            names = list(table.personas)
+    record = {
+        "format": 1,
+        "label": label,
+        "plan": "0" * 16,
+        "model": {"fingerprint": fingerprint, "fingerprint_verifiable": True},
+        "config": {"persona_role": "auto", "seed": 0},
+        "panel": {"hash": "h"},
+        "tasks": tasks,
+        "personas": [persona(name) for name in names],
+    }
+    write_json(folder / "run.json", record)
+    write_json(folder / "summary.json", {"format": 1, "label": label, "tasks": {}})
+    write_cells(folder, tables)
+    return folder

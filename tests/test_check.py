@@ -1,0 +1,276 @@
+"""The check: verdicts, exit codes, and the cases in which others gave the wrong verdict."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from junitparser import Error, Failure, JUnitXml, Skipped
+
+from personaeval.check import Outcome, check
+from personaeval.errors import UsageError
+from personaeval.metrics.population import Population
+from personaeval.policy import Policy, read_policy
+from personaeval.sides import open_sides
+from tests.finished import counted, judged, write_run
+
+
+def policy(*gates: dict, **more) -> Policy:
+    return Policy.model_validate({"version": 1, "gates": list(gates), **more})
+
+
+def gate(metric: str = "accuracy", max_drop: float = 0.05, **more) -> dict:
+    return {"metric": metric, "max_drop": max_drop, **more}
+
+
+def verdict(tmp_path: Path, base, candidate, rules: Policy):
+    folders = [
+        write_run(tmp_path / "base", [base], label="base"),
+        write_run(tmp_path / "candidate", [candidate], label="candidate", fingerprint="b" * 32),
+    ]
+    first, second = open_sides([str(folder) for folder in folders])
+    return check(first, second, rules)
+
+
+def drawn(drop: float, n: int = 1000, m: int = 8):
+    """Two checkpoints, the second worse in accuracy by ``drop``."""
+    population = Population(accuracy=0.7)
+    return population.draw_pair(population.worse("accuracy", drop), np.random.default_rng(1), n, m, 1)
+
+
+def test_every_score_falls_but_none_flips(tmp_path):
+    wrong = np.zeros((100, 9))
+    before, after = (counted(wrong, score_sum=np.full((100, 9), score)) for score in (0.9, 0.4))
+    report = verdict(tmp_path, before, after, policy(gate("mean_score")))
+    assert report.outcome is Outcome.REGRESSION
+    assert report.findings[0].decline == pytest.approx(0.5)
+
+
+def test_a_tiny_mean_drop_over_many_items_passes(tmp_path):
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0.3, 0.9, (5000, 3))
+    fallen = scores - 0.0009 + rng.normal(0, 0.001, scores.shape)
+    wrong = np.zeros(scores.shape)
+    before, after = counted(wrong, score_sum=scores), counted(wrong, score_sum=fallen)
+    report = verdict(tmp_path, before, after, policy(gate("mean_score")))
+    assert report.outcome is Outcome.PASS
+    assert report.findings[0].decline == pytest.approx(0.0009, abs=1e-4)
+
+
+def test_few_discordant_items_pass_within_what_is_allowed(tmp_path):
+    before, after = np.ones((1319, 2)), np.ones((1319, 2))
+    before[:45, 1], after[45:100, 1] = 0, 0
+    report = verdict(tmp_path, counted(before), counted(after), policy(gate()))
+    assert report.outcome is Outcome.PASS
+    assert report.findings[0].decline == pytest.approx(10 / 1319)
+
+
+@pytest.mark.parametrize(
+    ("drop", "expected"), [(0.15, Outcome.REGRESSION), (0.0, Outcome.PASS), (0.05, Outcome.INCONCLUSIVE)]
+)
+def test_the_size_of_the_drop_decides(tmp_path, drop, expected):
+    before, after = drawn(drop)
+    report = verdict(tmp_path, counted(before), counted(after), policy(gate()))
+    assert report.outcome is expected
+
+
+def test_a_better_candidate_passes(tmp_path):
+    before, after = drawn(0.15)
+    assert verdict(tmp_path, counted(after), counted(before), policy(gate())).outcome is Outcome.PASS
+
+
+def test_lower_is_better_where_the_metric_says_so(tmp_path):
+    rng = np.random.default_rng(3)
+    steady = np.repeat(rng.integers(0, 2, (400, 1)) * 4, 9, axis=1)
+    shaky = rng.integers(0, 2, (400, 9)) * 4
+    rules = policy(gate("persona_effect", 0.1))
+    worse = verdict(tmp_path, counted(steady, samples=4), counted(shaky, samples=4), rules)
+    assert worse.outcome is Outcome.REGRESSION
+    assert worse.findings[0].decline > 0.3
+    better = verdict(tmp_path, counted(shaky, samples=4), counted(steady, samples=4), rules)
+    assert better.outcome is Outcome.PASS
+
+
+def test_against_itself_it_passes_however_few_the_items(tmp_path):
+    folder = write_run(tmp_path / "run", [counted(drawn(0)[0][:12])])
+    first, second = open_sides([str(folder), str(folder)])
+    report = check(first, second, policy(gate(), gate("pss"), gate("kappa"), gate("worst_persona")))
+    assert [finding.outcome for finding in report.findings] == [Outcome.PASS] * 4
+    assert report.outcome is Outcome.PASS
+
+
+def test_equal_counts_of_another_checkpoint_are_no_proof_with_few_items(tmp_path):
+    before = drawn(0)[0]
+    few = verdict(tmp_path, counted(before[:40]), counted(before[:40]), policy(gate()))
+    assert few.outcome is Outcome.INCONCLUSIVE
+    assert "items would decide it" in few.findings[0].reason
+    # 0.95 ** 72 is the first power below 0.025.
+    assert "72" in few.findings[0].reason
+    assert verdict(tmp_path, counted(before[:80]), counted(before[:80]), policy(gate())).outcome is Outcome.PASS
+
+
+def test_supporting_counts_only_when_it_regressed_and_advisory_never(tmp_path):
+    before, after = (counted(one) for one in drawn(0.15))
+    same, other = (counted(one) for one in drawn(0.05))
+    loose = gate("accuracy", 0.9)
+
+    def outcome(one, two, severity):
+        return verdict(tmp_path, one, two, policy(loose, gate("baseline_accuracy", severity=severity))).outcome
+
+    assert outcome(before, after, "critical") is Outcome.REGRESSION
+    assert outcome(before, after, "supporting") is Outcome.REGRESSION
+    assert outcome(before, after, "advisory") is Outcome.PASS
+    assert outcome(same, other, "critical") is Outcome.INCONCLUSIVE
+    assert outcome(same, other, "supporting") is Outcome.PASS
+
+
+def test_a_drop_at_the_limit_is_not_decidable(tmp_path):
+    before, after = np.ones((200, 2)), np.ones((200, 2))
+    after[:20, 1] = 0
+    report = verdict(tmp_path, counted(before), counted(after), policy(gate(max_drop=0.1)))
+    assert report.outcome is Outcome.INCONCLUSIVE
+    assert "not decidable at a reasonable size" in report.findings[0].reason
+
+
+def test_what_is_absent_is_never_a_pass(tmp_path):
+    before, after = (counted(one) for one in drawn(0))
+    absent = verdict(tmp_path, before, after, policy(gate(), gate(task="other")))
+    assert absent.exit_code == 4
+    assert "other" in absent.findings[1].reason
+    assert verdict(tmp_path, before, after, policy(gate("corrected_pss"))).exit_code == 4
+    assert verdict(tmp_path, before, after, policy(gate("persona_score"))).exit_code == 4
+
+
+def test_too_much_unscored_is_no_evidence(tmp_path):
+    before, after = drawn(0)
+    lost = np.zeros(after.shape, dtype=int)
+    lost[:50] = 1
+    candidate = counted(after * (1 - lost), unscored=lost)
+    report = verdict(tmp_path, counted(before), candidate, policy(gate()))
+    assert report.exit_code == 4
+    assert "5.0% of candidate's answers" in report.findings[0].reason
+    assert verdict(tmp_path, counted(before), candidate, policy(gate(), max_unscored=0.1)).exit_code == 0
+
+
+def test_the_worst_persona_is_gated_in_split_halves(tmp_path):
+    before, after = np.ones((400, 9)), np.ones((400, 9))
+    before[::10], after[::10] = 0, 0
+    after[::2, 4] = 0
+    report = verdict(tmp_path, counted(before), counted(after), policy(gate("accuracy", 0.2), gate("worst_persona")))
+    assert [finding.outcome for finding in report.findings] == [Outcome.PASS, Outcome.REGRESSION]
+    assert report.findings[1].base == pytest.approx(0.9, abs=0.02)
+    assert report.findings[1].candidate == pytest.approx(0.5, abs=0.05)
+
+
+def test_claims_about_other_personas_are_wider(tmp_path):
+    population = Population(accuracy=0.7, persona=0.1, cell=0.1)
+    before, after = population.draw_pair(population, np.random.default_rng(2), 500, 8, 1)
+    after[:, 3] = 0
+    narrow, wide = (
+        verdict(tmp_path, counted(before), counted(after), policy(gate(), generalise=claim)).findings[0]
+        for claim in ("items", "items,personas")
+    )
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert wide.decline == pytest.approx(narrow.decline)
+
+
+def test_fidelity_is_paired_by_question_and_clustered_by_persona(tmp_path):
+    rng = np.random.default_rng(0)
+    before = rng.integers(2, 6, (50, 5, 2)).astype(float)
+    after = before - rng.integers(0, 2, before.shape)
+    report = verdict(tmp_path, judged(before), judged(after), policy(gate("persona_score", 0.2)))
+    assert report.outcome is Outcome.REGRESSION
+    assert report.findings[0].decline == pytest.approx((before - after).mean())
+    assert verdict(tmp_path, judged(before), judged(before + 0.01), policy(gate("persona_score", 0.5))).exit_code == 0
+
+
+def test_runs_that_were_asked_differently_are_refused(tmp_path, personaeval):
+    before, after = drawn(0)
+    base = write_run(tmp_path / "base", [counted(before)])
+    other = write_run(tmp_path / "other", [counted(after)], fingerprint="b" * 32, template="Be {{ persona }}.")
+    (tmp_path / "gate.yaml").write_text("version: 1\ngates: [{metric: accuracy, max_drop: 0.05}]\n")
+    shown = personaeval("check", base, other, cwd=tmp_path)
+    assert shown.returncode == 4
+    assert "template" in shown.stdout
+    allowed = personaeval("check", base, other, "--allow-different-settings", cwd=tmp_path)
+    assert allowed.returncode == 0
+    assert "Different settings" in allowed.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("version: 1\ngates: []\n", "gates"),
+        ("version: 1\n", "'gates' is missing"),
+        ("", "expected a mapping"),
+        ("version: 2\ngates: [{metric: pss, max_drop: 0.1}]\n", "version"),
+        ("version: 1\ngates: [{metric: pss, max_dropp: 0.1}]\n", "max_drop"),
+        ("version: 1\ngates: [{metric: pss, max_drop: '0.1'}]\n", "max_drop"),
+        ("version: 1\ngates: [{metric: pss, max_drop: .nan}]\n", "max_drop"),
+        ("version: 1\ngates: [{metric: pss, max_drop: -0.1}]\n", "max_drop"),
+        ("version: 1\ngates: [{metric: stability, max_drop: 0.1}]\n", "metric"),
+        ("version: 1\ngates: [{metric: pss, max_drop: 0.1, severity: advisory}]\n", "all are advisory"),
+        ("version: 1\ngates: [{metric: pss, max_drop: 0.1}, {metric: pss, max_drop: 0.2}]\n", "twice"),
+    ],
+)
+def test_a_wrong_policy_is_refused(tmp_path, text, said):
+    path = tmp_path / "gate.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said) as caught:
+        read_policy(path)
+    assert str(path) in str(caught.value)
+
+
+def test_the_command_line(tmp_path, personaeval):
+    before, after = drawn(0.15)
+    base = write_run(tmp_path / "base", [counted(before)], label="base")
+    bad = write_run(tmp_path / "bad", [counted(after)], label="bad", fingerprint="b" * 32)
+    close = write_run(tmp_path / "close", [counted(drawn(0.05)[1])], label="close", fingerprint="c" * 32)
+    missing = personaeval("check", base, bad, cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "gate.yaml" in missing.stderr
+    assert personaeval("check", "--init", cwd=tmp_path).returncode == 0
+    assert personaeval("check", "--init", cwd=tmp_path).returncode == 2
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    shown = personaeval(
+        "check", base, bad, "--junit", "out.xml", cwd=tmp_path, env={"GITHUB_STEP_SUMMARY": str(summary)}
+    )
+    assert shown.returncode == 1
+    assert "REGRESSION: worse by more than allowed: sums accuracy" in shown.stdout
+    assert summary.read_text().startswith("before\n**bad checked against base**")
+    assert personaeval("check", base, base, cwd=tmp_path).returncode == 0
+    strict = tmp_path / "strict.yaml"
+    strict.write_text("version: 1\ngates: [{metric: accuracy, max_drop: 0.05}]\n")
+    told = personaeval("check", base, close, "--policy", strict, "--json", cwd=tmp_path)
+    assert told.returncode == 3
+    assert json.loads(told.stdout)["verdict"] == "INCONCLUSIVE"
+    assert personaeval("check", base, tmp_path / "nowhere" / "run", cwd=tmp_path).returncode == 2
+    assert personaeval("check", base, cwd=tmp_path).returncode == 2
+    stranger = write_run(tmp_path / "stranger", [counted(before, items=[f"x{k}" for k in range(1000)])])
+    assert personaeval("check", base, stranger, cwd=tmp_path).returncode == 4
+    told = personaeval("check", base, bad, "--json", cwd=tmp_path)
+    found = [finding for finding in json.loads(told.stdout)["findings"] if finding["severity"] != "advisory"]
+    [suite] = JUnitXml.fromfile(str(tmp_path / "out.xml"))
+    results = [type(case.result[0]) if case.result else None for case in suite]
+    expected = {"PASS": None, "REGRESSION": Failure, "INCONCLUSIVE": Skipped, "INVALID": Error}
+    assert results == [expected[finding["outcome"]] for finding in found]
+    assert (suite.tests, suite.failures, suite.skipped, suite.errors) == (
+        len(results),
+        *(results.count(kind) for kind in (Failure, Skipped, Error)),
+    )
+
+
+def test_a_mistake_of_ours_is_no_regression(tmp_path, personaeval):
+    folder = write_run(tmp_path / "run", [counted(drawn(0)[0])])
+    table = pq.read_table(folder / "cells.parquet")
+    strings = pa.array(["many"] * len(table))
+    pq.write_table(table.set_column(table.column_names.index("correct"), "correct", strings), folder / "cells.parquet")
+    personaeval("check", "--init", cwd=tmp_path)
+    shown = personaeval("check", folder, folder, cwd=tmp_path)
+    assert shown.returncode == 70
+    assert "please report it" in shown.stderr
+    (folder / "cells.parquet").write_bytes(b"no parquet")
+    assert personaeval("check", folder, folder, cwd=tmp_path).returncode == 2
