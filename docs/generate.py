@@ -30,6 +30,7 @@ from personaeval.tasks import Task, TaskGroup
 DOCS = Path(__file__).resolve().parent
 COMMANDS = (
     "run",
+    "plan",
     "leaderboard",
     "compare",
     "check",

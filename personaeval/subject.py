@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from personaeval.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.config import RunConfig
-from personaeval.engines import Engine, EngineSettings, Message
-from personaeval.engines.local import special_tokens
+from personaeval.engines import Engine, EngineSettings, Message, Request
+from personaeval.engines.local import special_tokens, tokenise
 from personaeval.errors import EngineError, UsageError
 from personaeval.families import family
 from personaeval.prompts import (
@@ -179,6 +179,10 @@ class LocalSubject:
     def count_tokens(self, text: str) -> int:
         """See :class:`Subject`."""
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def tokenise(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Return the token ids of each request's prompt, as the engine will make them."""
+        return tokenise(self._tokenizer, requests)
 
     async def open_engine(self) -> Engine:
         """See :class:`Subject`."""

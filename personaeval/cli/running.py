@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ from personaeval.cli.options import (
     values,
 )
 from personaeval.errors import UsageError
+
+if TYPE_CHECKING:
+    from personaeval.config import RunConfig
 
 
 @app.command()
@@ -133,54 +136,46 @@ def run(
 
     Stopped at any moment, the same command goes on where it was.
     """
-    from personaeval.config import make_config
+    settings = configure(dict(locals()))
     from personaeval.preview import preview
     from personaeval.progress import open_display
     from personaeval.run import run as run_checkpoints
 
-    given = {
-        "model": tuple(model or ()),
-        "tasks": as_list(tasks),
-        "personas": as_list(personas),
-        "n_personas": n_personas,
-        "samples": samples,
-        "limit": limit,
-        "per_task": per_task,
-        "limit_personas": limit_personas,
-        "output": output,
-        "data": {name: Path(file) for name, file in pairs(data, "--data").items()},
-        "include": tuple(include or ()),
-        "temperature": temperature,
-        "top_p": top_p,
-        "max_tokens": max_tokens,
-        "seed": seed,
-        "template": template,
-        "persona_role": persona_role,
-        "chat_template": chat_template,
-        "chat_template_kwargs": values(chat_template_kwarg, "--chat-template-kwarg"),
-        "date": date,
-        "reasoning_end": reasoning_end,
-        "dtype": dtype,
-        "device": device,
-        "engine_args": values(engine_arg, "--engine-arg"),
-        "trust_remote_code": trust_remote_code or None,
-        "full_hash": full_hash or None,
-        "tokenizer": tokenizer,
-        "concurrency": concurrency,
-        "requests_per_minute": requests_per_minute,
-        "tokens_per_minute": tokens_per_minute,
-        "timeout": timeout,
-        "prices": prices,
-        **judging_fields(
-            judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg, exemplars
-        ),
-    }
-    settings = make_config(config, {key: value for key, value in given.items() if value not in (None, (), {})})
     if dry_run:
         preview(settings, open_display(quiet))
         return
     finished = run_checkpoints(settings, open_display(quiet))
     _finish_run(settings.output, finished)
+
+
+_JUDGING = {
+    "judge": "judge",
+    "judge_repeats": "repeats",
+    "judge_max_tokens": "max_tokens",
+    "judge_engine_arg": "engine_arg",
+    "judge_chat_template_kwarg": "template_kwarg",
+    "exemplars": "exemplars",
+    "expected_score": "expected_score",
+}
+_LISTS = ("tasks", "personas")
+_NAMED = ("engine_arg", "chat_template_kwarg")
+_OTHERWISE = ("config", "dry_run", "quiet", "data")
+
+
+def configure(flags: dict[str, Any]) -> RunConfig:
+    """Return the configuration from the flags of :func:`run`, by parameter name, over the file of ``--config``."""
+    from personaeval.config import make_config
+
+    given = {name: value for name, value in flags.items() if name not in _OTHERWISE and name not in _JUDGING}
+    for name in _LISTS:
+        given[name] = as_list(given[name])
+    for name in _NAMED:
+        given[f"{name}s"] = values(given.pop(name), f"--{name.replace('_', '-')}")
+    given["data"] = {name: Path(file) for name, file in pairs(flags["data"], "--data").items()}
+    given |= {name: tuple(given[name] or ()) for name in ("model", "include")}
+    given |= {name: given[name] or None for name in ("trust_remote_code", "full_hash")}
+    given |= judging_fields(**{own: flags[name] for name, own in _JUDGING.items()})
+    return make_config(flags["config"], {key: value for key, value in given.items() if value not in (None, (), {})})
 
 
 def _finish_run(output: Path, finished: Any) -> None:
@@ -241,7 +236,7 @@ def score(
     from personaeval.results import load_summaries
 
     judging = judging_fields(
-        judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg, exemplars
+        judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg, exemplars, expected_score
     )
     if judging and not judge:
         raise UsageError("options for judges were given, but no --judge.")

@@ -8,6 +8,7 @@ one-sided level α with power 1 − β where d ≥ (z(1−α) + z(1−β)) · er
 from __future__ import annotations
 
 import math
+
 import numpy as np
 
 from personaeval.metrics.paired import changes

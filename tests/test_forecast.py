@@ -1,0 +1,60 @@
+"""plan says beforehand what run then does, and what it could show."""
+
+import math
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from personaeval.metrics.population import Population
+from personaeval.metrics.power import detectable, items_needed, unit_errors
+
+
+def test_plan_predicts_requests_and_prompt_tokens_exactly(smollm2, personaeval, tmp_path):
+    shared = ["--model", f"transformers:{smollm2}", "--tasks", "mini-arith", "--limit", 2, "--personas", "core"]
+    shared += ["--max-tokens", 3, "--output", tmp_path / "results"]
+    before = personaeval("plan", *shared, "--detect", 0.02)
+    assert before.returncode == 0, before.stderr
+    assert not (tmp_path / "results").exists()
+    assert "an assumed accuracy of 0.6" in before.stdout and "For a change of 0.02 in PSS" in before.stdout
+
+    assert personaeval("run", *shared, "--quiet").returncode == 0
+    [file] = (tmp_path / "results").glob("*/*/responses.parquet")
+    tokens = pq.read_table(file, columns=["prompt_tokens"])["prompt_tokens"].to_numpy()
+    assert f": {len(tokens):,} requests, 0 in the ledger already." in before.stdout
+    assert f"To generate: {len(tokens):,} requests, {tokens.sum():,} prompt tokens." in before.stdout
+
+    after = personaeval("plan", *shared)
+    assert f"{len(tokens):,} in the ledger already.\nNothing to generate." in after.stdout
+
+    more = personaeval("plan", *shared, "--samples", 2)
+    assert f"To generate: {len(tokens):,} requests, {tokens.sum():,} prompt tokens." in more.stdout
+    assert "as in the last run of these tasks" in more.stdout
+
+
+def test_plan_takes_every_option_of_run_and_refuses_a_change_that_is_none(personaeval, tmp_path):
+    shown = [personaeval(command, "--help").stdout for command in ("run", "plan")]
+    flags = [{word for word in text.split() if word.startswith("--")} for text in shown]
+    assert flags[0] - flags[1] == {"--dry-run", "--quiet,", "--quiet", "--prices"} & flags[0]
+    refused = personaeval("plan", "--model", f"transformers:{tmp_path}", "--tasks", "mini-arith", "--detect", 2)
+    assert refused.returncode == 2 and "--detect 2" in refused.stderr
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "pss"])
+def test_the_number_of_items_is_the_inverse_of_the_detectable_change(metric):
+    error = unit_errors(Population(0.7), personas=8, samples=2)[metric]
+    change = detectable(error, 300)
+    assert items_needed(error, change) in (300, 301)
+    assert math.isclose(detectable(error, 1200), change / 2)
+    with pytest.raises(ValueError, match="above 0"):
+        items_needed(error, 0.0)
+
+
+def test_the_error_of_accuracy_is_that_of_many_repeated_experiments():
+    population, rng = Population(0.6), np.random.default_rng(1)
+    differences = []
+    for _ in range(1000):
+        base, candidate = population.draw_pair(population, rng, 100, 8, 1)
+        differences.append(candidate[:, 1:].mean() - base[:, 1:].mean())
+    predicted = unit_errors(population, personas=8, samples=1)["accuracy"] / 10
+    assert abs(np.std(differences) / predicted - 1) < 0.08
