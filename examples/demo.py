@@ -5,7 +5,8 @@
 Two checkpoints stand in for a training run: SmolLM2-135M-Instruct as it is, and the same after a "training step that
 went wrong" (seeded Gaussian noise on every weight). Both are asked small sums as nobody in particular and as sixteen
 personas. Then both play two personas, and the small model judges them: that shows the machinery and measures nothing,
-because this judge has failed its check. Run it again and nothing is generated: the ledger has every answer.
+because this judge has failed its check. Last, `check` says of both what a
+training pipeline would act on. Run it again and nothing is generated: the ledger has every answer.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> int:
     # PyTorch's threads wait for each other by spinning: on a machine that is busy otherwise, ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     checkpoints = Path("build", "checkpoints")
-    results = Path("results", "demo")
+    results = Path("results", "demo", engine)
     print("Making two checkpoints: SmolLM2-135M-Instruct, and the same with noise on its weights.", flush=True)
     base = base_checkpoint(checkpoints)
     damaged = damaged_checkpoint(checkpoints, base)
@@ -57,7 +58,8 @@ def main() -> int:
         "\n  personaeval run --model PATH_OR_HUB_ID --tasks math500,gsm8k --personas core --samples 4 -o results/"
         "\n  personaeval leaderboard results/"
     )
-    return code or play(engine, base, damaged, results)
+    code = code or play(engine, base, damaged, results)
+    return code or gate(base, damaged, results)
 
 
 def play(engine: str, base: Path, damaged: Path, results: Path) -> int:
@@ -76,6 +78,20 @@ def play(engine: str, base: Path, damaged: Path, results: Path) -> int:
     )
     print("\nStability and fidelity side by side (the latter, once more, by a judge that cannot judge):\n", flush=True)
     return code or personaeval(["leaderboard", str(results), "--trade-off", "--baseline", base.name])
+
+
+def gate(base: Path, damaged: Path, results: Path) -> int:
+    """Let the starting policy say of both checkpoints what a training pipeline would do."""
+    print("\nWhat a training pipeline acts on: 1 is REGRESSION, 0 is PASS.\n", flush=True)
+    policy = Path("build", "gate.yaml")
+    policy.unlink(missing_ok=True)
+    code = personaeval(["check", "--init", "--policy", str(policy)])
+    for candidate, expected in ((damaged, 1), (base, 0)):
+        compared = [str(results / base.name), str(results / candidate.name)]
+        found = personaeval(["check", *compared, "--policy", str(policy)])
+        print(f"exit code {found}\n", flush=True)
+        code = code or int(found != expected)
+    return code
 
 
 def personaeval(arguments: list[str]) -> int:

@@ -213,7 +213,7 @@ def _judge(test: _Test, p: float) -> Finding:
     span = _SPAN.get(gate.metric, 1.0)
     found = _decline(test)
     [bounds] = intervals(found, ["raw"])
-    low, high = (None if bound is None else bound * span for bound in (bounds.low, bounds.high))
+    low, high = (None if bound is None else float(bound) * span for bound in (bounds.low, bounds.high))
     decline = float(found.values[0]) * span + 0.0  # never -0.0
     finding = replace(
         blank,
@@ -222,7 +222,7 @@ def _judge(test: _Test, p: float) -> Finding:
         decline=decline,
         low=low,
         high=high,
-        p=p if math.isfinite(p) else None,
+        p=float(p) if math.isfinite(p) else None,
     )
     if test.same:
         return replace(finding, outcome=Outcome.PASS, reason="the same checkpoint, the same answers", low=0.0, high=0.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +38,11 @@ class Side:
         Raises:
             UsageError: the file cannot be read.
         """
-        table = _read_cells(self.folders[task] / CELLS)
-        return table.filter(pa.compute.equal(table["task"], task))
-
-
-@cache
-def _read_cells(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(
-            f"{path}: cannot be read ({error}); personaeval score {path.parent} writes it anew."
-        ) from error
+        path = self.folders[task] / CELLS
+        try:
+            return pq.read_table(path, filters=[("task", "=", task)])
+        except (OSError, pa.ArrowException) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); personaeval score writes it anew.") from error
 
 
 def open_sides(texts: Sequence[str]) -> list[Side]:

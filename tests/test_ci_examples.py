@@ -1,0 +1,92 @@
+"""The examples for pipelines, run as they stand with the embedded model."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+CI = ROOT / "examples" / "ci"
+SETTINGS = {
+    "TASKS": "mini-arith",
+    "PERSONAS": "core/pirate,core/village-baker,core/favourite-colour",
+    "LIMIT": "40",
+    "MAX_TOKENS": "16",
+    "ENGINE": "transformers",
+}
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, smollm2, damaged):
+    """A folder with a committed baseline and the starting policy, and the command on the path."""
+    folder = tmp_path_factory.mktemp("ci")
+    program = folder / "bin" / "personaeval"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m personaeval "$@"\n')
+    program.chmod(0o755)
+    name = smollm2.name
+    commands = (
+        f"personaeval run -q --model 'transformers:{smollm2}' --tasks $TASKS --personas $PERSONAS --limit $LIMIT "
+        "--max-tokens $MAX_TOKENS",
+        f"personaeval baseline results/{name} -o baseline",
+        "personaeval check --init",
+    )
+    for command in commands:
+        done = shell(folder, command)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def shell(folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    own = {"PATH": path, "PYTHONPATH": str(ROOT), "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
+    return subprocess.run(
+        ["bash", "-e", "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=os.environ | own | SETTINGS | environment,
+        check=False,
+    )
+
+
+def run_workflow(folder: Path, checkpoint: Path) -> list[subprocess.CompletedProcess[str]]:
+    """Run the workflow's shell steps but the installation, up to the first that fails."""
+    workflow = yaml.safe_load((CI / "workflow.yml").read_text())
+    steps = [step for step in workflow["jobs"]["check"]["steps"] if "run" in step and step["name"] != "Install"]
+    assert len(steps) == 2
+    done = []
+    for step in steps:
+        done.append(shell(folder, step["run"], CHECKPOINT=str(checkpoint)))
+        if done[-1].returncode:
+            break
+    return done
+
+
+def test_the_workflow_passes_the_base_and_stops_the_damaged(workplace, smollm2, damaged):
+    same = run_workflow(workplace, smollm2)
+    assert [step.returncode for step in same] == [0, 0], same[-1].stderr
+    assert "PASS" in (workplace / "summary.md").read_text()
+    worse = run_workflow(workplace, damaged)
+    assert [step.returncode for step in worse] == [0, 1], worse[-1].stdout + worse[-1].stderr
+    assert "REGRESSION" in (workplace / "summary.md").read_text()
+    assert "<failure" in (workplace / "check.xml").read_text()
+
+
+def test_the_baseline_is_small_and_holds_no_text(workplace):
+    files = {path.name: path.stat().st_size for path in (workplace / "baseline").iterdir()}
+    assert set(files) == {"run.json", "summary.json", "cells.parquet"}
+    assert sum(files.values()) < 200_000
+
+
+def test_the_script_after_a_save(workplace, smollm2, damaged):
+    script = CI / "after_save.sh"
+    same = shell(workplace, f"sh '{script}' 'transformers:{smollm2}' baseline")
+    assert same.returncode == 0, same.stderr
+    assert "go on training" in same.stdout
+    worse = shell(workplace, f"sh '{script}' 'transformers:{damaged}' baseline")
+    assert worse.returncode == 1, worse.stderr
+    assert "stop:" in worse.stdout
