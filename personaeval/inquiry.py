@@ -35,6 +35,8 @@ class UnreadableError(ValueError):
 def read_object(text: str) -> dict[str, Any]:
     """Return the one JSON object that a reply is, bare or in one code fence; nothing is fished out of prose.
 
+    Half a surrogate pair, which JSON can escape but no file can hold, becomes U+FFFD.
+
     Raises:
         UnreadableError: it is anything else, or gives a key twice.
     """
@@ -50,7 +52,19 @@ def read_object(text: str) -> dict[str, Any]:
         raise UnreadableError(f"the reply is not one JSON object: {shown(text)}") from None
     if not isinstance(content, dict):
         raise UnreadableError(f"the reply is not a JSON object: {shown(text)}")
-    return content
+    whole: dict[str, Any] = _whole(content)
+    return whole
+
+
+def _whole(value: Any) -> Any:
+    """Return a JSON value without halves of surrogate pairs."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(one) for key, one in value.items()}
+    return value
 
 
 def shown(text: str) -> str:
