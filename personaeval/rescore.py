@@ -174,7 +174,7 @@ def _kept_ratings(folder: Path, panel: Mapping[str, Any]) -> Mapping[str, Rating
         judges = ", ".join(judge["label"] for judge in panel["judges"])
         raise InvalidRunError(
             f"{folder / results.JUDGEMENTS}: it is not by the judges that run.json names ({judges}): it was cut "
-            "off. Have the run judged again, personaeval score RUN --judge …; what was judged before is not asked again."
+            "off. Have it judged again, personaeval score RUN --judge …; what was judged before is not asked again."
         )
     return collect(rows)
 

@@ -98,7 +98,7 @@ def _summarise_fidelity(record: dict[str, Any], table: JudgedCells, ratings: Rat
         "judged": ratings is not None,
     }
     if ratings is None:
-        return part | {"warnings": _warnings(counts, total, record["placement"]["verified"])}
+        return part | {"warnings": _warnings(counts | {"unscored": 0}, total, record["placement"]["verified"])}
     part["exemplars_by"] = panel.get("exemplars_by")
     part["expected_score"] = any(judge["sampling"].get("options") for judge in panel["judges"])
     part |= summarise_fidelity(ratings, panel, record["model"], task["personas"])
