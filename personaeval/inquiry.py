@@ -97,8 +97,9 @@ class TextSheet:
         rows: the rows, each ``number × repeats + repeat``.
         frame: makes a prompt of a text.
         identity: what beside prompt and sampling can change a reply.
-        sampling: of the replies; the seed is the repeat.
+        sampling: of the replies.
         repeats: how often each text is asked.
+        seed: of the first repeat; the next has the next.
     """
 
     def __init__(
@@ -109,7 +110,9 @@ class TextSheet:
         identity: Mapping[str, Any],
         sampling: Sampling,
         repeats: int,
+        seed: int = 0,
     ) -> None:
+        self._seed = seed
         self._texts = texts
         self._rows = rows
         self._frame = frame
@@ -142,7 +145,7 @@ class TextSheet:
                     key=self._keys[place * KEY_BYTES : (place + 1) * KEY_BYTES],
                     prompt=self._frame.fill(self._texts(number)),
                     sampling=self._sampling,
-                    seed=repeat,
+                    seed=self._seed + repeat,
                     special_tokens=self._frame.special_tokens,
                 )
 
@@ -159,6 +162,7 @@ class Inquiry(Generic[T]):
         read: reads a reply; raises :class:`UnreadableError`.
         ledger: where replies are kept.
         repeats: how often each text is asked.
+        seed: of the first repeat.
     """
 
     def __init__(
@@ -171,7 +175,9 @@ class Inquiry(Generic[T]):
         read: Callable[[Stored], T],
         ledger: Ledger,
         repeats: int = 1,
+        seed: int = 0,
     ) -> None:
+        self._seed = seed
         self.subject = subject
         self._ledger = ledger
         self._text = text
@@ -227,7 +233,8 @@ class Inquiry(Generic[T]):
         def text(number: int) -> str:
             return self._text(number, again)
 
-        return Work(TextSheet(text, rows, self._frame, self._identity, self._sampling, self._repeats), self._ledger)
+        sheet = TextSheet(text, rows, self._frame, self._identity, self._sampling, self._repeats, self._seed)
+        return Work(sheet, self._ledger)
 
     def _rounds(self) -> Iterator[Work]:
         yield self._first
