@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import datetime
 import math
-from functools import lru_cache
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
