@@ -140,8 +140,8 @@ class _Author:
             persona, rubric, setting = wanted[number]
             return (
                 f"A person is described so: {persona.text}.\n\nWrite one question to this person, saying you, "
-                f"set in: {setting}. Its answer will be scored for one quality: {rubric.title}. {rubric.asks.strip()} Make "
-                "it hard: say what is happening, put the person on the spot, and let the answer depend on who the "
+                f"set in: {setting}. Its answer will be scored for one quality: {rubric.title}. {rubric.asks.strip()} "
+                "Make it hard: say what is happening, put the person on the spot, and let the answer depend on who the "
                 "person is, without naming what they are. Two to four sentences that end in a question. Reply with "
                 'one JSON object whose key "question" holds the text.'
             ) + (_REMINDER if again else "")
