@@ -18,13 +18,14 @@ import yaml
 from personaeval.checkpoints import parse_model
 from personaeval.config import RunConfig
 from personaeval.engines import Sampling
-from personaeval.errors import EngineError, UsageError
+from personaeval.errors import EngineError, InvalidRunError, UsageError
 from personaeval.inquiry import Inquiry, UnreadableError, read_object
 from personaeval.judge.check import controls_folder
 from personaeval.judge.rubrics import Rubric, load_rubrics, rubrics_hash
 from personaeval.ledger import LEDGER, Ledger, Stored
 from personaeval.personas import Persona
 from personaeval.progress import Display
+from personaeval.prompts import split_thinking
 from personaeval.results import write_json, write_text
 from personaeval.sessions import hold, versions
 from personaeval.subject import Subject, open_subject
@@ -62,6 +63,7 @@ def write_questions(
     Raises:
         UsageError: there is no persona, or the generator is not to be had.
         EngineError: the engine failed; what was written is kept, and the same command goes on.
+        InvalidRunError: no question could be read.
     """
     personas = [persona for persona in personas if not persona.is_baseline]
     if not personas:
@@ -80,6 +82,11 @@ def write_questions(
         ]
         written = author.questions(wanted)
         rows, doubles = _distinct(wanted, written)
+        if not rows:
+            raise InvalidRunError(
+                f"{subject.spec.label}: none of its replies holds a question that can be read, and nothing is written. "
+                "Choose a model that follows instructions."
+            )
         _write(folder, personas, rows)
         origin = {
             "generator": subject.record(),
@@ -102,6 +109,7 @@ class _Author:
         self._ledger = ledger
         self._display = display
         self._seed = config.seed
+        self._reasoning_end = config.reasoning_end
 
     def settings(self, personas: Sequence[Persona], count: int) -> dict[str, list[str]]:
         """Return for each persona as many settings as its questions need, fewer where fewer could be read."""
@@ -114,7 +122,7 @@ class _Author:
             ) + (_REMINDER if again else "")
 
         def read(stored: Stored) -> list[str]:
-            found = _content(stored, "settings")
+            found = self._content(stored, "settings")
             texts = [" ".join(one.split()) for one in found if isinstance(one, str)] if isinstance(found, list) else []
             distinct = list(dict.fromkeys(one for one in texts if one))
             if len(distinct) < count:
@@ -131,15 +139,15 @@ class _Author:
         def text(number: int, again: bool) -> str:
             persona, rubric, setting = wanted[number]
             return (
-                f"A person is described so: {persona.text}.\n\nWrite one question to this person, as you, set "
-                f"in: {setting}. Its answer will be scored for one quality: {rubric.title}. {rubric.asks.strip()} Make "
-                "it hard: say what is happening, put the person on the spot, and let the answer depend on who the "
+                f"A person is described so: {persona.text}.\n\nWrite one question to this person, saying you, "
+                f"set in: {setting}. Its answer will be scored for one quality: {rubric.title}. {rubric.asks.strip()} "
+                "Make it hard: say what is happening, put the person on the spot, and let the answer depend on who the "
                 "person is, without naming what they are. Two to four sentences that end in a question. Reply with "
                 'one JSON object whose key "question" holds the text.'
             ) + (_REMINDER if again else "")
 
         def read(stored: Stored) -> str:
-            found = _content(stored, "question")
+            found = self._content(stored, "question")
             question = " ".join(found.split()) if isinstance(found, str) else ""
             if len(question) < 20 or "?" not in question:
                 raise UnreadableError("the reply holds no question")
@@ -151,18 +159,20 @@ class _Author:
         whole = {"type": "object", "properties": {key: schema}, "required": [key], "additionalProperties": False}
         sampling = Sampling(**{**_SAMPLING.record(), "schema": json.dumps(whole)})
         identity = {**self._subject.identity(), "seed": self._seed}
-        inquiry: Inquiry[Any] = Inquiry(self._subject, identity, sampling, count, text, read, self._ledger)
+        inquiry: Inquiry[Any] = Inquiry(
+            self._subject, identity, sampling, count, text, read, self._ledger, seed=self._seed
+        )
         failure = inquiry.ask(self._display, f"writing {key}")
         if failure is not None:
             raise EngineError(f"{failure} The same command goes on from there.")
         return [received.reply for received in inquiry.replies(range(count))]
 
-
-def _content(stored: Stored, key: str) -> object:
-    content = read_object(stored.text)
-    if key not in content:
-        raise UnreadableError(f"the reply has no {key!r}")
-    return content[key]
+    def _content(self, stored: Stored, key: str) -> object:
+        answer, _ = split_thinking(stored.text, self._reasoning_end, opened=False)
+        content = read_object(answer or "")
+        if key not in content:
+            raise UnreadableError(f"the reply has no {key!r}")
+        return content[key]
 
 
 def _distinct(

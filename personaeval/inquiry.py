@@ -35,6 +35,8 @@ class UnreadableError(ValueError):
 def read_object(text: str) -> dict[str, Any]:
     """Return the one JSON object that a reply is, bare or in one code fence; nothing is fished out of prose.
 
+    Half a surrogate pair, which JSON can escape but no file can hold, becomes U+FFFD.
+
     Raises:
         UnreadableError: it is anything else, or gives a key twice.
     """
@@ -50,7 +52,19 @@ def read_object(text: str) -> dict[str, Any]:
         raise UnreadableError(f"the reply is not one JSON object: {shown(text)}") from None
     if not isinstance(content, dict):
         raise UnreadableError(f"the reply is not a JSON object: {shown(text)}")
-    return content
+    whole: dict[str, Any] = _whole(content)
+    return whole
+
+
+def _whole(value: Any) -> Any:
+    """Return a JSON value without halves of surrogate pairs."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(one) for key, one in value.items()}
+    return value
 
 
 def shown(text: str) -> str:
@@ -83,8 +97,9 @@ class TextSheet:
         rows: the rows, each ``number × repeats + repeat``.
         frame: makes a prompt of a text.
         identity: what beside prompt and sampling can change a reply.
-        sampling: of the replies; the seed is the repeat.
+        sampling: of the replies.
         repeats: how often each text is asked.
+        seed: of the first repeat; the next has the next.
     """
 
     def __init__(
@@ -95,7 +110,9 @@ class TextSheet:
         identity: Mapping[str, Any],
         sampling: Sampling,
         repeats: int,
+        seed: int = 0,
     ) -> None:
+        self._seed = seed
         self._texts = texts
         self._rows = rows
         self._frame = frame
@@ -128,7 +145,7 @@ class TextSheet:
                     key=self._keys[place * KEY_BYTES : (place + 1) * KEY_BYTES],
                     prompt=self._frame.fill(self._texts(number)),
                     sampling=self._sampling,
-                    seed=repeat,
+                    seed=self._seed + repeat,
                     special_tokens=self._frame.special_tokens,
                 )
 
@@ -145,6 +162,7 @@ class Inquiry(Generic[T]):
         read: reads a reply; raises :class:`UnreadableError`.
         ledger: where replies are kept.
         repeats: how often each text is asked.
+        seed: of the first repeat.
     """
 
     def __init__(
@@ -157,7 +175,9 @@ class Inquiry(Generic[T]):
         read: Callable[[Stored], T],
         ledger: Ledger,
         repeats: int = 1,
+        seed: int = 0,
     ) -> None:
+        self._seed = seed
         self.subject = subject
         self._ledger = ledger
         self._text = text
@@ -213,7 +233,8 @@ class Inquiry(Generic[T]):
         def text(number: int) -> str:
             return self._text(number, again)
 
-        return Work(TextSheet(text, rows, self._frame, self._identity, self._sampling, self._repeats), self._ledger)
+        sheet = TextSheet(text, rows, self._frame, self._identity, self._sampling, self._repeats, self._seed)
+        return Work(sheet, self._ledger)
 
     def _rounds(self) -> Iterator[Work]:
         yield self._first

@@ -12,7 +12,7 @@ from typing import Any
 from personaeval import results, verify
 from personaeval.config import RunConfig
 from personaeval.errors import InvalidRunError, UsageError
-from personaeval.fidelity import exhibits_of, hear_people, judge_run, with_score
+from personaeval.fidelity import Hearing, exhibits_of, hear_people, judge_run, warn_of_judges, with_score
 from personaeval.judge.judgements import Ratings, collect, read_judgements
 from personaeval.judge.labels import keep_labels, read_labels
 from personaeval.judge.panel import Exhibit, open_panel
@@ -30,6 +30,16 @@ from personaeval.tasks import JudgedScorer
 from personaeval.verify import Verdict, Verifier
 
 _CHUNK = 4096
+_JUDGING = ("judge", "exemplars", "expected_score")
+"""What the fields of a configuration that name judges begin with."""
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """How many verdicts changed, and what judges who were asked did."""
+
+    changed: int
+    hearing: Hearing
 
 
 @dataclass(frozen=True)
@@ -47,22 +57,24 @@ def rescore(
     judging: Mapping[str, Any] | None = None,
     display: Display | None = None,
     human: Path | None = None,
-) -> int:
-    """Verify a finished run's responses again and rewrite its tables; return how many verdicts changed.
+) -> Rescored:
+    """Verify a finished run's responses again, or have judges score them, and rewrite its tables.
 
     Args:
         folder: the run's folder.
         data: local files that have moved since, task name -> file.
         include: more folders with tasks, beside those of the run.
-        judging: fields of :class:`RunConfig` that name judges: these score the judged tasks now. None: judged tasks
-            keep the judgements they have.
+        judging: fields of :class:`RunConfig` that name judges and how they are asked: these score the judged tasks
+            now, and nothing is taken over from the judges before them. None: judged tasks keep their judgements.
         display: shows the judges' work.
         human: file of people's scores, which the judges are compared with from now on.
 
     Raises:
         UsageError: no finished run is there, or another process is at work on it.
-        InvalidRunError: a task's prompts are no longer those that were answered.
+        InvalidRunError: a task's prompts or personas are no longer those that were answered, or the judgements
+            are not those of the judges that the run names.
     """
+    folder = folder.resolve()
     record = results.read_json(folder / results.RUN)
     labels = read_labels(human) if human is not None else ()
     if human is not None and not (judging or record.get("panel")):
@@ -80,11 +92,12 @@ def _rescore(
     include: tuple[Path, ...],
     judging: Mapping[str, Any] | None,
     display: Display,
-) -> int:
+) -> Rescored:
     personas = [_persona(entry) for entry in record["personas"]]
     tasks = _load_tasks(record, data, include, personas)
     places = {persona.id: number for number, persona in enumerate(personas)}
-    ratings = _ratings(folder, record, tasks, judging, display)
+    hearing = _hear(folder, record, tasks, judging, display)
+    ratings = hearing.ratings
     changed = 0
     with Verifier() as verifier, results.response_writer(folder) as writer:
         for before, after in _verify_again(results.read_responses(folder), tasks, ratings, verifier):
@@ -108,28 +121,31 @@ def _rescore(
     judged = [(task.items, task.rubrics) for task in tasks.values() if task.items.task.is_judged]
     people = hear_people(folder, record, judged, ratings)
     results.write_json(folder / results.SUMMARY, summarise_run(record, tables, personas, ratings, people))
-    return changed
+    return Rescored(changed, hearing)
 
 
-def _ratings(
+def _hear(
     folder: Path,
     record: dict[str, Any],
     tasks: Mapping[str, _Task],
     judging: Mapping[str, Any] | None,
     display: Display,
-) -> Mapping[str, Ratings]:
+) -> Hearing:
     """Return the ratings of the judged tasks: those the run has, or those of judges asked now."""
     judged = {name: task for name, task in tasks.items() if task.items.task.is_judged}
     if judging is None:
-        return collect(read_judgements(folder)) if judged and record.get("panel") else {}
+        return Hearing(_kept_ratings(folder, record["panel"])) if judged and record.get("panel") else Hearing()
     if not judged:
         raise UsageError(f"--judge: none of this run's tasks ({', '.join(tasks)}) is scored by judges.")
-    record["config"] |= {name: list(value) if isinstance(value, tuple) else value for name, value in judging.items()}
-    panel = open_panel(RunConfig.model_validate(record["config"]))
+    kept = {name: value for name, value in record["config"].items() if not name.startswith(_JUDGING)}
+    config = RunConfig.model_validate(kept | dict(judging))
+    record["config"] = config.model_dump(mode="json")
+    panel = open_panel(config)
     rubrics = {name: task.rubrics for name, task in judged.items()}
     add_judging(record, rubrics, panel, folder.parent.parent)
     if panel is None:
         raise UsageError("--judge: names no judge.")
+    warn_of_judges(record, display)
     exhibits: list[Exhibit] = []
     for name, task in judged.items():
         own = (response for response in results.read_responses(folder) if response.task == name)
@@ -139,7 +155,28 @@ def _ratings(
     sessions = Sessions(folder)
     sessions.judged(hearing.benches)
     record["sessions"] = sessions.entries
-    return hearing.ratings
+    return hearing
+
+
+def _kept_ratings(folder: Path, panel: Mapping[str, Any]) -> Mapping[str, Ratings]:
+    """Return the ratings in judgements.parquet, which must be those of the panel in run.json.
+
+    A `score --judge` that was cut off has written the one and not the other.
+    """
+    rows = list(read_judgements(folder))
+    found = {(row.judge, row.fingerprint, row.repeat) for row in rows}
+    named = {
+        (judge["label"], judge["fingerprint"], repeat)
+        for judge in panel["judges"]
+        for repeat in range(panel["repeats"])
+    }
+    if rows and found != named:
+        judges = ", ".join(judge["label"] for judge in panel["judges"])
+        raise InvalidRunError(
+            f"{folder / results.JUDGEMENTS}: it is not by the judges that run.json names ({judges}): it was cut "
+            "off. Have it judged again, personaeval score RUN --judge …; what was judged before is not asked again."
+        )
+    return collect(rows)
 
 
 def _persona(entry: dict[str, Any]) -> Persona:
@@ -159,6 +196,12 @@ def _load_tasks(
             raise InvalidRunError(
                 f"task {task.name}: its prompts have changed since this run; its answers are to other questions. "
                 "Use `personaeval run` again."
+            )
+        told = {entry["id"]: entry["text"] for entry in record["tasks"][task.name].get("personas", ())}
+        if task.is_judged and told != {persona.id: persona.text for persona in items.personas}:
+            raise InvalidRunError(
+                f"task {task.name}: the texts of its personas have changed since this run; its answers were given by "
+                "others. Use `personaeval run` again."
             )
         places = {item.id: number for number, item in enumerate(items.items)}
         tasks[task.name] = _Task(items, rubrics_of(items, file), places, empty_cells(task, items.items, personas))

@@ -46,6 +46,15 @@ from personaeval.summary import summarise_run
 from personaeval.tasks import Task
 from personaeval.work import CHUNK, Work, perform
 
+_OF_JUDGES = (
+    "judge_repeats",
+    "judge_max_tokens",
+    "judge_engine_args",
+    "judge_chat_template_kwargs",
+    "exemplars",
+    "expected_score",
+)
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -137,6 +146,8 @@ def load_benchmark(config: RunConfig) -> Benchmark:
     if twice:
         raise UsageError(f"--tasks: two of them are named {', '.join(twice)}; rename one.")
     judged = [task.name for task, _ in tasks if task.is_judged]
+    if not config.judge and any(getattr(config, name) != RunConfig.model_fields[name].default for name in _OF_JUDGES):
+        raise UsageError("options for judges were given, but no --judge.")
     if config.judge and not judged:
         raise UsageError(f"--judge: none of the tasks ({', '.join(names)}) is scored by judges; add personagym.")
     for value, flag in ((config.per_task, "--per-task"), (config.limit_personas, "--limit-personas")):

@@ -102,7 +102,21 @@ def _summarise_fidelity(record: dict[str, Any], table: JudgedCells, ratings: Rat
     part["exemplars_by"] = panel.get("exemplars_by")
     part["expected_score"] = any(judge["sampling"].get("options") for judge in panel["judges"])
     part |= summarise_fidelity(ratings, panel, record["model"], task["personas"])
-    return part | {"warnings": _warnings(counts, total, record["placement"]["verified"])}
+    silent = [judge for judge in part["judges"] if judge["unscored"] > UNSCORED_LIMIT * judge["judgements"]]
+    # A mean over fewer judges than the panel has is not ranked with those over all of it.
+    heard = [judge["label"] for judge in part["judges"] if judge["unscored"] < judge["judgements"] / 2]
+    if len(heard) < len(part["judges"]):
+        part["group"] = hash_json([part["group"], heard])
+    warnings = _warnings(counts, total, record["placement"]["verified"])
+    warnings += [
+        f"{judge['label']} scored {judge['judgements'] - judge['unscored']} of {judge['judgements']} times; the scores "
+        "of those responses are the other judges'"
+        for judge in silent
+        if len(part["judges"]) > 1
+    ]
+    reasons = list(part["judgements"]["reasons"]) if silent else []
+    warnings += [f"judgements are unscored most often because: {reason}" for reason in reasons[:1]]
+    return part | {"warnings": warnings}
 
 
 def _wording(cells: stability.Cells, personas: Sequence[Persona]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ import pytest
 
 from personaeval.authoring import write_questions
 from personaeval.config import make_config
-from personaeval.errors import EngineError, UsageError
+from personaeval.errors import EngineError, InvalidRunError, UsageError
 from personaeval.progress import open_display
 from personaeval.questions import load_questions
 from personaeval.registry import Registry
@@ -26,8 +26,9 @@ def write(messages, seed):
     return json.dumps({"question": f"Here {happening} happens to you. What do you say?"})
 
 
-def ask(url: str, folder: Path, library: Path, personas=("few",)):
-    config = make_config(None, {"model": (f"openai:writer@{url}",), "tasks": ("personagym",), "concurrency": 4})
+def ask(url: str, folder: Path, library: Path, personas=("few",), seed=0):
+    given = {"model": (f"openai:writer@{url}",), "tasks": ("personagym",), "concurrency": 4, "seed": seed}
+    config = make_config(None, given)
     return write_questions(config, Registry([library]).personas(personas), COUNT, folder, open_display(quiet=True))
 
 
@@ -89,3 +90,22 @@ def test_the_command_line(library, tmp_path, personaeval):
     assert f"{DIMENSIONS * COUNT} questions" in shown.stdout
     with pytest.raises(UsageError, match="names nobody"):
         ask("http://127.0.0.1:9/v1", tmp_path / "none", library, personas=())
+
+
+def test_another_seed_asks_with_another_seed_and_thinking_is_no_reply(library, tmp_path):
+    def think(messages, seed):
+        return f"<think>{{hm}}</think>{write(messages, seed)}"
+
+    with server(think) as writer:
+        authored = ask(writer.url, tmp_path / "mine", library, seed=7)
+        assert {sent.body["seed"] for sent in writer.sent} == {7}
+    assert authored.questions > 0
+
+
+def test_where_no_question_can_be_read_nothing_is_written(library, tmp_path):
+    with (
+        server(lambda messages, seed: "I would rather not.") as writer,
+        pytest.raises(InvalidRunError, match="none of its replies holds a question"),
+    ):
+        ask(writer.url, tmp_path / "none", library)
+    assert not (tmp_path / "none" / "questions.jsonl").exists()

@@ -178,6 +178,33 @@ def test_what_is_no_admission_is_left_alone(text):
 @pytest.mark.parametrize(
     "text",
     [
+        "Do you think I'm an AI? I'm a blacksmith, and my hands say so.",
+        "Who told you I'm an AI, boy?",
+        "People say I'm a computer program. Nonsense!",
+        "As an AI-ethics lecturer I have heard that before.",
+        "As an AI and robotics engineer, I build such things.",
+    ],
+)
+def test_talk_of_machines_is_no_admission(text):
+    assert not admits_ai(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I can't provide for three children with this wage.",
+        "I cannot produce honey with this weather.",
+        "I won't discuss this with a stranger; ask the harbour master.",
+        "I cannot continue with this leg, lads.",
+    ],
+)
+def test_what_a_persona_cannot_do_is_no_refusal(text):
+    assert not refuses(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         "I'm sorry, but I can't help with that request.",
         "I’m sorry, I cannot assist with this.",
         "I cannot engage in that kind of content.",

@@ -156,7 +156,7 @@ def test_labels_stay_with_the_run_and_the_table_shows_the_corrected_score(result
     assert "drawn at random" in shown.stdout
     path.unlink()
     before = read_json(result.folder / "summary.json")
-    assert rescore(result.folder, {}, ()) == 0
+    assert rescore(result.folder, {}, ()).changed == 0
     assert read_json(result.folder / "summary.json") == before
     assert len(kept_labels(result.folder)) == RESPONSES * 2
 

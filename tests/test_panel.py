@@ -325,7 +325,7 @@ def test_a_run_without_judges_is_judged_later_by_score(play, tmp_path, model, ju
     assert read_json(result.folder / "run.json")["panel"]["judges"][0]["label"] == "ann"
     # Without --judge the judgements stay, and nobody is asked.
     sent = len(ann.sent)
-    assert rescore(result.folder, {}, ()) == 0
+    assert rescore(result.folder, {}, ()).changed == 0
     assert len(ann.sent) == sent
     assert files(result.folder) == before
     assert read_json(result.folder / "summary.json") == summary

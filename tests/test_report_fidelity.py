@@ -23,12 +23,14 @@ JUDGE = {
 def judged_part(scores, *, group="g", judge=JUDGE, model=None, panel_size=1):
     """A part whose response to (persona, dimension) has the score ``scores[persona][dimension]``; None: unscored."""
     rows = [
-        JudgementRow("gym", f"p{p}/{d}", f"p{p}", 0, d, f"ann{j}", "b" * 32, 0, score, False, p == 0, "", "why", 1, 1)
+        JudgementRow(
+            "gym", f"p{p}/{d}", f"p{p}", 0, d, f"ann{j or ''}", "b" * 32, 0, score, False, p == 0, "", "why", 1, 1
+        )
         for p, row in enumerate(scores)
         for d, score in zip(("manners", "wit"), row, strict=True)
         for j in range(panel_size)
     ]
-    panel = {"judges": [judge] * panel_size}
+    panel = {"judges": [{**judge, "label": f"ann{j or ''}"} for j in range(panel_size)]}
     fidelity = summarise_fidelity(collect(rows)["gym"], panel, model or {"fingerprint": "a" * 32}, PERSONAS)
     return {
         "kind": "fidelity",

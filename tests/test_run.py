@@ -141,7 +141,7 @@ def test_a_corrected_gold_answer_scores_again_and_generates_nothing(evaluate, li
     number = int(item[1:])
     data = library / "tasks" / "sums.jsonl"
     data.write_text(data.read_text().replace(f'"answer": "{2 * number + 1}"', '"answer": "123456"'))
-    changed = rescore(result.folder, {}, ())
+    changed = rescore(result.folder, {}, ()).changed
     right_before = sum(row.status == "correct" for row in rows if row.item == item)
     assert changed == right_before
     after = [row for row in read_responses(result.folder) if row.item == item]

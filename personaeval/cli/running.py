@@ -191,14 +191,19 @@ def _finish_run(output: Path, finished: Any) -> None:
     if failed:
         why = reason or "responses.parquet holds the reason of each"
         complain(f"{failed} requests failed and are unscored ({why}). The same command tries only those again.")
-    unjudged = sum(result.unjudged for result in finished)
-    if unjudged:
-        why = reason or "judgements.parquet holds the reason of each"
-        complain(f"{unjudged} judgements failed and are unscored ({why}). The same command tries only those again.")
     absent = len(finished) - len(folders)
     if absent:
         complain(f"{absent} of {len(finished)} checkpoints could not be asked anything ({reason}).")
-    if failed or unjudged or absent:
+    _complain_of_judges(sum(result.unjudged for result in finished), reason)
+    if failed or absent:
+        raise typer.Exit(5)
+
+
+def _complain_of_judges(failed: int, reason: str | None) -> None:
+    """Say that judges' engines gave nothing for some judgements, and end with their exit code."""
+    if failed:
+        why = reason or "judgements.parquet holds the reason of each"
+        complain(f"{failed} judgements failed and are unscored ({why}). The same command tries only those again.")
         raise typer.Exit(5)
 
 
@@ -223,12 +228,15 @@ def score(
             "how far judges agree with them and, where they are a sample of this run's responses, corrects its score."
         ),
     ] = None,
+    prices: Annotated[Path | None, typer.Option(help="YAML file with what a million tokens cost.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the table.")] = False,
 ) -> None:
     """Verify or judge a run's stored responses again, with today's gold answers, scorers or judges.
 
     Generates nothing but what judges say; without --judge, judged tasks keep the judgements they have.
     """
+    from personaeval.fidelity import report_judging
+    from personaeval.prices import read_prices
     from personaeval.progress import open_display
     from personaeval.report.tables import leaderboard as make_leaderboard
     from personaeval.report.tables import render
@@ -241,6 +249,11 @@ def score(
     if judging and not judge:
         raise UsageError("options for judges were given, but no --judge.")
     moved = {name: Path(file) for name, file in pairs(data, "--data").items()}
-    changed = rescore(folder, moved, tuple(include or ()), judging or None, open_display(quiet), human)
+    price_list, display = read_prices(prices), open_display(quiet)
+    rescored = rescore(folder, moved, tuple(include or ()), judging or None, display, human)
+    benches = rescored.hearing.benches
+    report_judging(benches, price_list, display)
     print(render(make_leaderboard(load_summaries([folder])), "markdown"))
-    print(f"\n{changed} verdicts changed.")
+    print(f"\n{rescored.changed} verdicts changed.")
+    reason = next((bench.engine_error for bench in benches if bench.engine_error), None)
+    _complain_of_judges(sum(bench.failed for bench in benches), reason)

@@ -9,6 +9,7 @@ import typer
 
 from personaeval.cli.app import app
 from personaeval.cli.options import complain
+from personaeval.errors import UsageError
 
 
 @app.command()
@@ -29,6 +30,8 @@ def leaderboard(
 
     summaries = find_summaries(folder)
     refresh_checks(summaries, folder)
+    if trade_off and (personas or task is not None):
+        raise UsageError("--trade-off shows every task of both kinds; leave --personas and --task out.")
     if trade_off:
         found = tradeoff.trade_off(summaries, baseline=baseline)
     elif personas:

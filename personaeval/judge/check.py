@@ -10,6 +10,7 @@ import datetime
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -262,7 +263,9 @@ def _failures(found: Mapping[str, Any]) -> list[str]:
         )
     if found["parse_failures"] > PARSE_LIMIT:
         reasons.append(f"{found['parse_failures']:.1%} of its replies cannot be read (at most {PARSE_LIMIT:.0%})")
-    if found["self_agreement"] is None:
+    if found["self_agreement"] is None and found["parse_failures"] == 1:
+        reasons.append("so nothing is known of it")
+    elif found["self_agreement"] is None:
         reasons.append("its scores do not vary, so that there is nothing for repeats to agree on")
     elif found["self_agreement"] < KAPPA_LIMIT:
         reasons.append(f"its repeats agree with κ {found['self_agreement']:.2f} (at least {KAPPA_LIMIT})")
@@ -272,7 +275,8 @@ def _failures(found: Mapping[str, Any]) -> list[str]:
 def find_check(output: Path, fingerprint: str) -> dict[str, Any] | None:
     """Return whether a judge passed, from the results folder's records or the shipped ones.
 
-    A record of another wording of the judge's prompt says nothing of this one.
+    A record of another wording of the judge's prompt, or of other controls or rubrics, says nothing of these; nor does
+    one that cannot be read.
 
     Returns:
         ``passed``, ``verdict`` and ``date``; None for a judge that was never checked.
@@ -281,9 +285,15 @@ def find_check(output: Path, fingerprint: str) -> dict[str, Any] | None:
         path = folder / f"{fingerprint}.json"
         if path.is_file():
             record = read_json(path)
-            if record["wording"] == prompts.VERSION:
+            known = {"wording", "controls", "passed", "verdict", "date"} <= record.keys()
+            if known and (record["wording"], record["controls"]) == (prompts.VERSION, _todays_controls()):
                 return {name: record[name] for name in ("passed", "verdict", "date")}
     return None
+
+
+@lru_cache(maxsize=1)
+def _todays_controls() -> str:
+    return load_controls(controls_folder()).hash
 
 
 def refresh_checks(summaries: Sequence[dict[str, Any]], output: Path) -> None:

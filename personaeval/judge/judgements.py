@@ -158,17 +158,17 @@ class Ratings:
         """[responses]: the mean over judges of each judge's mean over repeats; NaN where none scored."""
         return mean_scored(mean_scored(self.scores))
 
-    def refusals(self) -> NDArray[np.bool_]:
-        """Return [responses]: whether at least half of those who say anything of it call it a refusal."""
+    def refusals(self) -> NDArray[np.float64]:
+        """Return [responses]: 1 where at least half of those who say anything of it call it a refusal, NaN unsaid."""
         return self._flagged(0)
 
-    def admissions(self) -> NDArray[np.bool_]:
+    def admissions(self) -> NDArray[np.float64]:
         """Return [responses]: the same for admissions of being an AI."""
         return self._flagged(1)
 
-    def _flagged(self, which: int) -> NDArray[np.bool_]:
-        shares = [flags[which] for flags in self._flags]
-        return np.array([bool(given) and 2 * sum(given) >= len(given) for given in shares], dtype=np.bool_)
+    def _flagged(self, which: int) -> NDArray[np.float64]:
+        said = [flags[which] for flags in self._flags]
+        return np.array([float(2 * sum(given) >= len(given)) if given else np.nan for given in said])
 
 
 def mean_scored(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -205,7 +205,17 @@ def open_panel(config: RunConfig) -> Panel | None:
     options = tuple(map(str, SCORES)) if config.expected_score else ()
     sampling = Sampling(0.0, 1.0, config.judge_max_tokens, schema=SCHEMA, options=options)
     judges = [Judge(open_subject(spec, own), sampling, config.reasoning_end) for spec in specs]
+    _refuse_twins(config.judge, judges)
     return Panel(judges, config.judge_repeats, config.exemplars) if judges else None
+
+
+def _refuse_twins(named: Sequence[str], judges: Sequence[Judge]) -> None:
+    """Refuse one judge under two names: it would agree with itself, and be asked twice."""
+    seen: dict[str, str] = {}
+    for name, judge in zip(named, judges, strict=True):
+        first = seen.setdefault(str(judge.identity()), name)
+        if first is not name:
+            raise UsageError(f"--judge {first} and --judge {name} are one judge; --judge-repeats N asks it N times.")
 
 
 def in_order(exhibits: Sequence[Exhibit]) -> list[Exhibit]:

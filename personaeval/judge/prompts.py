@@ -28,10 +28,14 @@ _TOKENS = (
     # Delimited by pipes, ASCII or full width: ChatML, Llama 3, DeepSeek, gpt-oss.
     (re.compile(r"<([|｜])"), "‹\\1"),
     (re.compile(r"([|｜])>"), "\\1›"),
-    # Tags: <s>, </s>, <think>, <start_of_turn>, <<SYS>>.
-    (re.compile(r"<(/?\w[\w▁ -]{0,40})>"), "‹\\1›"),
-    # Brackets: [INST], [/INST], [TOOL_CALLS].
-    (re.compile(r"\[(/?[A-Z][A-Z_]{2,40})\]"), "(\\1)"),
+    # Tags: <s>, </s>, <think>, <start_of_turn>, <<SYS>>, <seed:eos>.
+    (re.compile(r"<(/?\w[\w▁: -]{0,40})>"), "‹\\1›"),
+    # Brackets: [INST], [/INST], [TOOL_CALLS], [gMASK], [control_8]; with pipes, [|endofturn|]; ]~b], [e~[.
+    (re.compile(r"\[(/?[A-Z][A-Z_]{2,40}|g[A-Z]+|[a-z]+_\d+)\]"), "(\\1)"),
+    (re.compile(r"\[([|｜])"), "(\\1"),
+    (re.compile(r"([|｜])\]"), "\\1)"),
+    (re.compile(r"\]~"), ")~"),
+    (re.compile(r"~\["), "~("),
     # What begins as a line of the fence does.
     (re.compile(r"\[(\s*response)", re.IGNORECASE), "(\\1"),
 )

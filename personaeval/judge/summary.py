@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from personaeval.families import relation
 from personaeval.judge.judgements import Ratings, mean_scored
@@ -26,8 +28,11 @@ def summarise_fidelity(
         personas: run.json's record of the task's personas.
     """
     scores = ratings.scores
+    ids = [persona["id"] for persona in personas]
+    places = [(ratings.judges[judge["label"]], judge) for judge in panel["judges"]]
+    judges = [_describe_judge(ratings, place, judge, model, ids) for place, judge in places]
     return {
-        "fidelity": _summarise_scores(ratings, [persona["id"] for persona in personas]),
+        "fidelity": _summarise_scores(ratings, ids, ratings.panel_scores),
         "by_persona": _by(ratings, {persona["id"]: persona["id"] for persona in personas}),
         "by_category": _by(ratings, {persona["id"]: persona["category"] for persona in personas}),
         "refusal": _share(ratings.refusals()),
@@ -38,16 +43,18 @@ def summarise_fidelity(
             "reasons": dict(Counter(ratings.reasons.values()).most_common(_SHOWN_REASONS)),
         },
         "alpha": _alpha(ratings),
-        "judges": [_describe_judge(ratings, place, judge, model) for place, judge in enumerate(panel["judges"])],
+        "kappas": _kappas(ratings),
+        "spread_between_judges": _spread(judges),
+        "judges": judges,
     }
 
 
-def _summarise_scores(ratings: Ratings, personas: Sequence[str]) -> dict[str, Any]:
+def _summarise_scores(ratings: Ratings, personas: Sequence[str], score: NDArray[np.float64]) -> dict[str, Any]:
     from personaeval.metrics.fidelity import Scores, summarise
 
     dimensions = sorted(set(ratings.dimensions))
     scores = Scores(
-        score=ratings.panel_scores,
+        score=score,
         persona=np.array([personas.index(name) for name in ratings.personas]),
         dimension=np.array([dimensions.index(name) for name in ratings.dimensions]),
         personas=tuple(personas),
@@ -83,13 +90,42 @@ def _alpha(ratings: Ratings) -> float | None:
     return _number(krippendorff_alpha(ratings.scores[:, :, 0], level="ordinal"))
 
 
-def _describe_judge(ratings: Ratings, place: int, judge: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+def _kappas(ratings: Ratings) -> list[dict[str, Any]]:
+    """Return the quadratically weighted κ of every pair of judges, on the responses that both scored at first."""
+    from personaeval.metrics.agreement import weighted_kappa
+
+    found = []
+    for (one, left), (other, right) in combinations(ratings.judges.items(), 2):
+        first, second = ratings.scores[:, left, 0], ratings.scores[:, right, 0]
+        both = ~np.isnan(first) & ~np.isnan(second)
+        kappa = weighted_kappa(first[both], second[both], low=1, high=5)
+        found.append({"judges": [one, other], "kappa": _number(kappa), "responses": int(both.sum())})
+    return found
+
+
+def _own_scores(ratings: Ratings, scores: NDArray[np.float64], personas: Sequence[str]) -> dict[str, Any]:
+    """Return one judge's PersonaScore and dimensions, by the panel's own formula."""
+    found = _summarise_scores(ratings, personas, scores)
+    return {"persona_score": found["persona_score"], "dimensions": found["dimensions"]}
+
+
+def _spread(judges: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the standard deviation of the PersonaScore between judges; None with fewer than two."""
+    values = [judge["persona_score"]["value"] for judge in judges]
+    known = [value for value in values if value is not None]
+    return float(np.std(known, ddof=1)) if len(known) > 1 else None
+
+
+def _describe_judge(
+    ratings: Ratings, place: int, judge: Mapping[str, Any], model: Mapping[str, Any], personas: Sequence[str]
+) -> dict[str, Any]:
     own = ratings.scores[:, place]
     return {
         "label": judge["label"],
         "fingerprint": judge["fingerprint"],
         "fingerprint_verifiable": judge["fingerprint_verifiable"],
-        "mean": _number(float(mean_scored(own.ravel()))),
+        **_own_scores(ratings, mean_scored(own), personas),
+        "judgements": own.size,
         "unscored": int(np.isnan(own).sum()),
         "self_agreement": self_agreement(own),
         "relation": relation(judge, model),
@@ -113,7 +149,8 @@ def self_agreement(scores: np.ndarray[Any, Any]) -> float | None:
 
 
 def _share(flags: np.ndarray[Any, Any]) -> float | None:
-    return float(flags.mean()) if len(flags) else None
+    said = flags[~np.isnan(flags)]
+    return float(said.mean()) if len(said) else None
 
 
 def _number(value: float | None) -> float | None:

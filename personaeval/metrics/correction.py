@@ -58,8 +58,9 @@ def correct(
     has_label = ~np.isnan(labelled)
     strata = len(dimensions)
     counts = np.bincount(dimension[has_label], minlength=strata)
-    personas = len(np.unique(persona))
-    if (counts == 0).any() or len(np.unique(persona[has_label])) < 2:
+    # What is corrected rests on the personas with labels, however many others the judge alone has seen.
+    personas = len(np.unique(persona[has_label]))
+    if (counts == 0).any() or personas < 2:
         return None
     rest = ~has_label
     ours = _stratum_means(labelled[has_label], dimension[has_label], strata)
@@ -76,7 +77,7 @@ def correct(
     shift = np.where(known, judge_elsewhere - judge_there, 0.0)
     return Corrected(
         corrected=_interval(float((ours + weight * shift).mean()), of_labels + weight * of_judge, personas),
-        labels_alone=_interval(float(ours.mean()), of_labels, len(np.unique(persona[has_label]))),
+        labels_alone=_interval(float(ours.mean()), of_labels, personas),
         weight=weight,
         labels=dict(zip(dimensions, counts.tolist(), strict=True)),
     )

@@ -48,10 +48,10 @@ def table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Seque
         if base is not None:
             row.append("baseline" if (summary, part) == base else _change(part, base[1]))
         rows.append(tuple(row))
-    notes = [*_notes(entries, names), *more_notes]
+    lines = [*notes(entries, names), *more_notes]
     if base is not None:
-        notes.append(f"Changes are relative to {names[list(entries).index(base)]}; no test is made of them.")
-    return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(notes))
+        lines.append(f"Changes are relative to {names[list(entries).index(base)]}; no test is made of them.")
+    return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(lines))
 
 
 def persona_table(entries: Sequence[Entry]) -> Table:
@@ -64,7 +64,7 @@ def persona_table(entries: Sequence[Entry]) -> Table:
         for name in dict.fromkeys(name for part in judged for name in part[view]):
             scores = [Number(part[view].get(name)) for part in judged]
             rows += [(words.format(name), *scores)]
-    return Table(_title(entries[0]), ("persona", *shown), tuple(rows), tuple(_notes(entries, names)))
+    return Table(_title(entries[0]), ("persona", *shown), tuple(rows), tuple(notes(entries, names)))
 
 
 def _corrected(part: dict[str, Any]) -> Number:
@@ -93,39 +93,52 @@ def _title(entry: Entry) -> str:
     return f"{part['title']}: {part['items']} questions to {part['personas']} personas × {drawn(part)}, scored 1 to 5"
 
 
-def _notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
-    notes = []
+def notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
+    """Return what has to be known of the judges and of each row."""
+    lines = []
     judged = [part for _, part in entries if part["judged"]]
     if judged:
-        notes += judge_lines(judged[0]["judges"])
+        lines += judge_lines(judged[0]["judges"])
         author = judged[0].get("exemplars_by")
         if judged[0].get("expected_score"):
-            notes.append("Scores are means over what a judge might have said, by its log-probabilities.")
-        notes += [f"The judges were shown an answer for each score, written by {author}."] if author else []
+            lines.append("Scores are means over what a judge might have said, by its log-probabilities.")
+        lines += [f"The judges were shown an answer for each score, written by {author}."] if author else []
     for name, (_, part) in zip(names, entries, strict=True):
         if not part["judged"]:
-            notes.append(f"{name}: nobody has judged it yet: personaeval score RUN --judge ….")
+            lines.append(f"{name}: nobody has judged it yet: personaeval score RUN --judge ….")
             continue
         if part["alpha"] is not None:
-            notes.append(f"{name}: Krippendorff's α between the judges {part['alpha']:.2f}.")
+            lines.append(f"{name}: Krippendorff's α between the judges {part['alpha']:.2f}.")
+        lines += [
+            f"{name}: {' and '.join(pair['judges'])} agree by weighted κ {pair['kappa']:.2f}."
+            for pair in part["kappas"]
+            if pair["kappa"] is not None
+        ]
+        if part["spread_between_judges"] is not None:
+            each = ", ".join(
+                f"{judge['label']} {judge['persona_score']['value']:.2f}"
+                for judge in part["judges"]
+                if judge["persona_score"]["value"] is not None
+            )
+            lines.append(f"{name}: PersonaScore by judge: {each} (sd {part['spread_between_judges']:.2f}).")
         agreed = [judge for judge in part["judges"] if judge["self_agreement"] is not None]
-        notes += [
+        lines += [
             f"{name}: {judge['label']} agrees with itself, weighted κ {judge['self_agreement']:.2f}."
             for judge in agreed
         ]
-        notes += [
+        lines += [
             f"{name}: {judge['label']} is {judge['relation']} as the model it judges; such judges favour their own."
             for judge in part["judges"]
             if judge["relation"]
         ]
         if part["fidelity"]["few_personas"]:
-            notes.append(
+            lines.append(
                 f"{name}: with {part['fidelity']['personas']} personas an interval covers less often than it says "
                 "(40 are enough)."
             )
-        notes += people_lines(name, part.get("people"))
-        notes += [f"{name}: {warning}." for warning in part["warnings"]]
-    return [*notes, *role_notes(entries, names)]
+        lines += people_lines(name, part.get("people"))
+        lines += [f"{name}: {warning}." for warning in part["warnings"]]
+    return [*lines, *role_notes(entries, names)]
 
 
 def judge_lines(judges: Sequence[dict[str, Any]]) -> list[str]:

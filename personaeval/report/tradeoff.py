@@ -13,7 +13,7 @@ from personaeval.report.formats import Cell, Number, Table
 def trade_off(summaries: Sequence[Summary], baseline: str | None = None) -> list[Table]:
     """Return a table per pair of comparable groups, one of a stability task, one of a judged task.
 
-    A row is a checkpoint that has a run in both; with several runs in a group it has several rows.
+    A row is a checkpoint that has a run in both.
 
     Raises:
         InvalidRunError: no checkpoint has both.
@@ -24,7 +24,7 @@ def trade_off(summaries: Sequence[Summary], baseline: str | None = None) -> list
     tables = []
     for left in stable:
         for right in judged:
-            pairs = [(one, other) for one in left for other in right if _same(one[0], other[0])]
+            pairs = _pair(left, right)
             if pairs:
                 tables.append(_table(pairs, baseline))
     if not tables:
@@ -35,8 +35,22 @@ def trade_off(summaries: Sequence[Summary], baseline: str | None = None) -> list
     return tables
 
 
-def _same(one: Summary, other: Summary) -> bool:
-    return (one["label"], one["fingerprint"]) == (other["label"], other["fingerprint"])
+def _pair(left: Sequence[Entry], right: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+    """Return a stability part with a fidelity part for each checkpoint: of one run where one has both.
+
+    A checkpoint's runs in one group have the same settings, and so the same answers but for those drawn anew: the first
+    stands for them.
+    """
+    found: dict[tuple[str, str], tuple[Entry, Entry]] = {}
+    candidates = [(one, other) for one in left for other in right if _checkpoint(one) == _checkpoint(other)]
+    for one, other in sorted(candidates, key=lambda pair: pair[0][0]["plan"] != pair[1][0]["plan"]):
+        found.setdefault(_checkpoint(one), (one, other))
+    order = [_checkpoint(one) for one in left]
+    return sorted(found.values(), key=lambda pair: order.index(_checkpoint(pair[0])))
+
+
+def _checkpoint(entry: Entry) -> tuple[str, str]:
+    return entry[0]["label"], entry[0]["fingerprint"]
 
 
 def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
@@ -60,7 +74,11 @@ def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
     if before is not None:
         notes.append(f"Changes are relative to {names[list(pairs).index(before)]}; no test is made of them.")
     notes.append("PSS rises with accuracy even where nothing became more stable: read it beside accuracy and κ.")
-    return Table(title, tuple(columns), tuple(rows), (*notes, *fidelity.judge_lines(first[1][1]["judges"])))
+    notes += [
+        f"{name}: {warning}." for name, (one, _) in zip(names, pairs, strict=True) for warning in one[1]["warnings"]
+    ]
+    notes += fidelity.notes([other for _, other in pairs], names)
+    return Table(title, tuple(columns), tuple(rows), tuple(dict.fromkeys(notes)))
 
 
 def _changes(pair: tuple[Entry, Entry], before: tuple[Entry, Entry]) -> list[Cell]:
