@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from personaeval.errors import UsageError
+from personaeval.items import Row
 from personaeval.judge.judgements import Ratings, mean_scored
 from personaeval.results import LABELS, Response, RowWriter
-from personaeval.sources import ItemSet, Row, read_file
+from personaeval.sources import ItemSet, read_file
 
 COLUMNS = ("persona", "task", "question", "response", "score", "annotator")
 _CHECKPOINT = "checkpoint"
