@@ -1,0 +1,93 @@
+"""Comparisons: what is aligned, what is refused, what the tables say."""
+
+import json
+
+import numpy as np
+import pytest
+
+from personaeval.compare import align
+from personaeval.errors import InvalidRunError, UsageError
+from personaeval.metrics.population import Population
+from personaeval.report.comparison import step_of
+from personaeval.sides import open_side, open_sides
+from tests.finished import counted, judged, write_run
+
+
+def drawn(n: int = 200):
+    return Population(accuracy=0.7).draw_pair(Population(accuracy=0.6), np.random.default_rng(0), n, 4, 1)
+
+
+def test_only_common_items_are_compared_wherever_they_stand(tmp_path):
+    before, after = drawn()
+    names = [f"i{number}" for number in range(200)]
+    order = np.random.default_rng(1).permutation(200)[:150]
+    base = write_run(tmp_path / "base", [counted(before, items=names)], label="base")
+    other = write_run(
+        tmp_path / "other", [counted(after[order], items=[names[k] for k in order])], fingerprint="b" * 32
+    )
+    first, second = open_sides([str(base), str(other)])
+    pair = align(first, second, "sums")
+    chosen = np.sort(order)
+    assert pair.items == tuple(names[k] for k in chosen)
+    assert np.array_equal(pair.cells[0].correct, before[chosen])
+    assert np.array_equal(pair.cells[1].correct, after[chosen])
+    assert "Left out: 50 items of base" in pair.notes[0]
+    change = pair.changes()["accuracy"]
+    assert change.absolute.value == pytest.approx(after[chosen, 1:].mean() - before[chosen, 1:].mean())
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    before, after = drawn()
+    base = write_run(tmp_path / "base", [counted(before)])
+    sampling = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 32}
+    other = write_run(tmp_path / "other", [counted(after)], fingerprint="b" * 32, sampling=sampling)
+    first, second = open_sides([str(base), str(other)])
+    with pytest.raises(InvalidRunError, match=r"sampling temperature 0\.0 against 1\.0"):
+        align(first, second, "sums")
+    assert "temperature" in align(first, second, "sums", allow_different_settings=True).notes[0]
+
+
+def test_a_checkpoint_is_found_by_name(tmp_path):
+    before, after = drawn()
+    write_run(tmp_path / "model-aaaaaaaa" / "1", [counted(before)])
+    write_run(tmp_path / "model-aaaaaaaa" / "2", [judged(np.full((3, 5, 1), 4.0))])
+    for text in ("model", "model-aaaaaaaa"):
+        assert set(open_side(str(tmp_path / text)).records) == {"sums", "acting"}
+    with pytest.raises(UsageError, match="Did you mean 'model'"):
+        open_side(str(tmp_path / "modle"))
+    write_run(tmp_path / "model-aaaaaaaa" / "3", [counted(after)])
+    with pytest.raises(UsageError, match="more than once"):
+        open_side(str(tmp_path / "model"))
+    write_run(tmp_path / "model-bbbbbbbb" / "1", [counted(after, task="other")], fingerprint="b" * 32)
+    with pytest.raises(UsageError, match="several checkpoints|more than once"):
+        open_side(str(tmp_path / "model"))
+
+
+def test_the_trend_by_step(tmp_path, personaeval):
+    folders = []
+    for step, right in ((500, 100), (1000, 140), (1500, 180)):
+        correct = np.zeros((200, 3))
+        correct[:right] = 1
+        folder = write_run(tmp_path / str(step), [counted(correct)], label=f"ckpt-{step}", fingerprint=f"{step:032d}")
+        folders.append(folder)
+    shown = personaeval("compare", *folders, "-f", "json")
+    assert shown.returncode == 0, shown.stderr
+    trend = json.loads(shown.stdout)[0]
+    assert trend["rows"][-1]["step"] == "slope"
+    assert trend["rows"][-1]["accuracy"]["value"] == pytest.approx(0.4)
+    assert (step_of("checkpoint-500"), step_of("final")) == (500, None)
+
+
+def test_a_baseline_compares_like_the_run(tmp_path, personaeval):
+    before, after = drawn()
+    base = write_run(tmp_path / "base", [counted(before)], label="base")
+    other = write_run(tmp_path / "other", [counted(after)], label="other", fingerprint="b" * 32)
+    kept = tmp_path / "kept"
+    assert personaeval("baseline", base, "-o", kept).returncode == 0
+    tables = [personaeval("compare", one, other, "-f", "json").stdout for one in (base, kept)]
+    assert json.loads(tables[0]) == json.loads(tables[1])
+    assert len(json.loads(tables[0])) == 5
+    assert personaeval("baseline", base, "-o", tmp_path).returncode == 2
+    wide = personaeval("compare", base, other, "--generalise", "items,personas")
+    assert "items and personas resampled" in wide.stdout
+    assert personaeval("compare", base, other, "--generalise", "everything").returncode == 2
