@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 
 from personaeval.errors import InvalidRunError, UsageError, suggest
+from personaeval.metrics import twoway
 from personaeval.metrics.fidelity import FEW_PERSONAS
 from personaeval.metrics.inference import Floats
+from personaeval.metrics.jackknife import intervals
 from personaeval.metrics.paired import Change, changes, make_changes, shared
 from personaeval.metrics.sums import HEADLINE, Cells, item_sums
 from personaeval.metrics.twoway import RESAMPLED
-from personaeval.metrics.twoway import estimates as two_way
 from personaeval.sides import Side
 
 _COUNTS = tuple(field.name for field in fields(Cells))[3:]
@@ -71,14 +72,11 @@ class Pair:
             found = changes(*self.judged)
             return dict(zip(("persona_score", *self.dimensions), found, strict=True))
         base, candidate = self._cells()
-        before, after = (item_sums(cells, self.record["domain"], ()) for cells in (base, candidate))
-        by_item = dict(zip(HEADLINE, changes(before, after), strict=False))
         if not generalise:
-            return by_item
-        values = [[getattr(by_item[name], side) for name in RESAMPLED] for side in ("base", "candidate")]
-        found = make_changes(
-            two_way(base, candidate), [None] * len(RESAMPLED), *(np.array(row, dtype=np.float64) for row in values)
-        )
+            before, after = (item_sums(cells, self.record["domain"], ()) for cells in (base, candidate))
+            return dict(zip(HEADLINE, changes(before, after), strict=False))
+        differences, ratios, *values = twoway.changes(base, candidate)
+        found = make_changes(differences, intervals(ratios, ["log"] * len(RESAMPLED)), *values)
         return dict(zip(RESAMPLED, found, strict=True))
 
     @property
@@ -185,6 +183,17 @@ def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tab
     )
 
 
+def counts_of(side: Side, task: str) -> Cells:
+    """Return all cells of one side's task with right and wrong answers.
+
+    Raises:
+        UsageError: they cannot be read.
+    """
+    table, record = side.cells(task), side.records[task]
+    described = {one["id"]: one for one in record["personas"]}
+    return _arrange(table, table["item"].unique().to_pylist(), list(described), described)
+
+
 def _arrange(table: pa.Table, items: Sequence[str], personas: Sequence[str], described: dict[str, Any]) -> Cells:
     """Return rows as arrays [items, personas]."""
     place, keep = _places(table, items, personas)
@@ -282,6 +291,25 @@ def _left_out(
                 f"Left out: personas of {side.name} that the other lacks or words otherwise: {', '.join(extra)}."
             )
     return notes
+
+
+def reading(pss: float, kappa: float, persona_effect: float, p: float | None) -> str:
+    """Say in three words whether a change of PSS is one of stability.
+
+    PSS rises with accuracy by itself. It is called a change of stability only where κ moved the same way, or the
+    persona effect the other way.
+
+    Args:
+        pss: its change.
+        kappa: its change.
+        persona_effect: its change; 0 where it is not known.
+        p: of no change of PSS; None where it was not tested.
+    """
+    if pss == 0 or (p is not None and p >= 0.05):
+        return "no change shown"
+    if kappa * pss > 0 or persona_effect * pss < 0:
+        return "stability has risen" if pss > 0 else "stability has fallen"
+    return "accuracy change only"
 
 
 def common_tasks(sides: Sequence[Side], task: str | None = None) -> list[str]:

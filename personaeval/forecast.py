@@ -34,8 +34,9 @@ class Outlook:
         personas: m.
         samples: S.
         basis: what the population was likened to, in words.
-        detectable: metric -> smallest change found with a power of 80 %; empty for a judged task or m < 2.
-        needed: metric -> samples -> items that show the wanted change; empty where none was wanted.
+        detectable: metric -> smallest decline found with a power of 80 %, None where it cannot fall so far; empty for a
+            judged task or m < 2.
+        needed: metric -> samples -> items that show the wanted decline; empty where none was wanted.
     """
 
     task: str
@@ -43,8 +44,8 @@ class Outlook:
     personas: int
     samples: int
     basis: str
-    detectable: dict[str, float]
-    needed: dict[str, dict[int, int]]
+    detectable: dict[str, float | None]
+    needed: dict[str, dict[int, int | None]]
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def count_prompt_tokens(subject: Subject, plan: Plan, wanted: Callable[[int], bo
 
 def _outlook(task: TaskPlan, output: Path, detect: float | None) -> Outlook:
     from personaeval.metrics.population import Population, like
-    from personaeval.metrics.power import detectable, items_needed, unit_errors
+    from personaeval.metrics.power import PLANNED, detectable, items_needed
 
     name, n, m = task.items.task.name, len(task.items.items), len(task.personas) - 1
     if task.items.task.is_judged:
@@ -141,13 +142,13 @@ def _outlook(task: TaskPlan, output: Path, detect: float | None) -> Outlook:
     else:
         population = like(past["accuracy"], past["pss"], past["repeatability"])
         basis = f"accuracy {past['accuracy']:.3f} and PSS {past['pss']:.3f} of {past['label']} in {output}"
-    errors = unit_errors(population, m, task.samples)
-    needed: dict[str, dict[int, int]] = {metric: {} for metric in errors} if detect is not None else {}
-    if detect is not None:
-        for samples in sorted({*SAMPLES, task.samples}):
-            for metric, error in unit_errors(population, m, samples).items():
-                needed[metric][samples] = items_needed(error, detect)
-    shown = {metric: detectable(error, n) for metric, error in errors.items()}
+    wanted = sorted({*SAMPLES, task.samples}) if detect is not None else []
+    needed: dict[str, dict[int, int | None]] = {
+        metric: {samples: items_needed(population, metric, detect or 0, m, samples) for samples in wanted}
+        for metric in PLANNED
+        if wanted
+    }
+    shown: dict[str, float | None] = {metric: detectable(population, metric, n, m, task.samples) for metric in PLANNED}
     return Outlook(name, n, m, task.samples, basis, shown, needed)
 
 
@@ -206,11 +207,16 @@ def _describe_outlook(outlook: Outlook, detect: float | None) -> list[str]:
     size = f"n = {outlook.items:,} items, m = {outlook.personas}, S = {outlook.samples}"
     if not outlook.detectable:
         return [f"{outlook.task} ({size}): {outlook.basis}."]
-    changes = ", ".join(f"{_TITLES[name]} {value:.3f}" for name, value in outlook.detectable.items())
-    lines = [f"{outlook.task} ({size}): smallest change that two checkpoints would show: {changes}."]
+    declines = ", ".join(
+        f"{_TITLES[name]} {'–' if value is None else format(value, '.3f')}"
+        for name, value in outlook.detectable.items()
+    )
+    lines = [f"{outlook.task} ({size}): smallest decline that two checkpoints would show: {declines}."]
     for name, sizes in outlook.needed.items():
-        wanted = ", ".join(f"{items:,} at S = {samples}" for samples, items in sizes.items())
-        lines.append(f"  For a change of {detect:g} in {_TITLES[name]}, items: {wanted}.")
+        wanted = ", ".join(
+            f"{'–' if items is None else format(items, ',')} at S = {samples}" for samples, items in sizes.items()
+        )
+        lines.append(f"  For a decline of {detect:g} in {_TITLES[name]}, items: {wanted}.")
     lines.append(f"  (Power 80 %, one-sided 2.5 %; from {outlook.basis}.)")
     return lines
 

@@ -1,13 +1,11 @@
 """plan says beforehand what run then does, and what it could show."""
 
-import math
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from personaeval.metrics.population import Population
-from personaeval.metrics.power import detectable, items_needed, unit_errors
+from personaeval.metrics.power import detectable, items_needed
 
 
 def test_plan_predicts_requests_and_prompt_tokens_exactly(smollm2, personaeval, tmp_path):
@@ -16,7 +14,7 @@ def test_plan_predicts_requests_and_prompt_tokens_exactly(smollm2, personaeval, 
     before = personaeval("plan", *shared, "--detect", 0.02)
     assert before.returncode == 0, before.stderr
     assert not (tmp_path / "results").exists()
-    assert "an assumed accuracy of 0.6" in before.stdout and "For a change of 0.02 in PSS" in before.stdout
+    assert "an assumed accuracy of 0.6" in before.stdout and "For a decline of 0.02 in PSS" in before.stdout
 
     assert personaeval("run", *shared, "--quiet").returncode == 0
     [file] = (tmp_path / "results").glob("*/*/responses.parquet")
@@ -41,20 +39,27 @@ def test_plan_takes_every_option_of_run_and_refuses_a_change_that_is_none(person
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "pss"])
-def test_the_number_of_items_is_the_inverse_of_the_detectable_change(metric):
-    error = unit_errors(Population(0.7), personas=8, samples=2)[metric]
-    change = detectable(error, 300)
-    assert items_needed(error, change) in (300, 301)
-    assert math.isclose(detectable(error, 1200), change / 2)
+def test_the_number_of_items_is_the_inverse_of_the_detectable_decline(metric):
+    population = Population(0.7)
+    decline = detectable(population, metric, 300, personas=8, samples=2)
+    assert items_needed(population, metric, decline, personas=8, samples=2) == pytest.approx(300, abs=2)
+    assert detectable(population, metric, 1200, personas=8, samples=2) == pytest.approx(decline / 2, rel=0.05)
     with pytest.raises(ValueError, match="above 0"):
-        items_needed(error, 0.0)
+        items_needed(population, metric, 0.0, personas=8, samples=2)
+
+
+def test_a_metric_cannot_fall_further_than_to_its_end():
+    assert detectable(Population(0.05), "accuracy", 12, personas=2, samples=1) is None
+    assert items_needed(Population(0.05), "accuracy", 0.06, personas=2, samples=1) is None
 
 
 def test_the_error_of_accuracy_is_that_of_many_repeated_experiments():
     population, rng = Population(0.6), np.random.default_rng(1)
-    differences = []
+    worse = population.worse("accuracy", 0.07)
+    declines = []
     for _ in range(1000):
-        base, candidate = population.draw_pair(population, rng, 100, 8, 1)
-        differences.append(candidate[:, 1:].mean() - base[:, 1:].mean())
-    predicted = unit_errors(population, personas=8, samples=1)["accuracy"] / 10
-    assert abs(np.std(differences) / predicted - 1) < 0.08
+        base, candidate = population.draw_pair(worse, rng, 100, 8, 1)
+        declines.append(base[:, 1:].mean() - candidate[:, 1:].mean())
+    # At a power of 80 %, the decline is 0.84 errors above the threshold of 1.98.
+    error = detectable(population, "accuracy", 100, personas=8, samples=1) / (1.984 + 0.845)
+    assert np.std(declines) == pytest.approx(error, rel=0.08)

@@ -17,10 +17,11 @@ from personaeval.results import find_summaries
 def make_summary(label: str, correct, *, group: str = "g", fingerprint: str = "a" * 32, warnings=(), samples=1) -> dict:
     correct = np.asarray(correct, dtype=np.int32)
     zero = np.zeros_like(correct)
+    others = ["pirate", "poet", *(f"p{number}" for number in range(3, correct.shape[1]))]
     cells = Cells(
-        persona_ids=("none", "pirate", "poet"),
-        categories=("baseline", "style", "style"),
-        domains=(None, None, None),
+        persona_ids=("none", *others),
+        categories=("baseline", *["style"] * len(others)),
+        domains=(None,) * correct.shape[1],
         correct=correct,
         scored=zero + samples,
         score_sum=correct.astype(float),
@@ -40,7 +41,7 @@ def make_summary(label: str, correct, *, group: str = "g", fingerprint: str = "a
         "sampling": {"temperature": 0.0, "top_p": 1.0, "max_tokens": 32},
         "counts": {"total": correct.size, "unscored": 0},
         "warnings": list(warnings),
-        "stability": summarise(cells, "mathematics", replicates=50).to_json(),
+        "stability": summarise(cells, "mathematics").to_json(),
     }
     return {
         "label": label,

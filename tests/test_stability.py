@@ -44,7 +44,7 @@ def make_cells(correct, scored=None, categories=None, domains=None, **counts) ->
 def numbers(cells: Cells, **more) -> dict:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return summarise(cells, "mathematics", **({"replicates": 200} | more)).to_json()
+        return summarise(cells, "mathematics", **more).to_json()
 
 
 def no_nan(value) -> bool:
@@ -249,7 +249,7 @@ def test_lottery_with_many_personas_stays_finite():
 @settings(deadline=None, max_examples=40)
 def test_bounds_and_order(y):
     cells = make_cells(y)
-    found = numbers(cells, replicates=20)
+    found = numbers(cells)
     assert no_nan(found)
     for name in ("accuracy", "pss"):
         value = found[name]["value"]
@@ -258,7 +258,7 @@ def test_bounds_and_order(y):
     items, personas = np.random.default_rng(0), np.random.default_rng(1)
     shuffled = y[items.permutation(len(y))]
     shuffled = shuffled[:, [0, *(1 + personas.permutation(y.shape[1] - 1))]]
-    again = numbers(make_cells(shuffled), replicates=20)
+    again = numbers(make_cells(shuffled))
     for name in ("accuracy", "pss", "kappa"):
         assert again[name]["value"] == pytest.approx(found[name]["value"])
     for name in ("sd", "prompt_sensitivity", "all_personas_accuracy", "any_persona_accuracy", "spread"):
@@ -313,7 +313,7 @@ def test_intervals_cover_the_truth(rates):
     rng = np.random.default_rng(3)
     for trial in range(300):
         sample = rates[rng.integers(0, len(rates), 150)]
-        found = numbers(make_cells(draw(rng, sample, 1)), seed=trial, replicates=500)
+        found = numbers(make_cells(draw(rng, sample, 1)), seed=trial)
         for name, value in truth.items():
             covered[name] += found[name]["low"] <= value <= found[name]["high"]
     for name, count in covered.items():

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import as_list, complain
+from personaeval.cli.options import complain, parse_generalise
 from personaeval.errors import UsageError
 
 Base = Annotated[str, typer.Argument(help="A run's or a baseline's folder, or RESULTS/NAME.")]
@@ -27,17 +27,16 @@ def compare(
     generalise: Annotated[
         str, typer.Option(help="items, or items,personas: claims about personas not tried, too.")
     ] = "items",
+    no_interval: Annotated[bool, typer.Option("--no-interval", help="Figures alone.")] = False,
     allow_different_settings: Different = False,
 ) -> None:
     """Show what changed from one checkpoint to others, paired on the same items, personas and samples."""
     from personaeval.compare import align, common_tasks
     from personaeval.report.comparison import compare_tables, trend_tables
-    from personaeval.report.formats import render
+    from personaeval.report.formats import render, without_intervals
     from personaeval.sides import open_sides
 
-    resampled = as_list(generalise)
-    if resampled not in (("items",), ("items", "personas")):
-        raise UsageError(f"--generalise {generalise}: items or items,personas is expected.")
+    wide = parse_generalise(generalise)
     first, *others = open_sides([base, *candidates])
     pairs = [
         [align(first, side, name, allow_different_settings) for name in common_tasks([first, *others], task)]
@@ -45,8 +44,8 @@ def compare(
     ]
     found = trend_tables([first, *others], pairs)
     for side, own in zip(others, pairs, strict=True):
-        found += compare_tables(first, side, own, len(resampled) == 2, details=len(others) == 1)
-    print(render(found, format))
+        found += compare_tables(first, side, own, wide, details=len(others) == 1)
+    print(render(without_intervals(found) if no_interval else found, format))
     if format == "csv":
         for note in dict.fromkeys(note for table in found for note in table.notes):
             complain(note)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import complain
+from personaeval.cli.options import complain, parse_generalise
 from personaeval.errors import UsageError
 
 
@@ -19,6 +19,10 @@ def leaderboard(
     personas: Annotated[bool, typer.Option("--personas", help="A row per persona.")] = False,
     baseline: Annotated[str | None, typer.Option(help="Checkpoint against which changes are shown.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
+    no_interval: Annotated[bool, typer.Option("--no-interval", help="Figures alone.")] = False,
+    generalise: Annotated[
+        str, typer.Option(help="items, or items,personas: intervals for personas not tried, too.")
+    ] = "items",
     trade_off: Annotated[
         bool, typer.Option("--trade-off", help="Stability and fidelity of each checkpoint side by side.")
     ] = False,
@@ -26,8 +30,12 @@ def leaderboard(
     """Compare the finished runs of a results folder; only like is ranked with like."""
     from personaeval.judge.check import refresh_checks
     from personaeval.report import tables, tradeoff
+    from personaeval.report.formats import without_intervals
     from personaeval.results import find_summaries
 
+    wide = parse_generalise(generalise)
+    if wide and (personas or trade_off):
+        raise UsageError("--generalise items,personas is for the plain table; leave --personas and --trade-off out.")
     summaries = find_summaries(folder)
     refresh_checks(summaries, folder)
     if trade_off and (personas or task is not None):
@@ -37,8 +45,8 @@ def leaderboard(
     elif personas:
         found = tables.persona_tables(summaries, task=task)
     else:
-        found = tables.leaderboard(summaries, baseline=baseline, task=task)
-    print(tables.render(found, format))
+        found = tables.leaderboard(summaries, baseline=baseline, task=task, generalise=wide)
+    print(tables.render(without_intervals(found) if no_interval else found, format))
     if format == "csv":
         for note in dict.fromkeys(note for table in found for note in table.notes):
             complain(note)

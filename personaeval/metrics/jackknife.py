@@ -59,8 +59,10 @@ def jackknife(sums: Floats, estimators: Estimators) -> Estimates:
         apart = left_out - mean
         # What rounding leaves of equal clusters is no variance.
         apart[np.abs(apart) < 1e-12] = 0
-        squares = np.sum(apart**2, axis=0)
-        kurtosis = n * np.sum(apart**4, axis=0) / squares**2
+        apart *= apart
+        squares = np.sum(apart, axis=0)
+        apart *= apart
+        kurtosis = n * np.sum(apart, axis=0) / squares**2
         # 2 σ⁴ / Var(s²), Var(s²) = σ⁴ (κ / n − (n − 3) / (n (n − 1))); n − 1 for the normal's κ of 3 (n large).
         freedom = 2 / (kurtosis / n - (n - 3) / (n * (n - 1)))
         freedom = np.where(squares > 0, np.clip(freedom, 1, n - 1), n - 1)

@@ -15,6 +15,9 @@ import numpy as np
 from personaeval.metrics.inference import Floats
 from personaeval.metrics.sums import Ints
 
+Declining = Literal["accuracy", "pss", "corrected_pss"]
+"""The metrics for which a population can be made worse."""
+
 
 @dataclass(frozen=True, slots=True)
 class Population:
@@ -68,7 +71,7 @@ class Population:
             drawn.append(_sampled(rng, latent, population, samples))
         return drawn[0], drawn[1]
 
-    def worse(self, metric: Literal["accuracy", "pss", "corrected_pss"], drop: float) -> Population:
+    def worse(self, metric: Declining, drop: float) -> Population:
         """Return the population whose ``metric`` is lower by ``drop``.
 
         Accuracy falls alone in the sense of the level; PSS and corrected PSS fall at the same accuracy, the item's
@@ -77,7 +80,11 @@ class Population:
         Raises:
             ValueError: no such population: the metric cannot fall that far.
         """
+        if drop == 0:
+            return self
         if metric == "accuracy":
+            if drop >= self.accuracy:
+                raise ValueError(f"an accuracy of {self.accuracy} cannot fall by {drop}")
             return replace(self, accuracy=self.accuracy - drop)
         from scipy.optimize import brentq
 

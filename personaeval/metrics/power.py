@@ -1,66 +1,103 @@
 """What a comparison can find, told before anything is generated.
 
-The standard error of a paired change is measured on a drawn population of known truth (:mod:`population`), by the same
-estimators and the same jackknife that compare and check use, and scales with 1/√n. A change d is detected at a
-one-sided level α with power 1 − β where d ≥ (z(1−α) + z(1−β)) · error (Cohen 1988, chapter 2).
+The standard error of a paired decline is measured on drawn populations of known truth (:mod:`population`), one of which
+has declined, by the same estimators and the same jackknife that compare and check use; it scales with 1/√n. A decline d
+is detected at a one-sided level α with power 1 − β where d ≥ (t(1−α) + t(1−β)) · error (Cohen 1988, chapter 2).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
 from personaeval.metrics.paired import changes
-from personaeval.metrics.population import Population
+from personaeval.metrics.population import Declining, Population
 from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums
 
 ALPHA = 0.025
 POWER = 0.8
-PLANNED = ("accuracy", "pss")
+PLANNED: tuple[Declining, ...] = ("accuracy", "pss")
 _CELLS = 400_000
 _MOST_ITEMS = 8_000
 _SEED = 0
+_ROUNDS = 4
 
 
-def unit_errors(population: Population, personas: int, samples: int) -> dict[str, float]:
-    """Return for each planned metric the standard error of its paired change times √n.
+@dataclass(frozen=True, slots=True)
+class _UnitError:
+    """The standard error of a decline times √n, and its degrees of freedom for each item."""
+
+    error: float
+    freedom: float
+
+    def least(self, n: int) -> float:
+        """Return the smallest decline that n items show."""
+        return float(self._quantiles(n) * self.error / n**0.5)
+
+    def items(self, decline: float) -> int:
+        """Return how many items show a decline."""
+        n = 2.0
+        for _ in range(_ROUNDS):
+            n = max(2.0, (self._quantiles(n) * self.error / decline) ** 2)
+        return math.ceil(n)
+
+    def _quantiles(self, n: float) -> float:
+        from scipy.special import stdtrit
+
+        freedom = max(1.0, min(n - 1, self.freedom * n))
+        return float(stdtrit(freedom, 1 - ALPHA) + stdtrit(freedom, POWER))
+
+
+def detectable(population: Population, metric: Declining, n: int, personas: int, samples: int) -> float | None:
+    """Return the smallest decline that n items show with a power of 80 % at a one-sided level of 0.025.
 
     Args:
-        population: what both checkpoints are drawn from.
+        population: what the base is drawn from.
+        metric: what declines.
+        n: items.
         personas: m, without the baseline; at least 2.
         samples: S.
+
+    Returns:
+        In the metric's unit; None where it cannot fall so far.
     """
-    n = max(200, min(_MOST_ITEMS, _CELLS // (personas + 1)))
-    drawn = population.draw_pair(population, np.random.default_rng(_SEED), n, personas, samples)
-    base, candidate = (item_sums(_cells(correct, samples), "", ()) for correct in drawn)
-    found = dict(zip(HEADLINE, changes(base, candidate), strict=False))
-    return {name: float(found[name].tested.errors[0]) * n**0.5 for name in PLANNED}
+    decline = 0.0
+    try:
+        for _ in range(_ROUNDS):
+            decline = _unit_error(population, metric, decline, personas, samples).least(n)
+        population.worse(metric, decline)
+    except ValueError:
+        return None
+    return decline
 
 
-def detectable(unit_error: float, n: int) -> float:
-    """Return the smallest change that n items show with a power of 80 % at a one-sided level of 0.025."""
-    return float(_quantiles() * unit_error / n**0.5)
-
-
-def items_needed(unit_error: float, change: float) -> int:
-    """Return how many items show a change with that power: the inverse of :func:`detectable`.
+def items_needed(population: Population, metric: Declining, decline: float, personas: int, samples: int) -> int | None:
+    """Return how many items show a decline with that power: the inverse of :func:`detectable`.
 
     Raises:
-        ValueError: a change that is not above 0.
+        ValueError: a decline that is not above 0.
     """
-    if change <= 0:
-        raise ValueError("a change to be detected is above 0")
-    return max(2, math.ceil((_quantiles() * unit_error / change) ** 2))
+    if decline <= 0:
+        raise ValueError("a decline to be detected is above 0")
+    try:
+        return _unit_error(population, metric, decline, personas, samples).items(decline)
+    except ValueError:
+        return None
 
 
-def _quantiles() -> float:
-    from scipy.special import ndtri
+def _unit_error(population: Population, metric: Declining, decline: float, personas: int, samples: int) -> _UnitError:
+    n = max(200, min(_MOST_ITEMS, _CELLS // (personas + 1)))
+    worse = population.worse(metric, decline)
+    drawn = population.draw_pair(worse, np.random.default_rng(_SEED), n, personas, samples)
+    base, candidate = (item_sums(drawn_cells(correct, samples), "", ()) for correct in drawn)
+    found = changes(base, candidate)[HEADLINE.index(metric)].tested
+    return _UnitError(float(found.errors[0]) * n**0.5, float(found.freedom[0]) / n)
 
-    return float(ndtri(1 - ALPHA) + ndtri(POWER))
 
-
-def _cells(correct: Ints, samples: int) -> Cells:
+def drawn_cells(correct: Ints, samples: int) -> Cells:
+    """Return [n, 1 + m] numbers of right answers, as a population draws them, as the cells of a run."""
     n, width = correct.shape
     none = np.zeros((n, width), dtype=np.int32)
     return Cells(

@@ -13,15 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from personaeval.metrics.inference import (
-    REPLICATES,
-    Floats,
-    Interval,
-    benjamini_hochberg,
-    bootstrap,
-    mcnemar,
-    sign_flip,
-)
+from personaeval.metrics.catalogue import STABILITY
+from personaeval.metrics.inference import Floats, Interval, benjamini_hochberg, mcnemar, sign_flip
+from personaeval.metrics.jackknife import Scale, intervals, jackknife
 from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums, pair_sums, pss, repeat_sums
 
 __all__ = [
@@ -100,22 +94,24 @@ class StabilitySummary:
         return self.content
 
 
-def summarise(cells: Cells, domain: str, seed: int = 0, replicates: int = REPLICATES) -> StabilitySummary:
+def summarise(cells: Cells, domain: str, seed: int = 0) -> StabilitySummary:
     """Return all stability metrics of one task.
 
     Args:
         cells: the counts.
         domain: the task's domain, whose experts are its in-domain experts.
-        seed: of resampling, splits and sign flips.
-        replicates: bootstrap resamples.
+        seed: of splits and sign flips.
     """
     names = cells.category_names
     sums = item_sums(cells, domain, names)
-    intervals = bootstrap(sums.matrix, sums.estimate, seed, replicates)
+    found = jackknife(sums.matrix, sums.estimate)
     width = len(HEADLINE)
-    headline = dict(zip(HEADLINE, intervals[:width], strict=True))
-    by_persona = intervals[width : width + len(cells.persona_ids)]
-    by_category = intervals[width + len(cells.persona_ids) :]
+    scales: list[Scale] = [metric.scale for metric in STABILITY]
+    scales += ["logit"] * (len(found.values) - width)
+    made = intervals(found, scales)
+    headline = dict(zip(HEADLINE, made[:width], strict=True))
+    by_persona = made[width : width + len(cells.persona_ids)]
+    by_category = made[width + len(cells.persona_ids) :]
     own, present = cells.q[:, 1:], cells.is_scored[:, 1:]
     raw_sd, sd = sd_between(own, present)
     whole = own[present.all(axis=1)]

@@ -21,44 +21,69 @@ RESAMPLED = ("accuracy", "baseline_accuracy", "pss", "kappa", "repeatability", "
 _CHUNK = 2_000_000
 
 
-def estimates(base: Cells, candidate: Cells | None, seed: int = 0, replicates: int = REPLICATES) -> Estimates:
-    """Return the metrics of ``RESAMPLED`` with two-way bootstrap errors: of one run, or of what changed.
+def estimates(cells: Cells, seed: int = 0, replicates: int = REPLICATES) -> Estimates:
+    """Return the metrics of ``RESAMPLED`` with two-way bootstrap errors.
 
     Args:
-        base: the cells of a run, or of the baseline.
-        candidate: cells of the same items and personas; then everything is candidate minus base.
+        cells: of a run.
         seed: of the weights.
         replicates: number of resamples.
 
     The degrees of freedom are those of the smaller of the two samples, items and personas.
     """
-    runs = [base] if candidate is None else [base, candidate]
-    parts = [_Part(cells) for cells in runs]
-    n, m = parts[0].q.shape
-    values = _difference([_point(cells) for cells in runs])
+    [drawn] = _replicates([cells], seed, replicates)
+    return _estimates(_point(cells), drawn, cells)
+
+
+def changes(
+    base: Cells, candidate: Cells, seed: int = 0, replicates: int = REPLICATES
+) -> tuple[Estimates, Estimates, Floats, Floats]:
+    """Return candidate − base and candidate / base of the same metrics, then the values of both.
+
+    Args:
+        base: cells of the baseline.
+        candidate: cells of the same items and personas, which get the same weights.
+        seed: of the weights.
+        replicates: number of resamples.
+    """
+    before, after = _point(base), _point(candidate)
+    drawn = _replicates([base, candidate], seed, replicates)
+    differences = _estimates(after - before, drawn[1] - drawn[0], base)
+    return differences, _estimates(_ratio(before, after), _ratio(*drawn), base), before, after
+
+
+def _ratio(before: Floats, after: Floats) -> Floats:
+    known = (before > 0) & (after >= 0)
+    return np.where(known, after / np.where(known, before, 1), np.nan)
+
+
+def _replicates(runs: Sequence[Cells], seed: int, replicates: int) -> list[Floats]:
+    """Return for each run [replicates, e] estimates under the same weights; none where there is nothing to resample."""
+    n, m = runs[0].q[:, 1:].shape
     if n < 2 or m < 2:
-        empty = np.full(len(RESAMPLED), np.nan)
-        return Estimates(values, values, empty, empty, n)
+        return [np.full((0, len(RESAMPLED)), np.nan) for _ in runs]
+    parts = [_Part(cells) for cells in runs]
     generator = np.random.default_rng(seed)
-    drawn = []
+    drawn: list[list[Floats]] = [[] for _ in runs]
     rows = max(1, _CHUNK // n)
     for start in range(0, replicates, rows):
         size = min(rows, replicates - start)
         items = generator.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float64)
         personas = generator.multinomial(m, np.full(m, 1 / m), size=size).astype(np.float64)
-        drawn.append(_difference([part.replicate(items, personas) for part in parts]))
-    replicated = np.concatenate(drawn)
-    known = np.isfinite(replicated)
+        for part, found in zip(parts, drawn, strict=True):
+            found.append(part.replicate(items, personas))
+    return [np.concatenate(found) for found in drawn]
+
+
+def _estimates(values: Floats, drawn: Floats, cells: Cells) -> Estimates:
+    n, m = cells.q[:, 1:].shape
+    known = np.isfinite(drawn)
+    count = known.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        count = known.sum(axis=0)
-        mean = np.where(known, replicated, 0).sum(axis=0) / count
-        squares = np.where(known, (replicated - mean) ** 2, 0).sum(axis=0) / (count - 1)
-    errors = np.where((count > replicates / 2) & np.isfinite(values), np.sqrt(squares), np.nan)
-    return Estimates(values, values, errors, np.full(len(values), min(n, m) - 1.0), n)
-
-
-def _difference(found: Sequence[Floats]) -> Floats:
-    return found[0] if len(found) == 1 else found[1] - found[0]
+        mean = np.where(known, drawn, 0).sum(axis=0) / count
+        squares = np.where(known, (drawn - mean) ** 2, 0).sum(axis=0) / (count - 1)
+    errors = np.where((count > max(len(drawn) / 2, 1)) & np.isfinite(values), np.sqrt(squares), np.nan)
+    return Estimates(values, values, errors, np.full(len(values), max(min(n, m) - 1.0, 1.0)), n)
 
 
 def _point(cells: Cells) -> Floats:

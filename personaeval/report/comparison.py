@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from personaeval.compare import Pair, PersonaSums
+from personaeval.compare import Pair, PersonaSums, reading
 from personaeval.flips import find_flips
 from personaeval.metrics.catalogue import METRICS
 from personaeval.metrics.inference import Interval, benjamini_hochberg, holm
 from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_equal
 from personaeval.metrics.paired import Change
 from personaeval.metrics.sums import ItemSums, item_sums
-from personaeval.report.formats import Cell, Number, Table
+from personaeval.report.formats import MARK, Cell, Number, Table
 from personaeval.sides import Side
 
-_MARK = 0.05
 _CHANGE_COLUMNS = ("change", "relative", "p")
 
 
@@ -73,6 +72,7 @@ def _metrics_table(base: Side, candidate: Side, pairs: Sequence[Pair], generalis
         if entry[2].absolute.value is not None and not (entry[1] == "mean_score" and entry[0].binary)
     ]
     adjusted = holm(np.array([np.nan if change.p is None else change.p for _, _, change in found]))
+    p_values = {(pair.task, name): float(p) for (pair, name, _), p in zip(found, adjusted, strict=True)}
     rows: list[tuple[Cell, ...]] = []
     for (pair, name, change), p in zip(found, adjusted, strict=True):
         metric = METRICS.get(name)
@@ -84,8 +84,8 @@ def _metrics_table(base: Side, candidate: Side, pairs: Sequence[Pair], generalis
     notes = [
         f"Paired on the same items, personas and samples; 95 % intervals, {clusters}. change: {candidate.name} minus "
         f"{base.name}, in the metric's unit; relative: as a share of {base.name}. p: of no change, two-sided, adjusted "
-        f"by Holm over the {len(rows)} rows; * below {_MARK}.",
-        *_reading_notes(pairs),
+        f"by Holm over the {len(rows)} rows; * below {MARK}.",
+        *_reading_notes(pairs, p_values),
     ]
     notes += [f"{pair.task}: {note}" for pair in pairs for note in pair.notes]
     if not (base.verifiable and candidate.verifiable):
@@ -101,7 +101,7 @@ def _change_cells(change: Change, p: float) -> tuple[Cell, ...]:
         _number(change.absolute, signed=True),
         _number(change.relative, percent=True),
         Number(p if np.isfinite(p) else None),
-        "*" if p < _MARK else "",
+        "*" if p < MARK else "",
     )
 
 
@@ -109,19 +109,14 @@ def _number(interval: Interval, signed: bool = False, percent: bool = False) -> 
     return Number(interval.value, interval.low, interval.high, signed=signed, percent=percent)
 
 
-def _reading_notes(pairs: Sequence[Pair]) -> list[str]:
-    """Say where a change of PSS is one of stability: κ moved the same way, or the persona effect the other way."""
+def _reading_notes(pairs: Sequence[Pair], p_values: Mapping[tuple[str, str], float]) -> list[str]:
+    """Say of each task whether a change of PSS is one of stability."""
     notes = []
     for pair in pairs:
-        found = pair.changes() if pair.cells is not None else {}
-        moved = {
-            name: found[name].absolute.value or 0.0 for name in ("pss", "kappa", "persona_effect") if name in found
-        }
-        if moved.get("pss"):
-            agrees = moved["kappa"] * moved["pss"] > 0 or moved["persona_effect"] * moved["pss"] < 0
-            risen = "risen" if moved["pss"] > 0 else "fallen"
-            words = f"stability has {risen}" if agrees else "accuracy change only"
-            notes.append(f"{pair.task}: {words} (the direction of the figures, noise included).")
+        if pair.cells is not None:
+            moved = {name: change.absolute.value or 0.0 for name, change in pair.changes().items()}
+            words = reading(moved["pss"], moved["kappa"], moved["persona_effect"], p_values.get((pair.task, "pss")))
+            notes.append(f"{pair.task}: {words} (PSS, read beside κ and the persona effect).")
     return notes
 
 

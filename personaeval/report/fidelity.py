@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from personaeval.report.against import against
 from personaeval.report.entries import (
     Entry,
     Groups,
@@ -36,8 +37,9 @@ def table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Seque
     corrected = any(_corrected(part).value is not None for _, part in entries)
     columns = ["checkpoint", "PersonaScore", *(["human-corrected"] if corrected else []), *map(_words, dimensions)]
     columns += ["refusal", "says AI", "unscored", *(["PersonaScore change"] if base is not None else [])]
+    compared = against(entries, base, names, ("persona_score",)) if base is not None else None
     rows = []
-    for name, (summary, part) in zip(names, entries, strict=True):
+    for place, (name, (_, part)) in enumerate(zip(names, entries, strict=True)):
         row: list[Cell] = [name, persona_score(part), *([_corrected(part)] if corrected else [])]
         if part["judged"]:
             row += [interval(part["fidelity"]["dimensions"][dimension]) for dimension in dimensions]
@@ -45,12 +47,14 @@ def table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Seque
             row += [Number(part["judgements"]["unscored"] / max(part["judgements"]["total"], 1))]
         else:
             row += [Number(None)] * (len(dimensions) + 3)
-        if base is not None:
-            row.append("baseline" if (summary, part) == base else _change(part, base[1]))
+        if base is not None and compared is not None:
+            is_base = entries[place] is base
+            row.append(
+                "baseline" if is_base else compared.rows[place].relative("persona_score", _change(part, base[1]))
+            )
         rows.append(tuple(row))
     lines = [*notes(entries, names), *more_notes]
-    if base is not None:
-        lines.append(f"Changes are relative to {names[list(entries).index(base)]}; no test is made of them.")
+    lines += compared.notes if compared is not None else ()
     return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(lines))
 
 
@@ -72,11 +76,10 @@ def _corrected(part: dict[str, Any]) -> Number:
     return interval(found["persona_score"]) if found else Number(None)
 
 
-def _change(part: dict[str, Any], base: dict[str, Any]) -> Number:
+def _change(part: dict[str, Any], base: dict[str, Any]) -> float | None:
     if not part["judged"] or not base["judged"]:
-        return Number(None, percent=True)
-    change = relative(part["fidelity"]["persona_score"], base["fidelity"]["persona_score"])
-    return Number(change, percent=True)
+        return None
+    return relative(part["fidelity"]["persona_score"], base["fidelity"]["persona_score"])
 
 
 def _dimensions(entries: Sequence[Entry]) -> list[str]:

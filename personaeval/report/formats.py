@@ -7,18 +7,30 @@ import html
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from personaeval.errors import UsageError, suggest
 
+MARK = 0.05
+"""A change is marked whose p-value is below."""
 _MISSING = "–"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A figure with its interval; None where the quantity is not defined for the data."""
+    """A figure with its interval; None where the quantity is not defined for the data.
+
+    Attributes:
+        value: the figure.
+        low: the interval's lower end.
+        high: its upper end.
+        digits: decimals shown.
+        percent: whether it is a change in percent.
+        signed: whether a plus is shown.
+        p: of no change, adjusted; the text gets a star where it is below ``MARK``.
+    """
 
     value: float | None
     low: float | None = None
@@ -26,16 +38,16 @@ class Number:
     digits: int = 3
     percent: bool = False
     signed: bool = False
+    p: float | None = None
 
     def __str__(self) -> str:
         if self.value is None:
             return _MISSING
-        if self.percent:
-            return f"{self.value:+.1%}"
-        text = f"{self.value:{'+' if self.signed else ''}.{self.digits}f}"
-        if self.low is None or self.high is None:
-            return text
-        return f"{text} ±{(self.high - self.low) / 2:.{self.digits}f}"
+        digits = ".1%" if self.percent else f".{self.digits}f"
+        text = f"{self.value:{'+' if self.signed or self.percent else ''}{digits}}"
+        if self.low is not None and self.high is not None:
+            text += f" ±{(self.high - self.low) / 2:{digits}}"
+        return f"{text} *" if self.p is not None and self.p < MARK else text
 
 
 Cell = Number | str | int
@@ -49,6 +61,15 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = field(default=())
+
+
+def without_intervals(tables: Sequence[Table]) -> list[Table]:
+    """Return the same tables, figures alone."""
+
+    def bare(cell: Cell) -> Cell:
+        return replace(cell, low=None, high=None) if isinstance(cell, Number) else cell
+
+    return [replace(table, rows=tuple(tuple(map(bare, row)) for row in table.rows)) for table in tables]
 
 
 def render(tables: Sequence[Table], format: str) -> str:
@@ -108,43 +129,54 @@ def _latex(tables: Sequence[Table]) -> str:
 
 
 def _csv(tables: Sequence[Table]) -> str:
-    """One block of lines a table, its title in every row; a figure has its interval in columns of their own."""
+    """One block of lines a table, its title in every row; a figure's interval and p-value in columns of their own."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for index, table in enumerate(tables):
         if index:
             out.write("\n")
-        wide = [
-            any(isinstance(row[place], Number) and row[place].low is not None for row in table.rows)  # type: ignore[union-attr]
-            for place in range(len(table.columns))
+        columns = list(zip(*table.rows, strict=True)) or [() for _ in table.columns]
+        shapes = [_csv_fields(column) for column in columns]
+        names = [
+            f"{name} {field}".removesuffix(" value")
+            for name, fields in zip(table.columns, shapes, strict=True)
+            for field in fields
         ]
-        names = ["table"]
-        for name, is_wide in zip(table.columns, wide, strict=True):
-            names += [name, f"{name} low", f"{name} high"] if is_wide else [name]
-        writer.writerow(names)
+        writer.writerow(["table", *names])
         for row in table.rows:
-            cells = _csv_cells(table.title, wide=False)
-            for value, is_wide in zip(row, wide, strict=True):
-                cells += _csv_cells(value, is_wide)
+            cells = [_csv_text(table.title)]
+            for value, fields in zip(row, shapes, strict=True):
+                cells += _csv_cells(value, fields)
             writer.writerow(cells)
     return out.getvalue().rstrip("\n")
 
 
-def _csv_cells(value: Cell, wide: bool) -> list[Any]:
+def _csv_fields(column: Sequence[Cell]) -> tuple[str, ...]:
+    """Return what of a column's figures gets a column in the file."""
+    figures = [cell for cell in column if isinstance(cell, Number)]
+    wide = any(cell.low is not None for cell in figures)
+    return ("value", *(("low", "high") if wide else ()), *(("p",) if any(c.p is not None for c in figures) else ()))
+
+
+def _csv_cells(value: Cell, fields: Sequence[str]) -> list[Any]:
     if isinstance(value, Number):
-        cells = [value.value, value.low, value.high] if wide else [value.value]
+        cells = [getattr(value, field) for field in fields]
         return ["" if cell is None else cell for cell in cells]
-    text = f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
-    return [text, "", ""] if wide else [text]
+    return [_csv_text(value), *[""] * (len(fields) - 1)]
+
+
+def _csv_text(value: str | int) -> str | int:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
 def _json(tables: Sequence[Table]) -> str:
     def cell(value: Cell) -> Any:
         if not isinstance(value, Number):
             return value
-        if value.low is None:
+        if value.low is None and value.p is None:
             return value.value
-        return {"value": value.value, "low": value.low, "high": value.high}
+        tested = {} if value.p is None else {"p": value.p}
+        return {"value": value.value, "low": value.low, "high": value.high} | tested
 
     content = [
         {

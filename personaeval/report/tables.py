@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from personaeval.compare import reading
 from personaeval.report import fidelity
+from personaeval.report.against import Row, against
 from personaeval.report.entries import (
     Entry,
     Groups,
@@ -23,21 +25,31 @@ from personaeval.report.entries import (
     role_notes,
 )
 from personaeval.report.formats import Cell, Number, Table, render
+from personaeval.report.generalised import generalised
+
+_READING = (
+    "reading: a PSS that changed is one of stability where κ moved the same way, or the persona effect the other way."
+)
 
 __all__ = ["leaderboard", "persona_tables", "render"]
 
 
-def leaderboard(summaries: Sequence[Summary], baseline: str | None = None, task: str | None = None) -> list[Table]:
+def leaderboard(
+    summaries: Sequence[Summary], baseline: str | None = None, task: str | None = None, generalise: bool = False
+) -> list[Table]:
     """Return a table per comparable group, a row per checkpoint, the most stable or most faithful first.
 
     Args:
         summaries: of finished runs.
         baseline: name of the checkpoint against which relative changes are shown.
         task: only this task.
+        generalise: intervals for personas that were not tried, too.
 
     Raises:
         UsageError: no run has the task, or the baseline.
     """
+    if generalise:
+        summaries = [generalised(summary) for summary in summaries]
     stability, judged = _groups(summaries, task), fidelity.groups(summaries, task)
     bases = (
         bases_of([*stability, *judged], baseline) if baseline is not None else [None] * (len(stability) + len(judged))
@@ -45,8 +57,10 @@ def leaderboard(summaries: Sequence[Summary], baseline: str | None = None, task:
     tables = []
     for number, (entries, base) in enumerate(zip([*stability, *judged], bases, strict=True)):
         absent = (f"No run of {baseline} is comparable with these.",) if baseline is not None and base is None else ()
-        make = _leaderboard_table if number < len(stability) else fidelity.table
-        tables.append(make(entries, base, absent))
+        if number < len(stability):
+            tables.append(_leaderboard_table(entries, base, absent, generalise))
+        else:
+            tables.append(fidelity.table(entries, base, absent))
     return tables
 
 
@@ -60,13 +74,16 @@ def _groups(summaries: Sequence[Summary], task: str | None) -> Groups:
     return group(summaries, "stability", task, lambda part: interval(part["stability"]["pss"]))
 
 
-def _leaderboard_table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Sequence[str] = ()) -> Table:
+def _leaderboard_table(
+    entries: Sequence[Entry], base: Entry | None, more_notes: Sequence[str], generalise: bool
+) -> Table:
     names = names_of(entries)
+    compared = against(entries, base, names, ("accuracy", "pss"), generalise) if base is not None else None
     columns = ["checkpoint", "accuracy", "none", "PSS", "κ", "corrected PSS", "worst persona", "spread", "unscored"]
     if base is not None:
         columns += ["accuracy change", "PSS change", "reading"]
     rows = []
-    for name, (summary, part) in zip(names, entries, strict=True):
+    for place, (name, (_, part)) in enumerate(zip(names, entries, strict=True)):
         numbers, counts = part["stability"], part["counts"]
         worst = numbers["worst"]
         row: list[Cell] = [
@@ -80,39 +97,28 @@ def _leaderboard_table(entries: Sequence[Entry], base: Entry | None = None, more
             Number(numbers["spread"]),
             Number(counts["unscored"] / max(counts["total"], 1), percent=False),
         ]
-        if base is not None:
-            row += _changes(numbers, base[1]["stability"], is_base=(summary, part) == base)
+        if base is not None and compared is not None:
+            is_base = entries[place] is base
+            row += ["baseline"] * 2 + [""] if is_base else _changes(numbers, base[1]["stability"], compared.rows[place])
         rows.append(tuple(row))
-    return Table(_title(entries[0]), tuple(columns), tuple(rows), (*_notes(entries, names, base), *more_notes))
+    notes = [*_notes(entries, names), *more_notes]
+    if compared is not None:
+        notes += [*compared.notes, _READING]
+    if generalise:
+        notes.append("Intervals speak of other items and other personas like these; persona tables: of other items.")
+    return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(notes))
 
 
-def _changes(numbers: dict[str, Any], base: dict[str, Any], is_base: bool) -> list[Cell]:
-    if is_base:
-        return ["baseline", "baseline", ""]
-    return [
-        Number(relative(numbers["accuracy"], base["accuracy"]), percent=True),
-        Number(relative(numbers["pss"], base["pss"]), percent=True),
-        _reading(numbers, base),
-    ]
-
-
-def _reading(now: dict[str, Any], before: dict[str, Any]) -> str:
-    """Say in three words whether a change of PSS is one of stability.
-
-    PSS rises with accuracy by itself. It is called a change of stability only where κ moved the same way, or the
-    persona effect the other way.
-    """
-
+def _changes(numbers: dict[str, Any], base: dict[str, Any], row: Row) -> list[Cell]:
     def moved(name: str) -> float:
-        new, old = now[name]["value"], before[name]["value"]
+        new, old = numbers[name]["value"], base[name]["value"]
         return 0.0 if new is None or old is None else float(new - old)
 
-    change = moved("pss")
-    if change == 0:
-        return "no stability change"
-    if moved("kappa") * change > 0 or moved("persona_effect") * change < 0:
-        return "stability has risen" if change > 0 else "stability has fallen"
-    return "accuracy change only"
+    return [
+        row.relative("accuracy", relative(numbers["accuracy"], base["accuracy"])),
+        row.relative("pss", relative(numbers["pss"], base["pss"])),
+        reading(moved("pss"), moved("kappa"), moved("persona_effect"), row.p.get("pss")),
+    ]
 
 
 def _persona_table(entries: Sequence[Entry]) -> Table:
@@ -132,7 +138,7 @@ def _persona_table(entries: Sequence[Entry]) -> Table:
             cells += [Number(first.get("gained"), digits=1), Number(first.get("lost"), digits=1)]
             cells += [Number(first.get("p_adjusted")), wrong["no_answer"], wrong["truncated"]]
         rows.append(tuple(cells))
-    notes = _notes(entries, names, None)
+    notes = _notes(entries, names)
     if alone:
         notes.append(
             "gained: items right under the persona and wrong under none; lost: the reverse; p: of no difference."
@@ -145,7 +151,7 @@ def _title(entry: Entry) -> str:
     return f"{part['title']}: {part['items']} items × none and {part['personas']} personas × {drawn(part)}"
 
 
-def _notes(entries: Sequence[Entry], names: Sequence[str], base: Entry | None) -> list[str]:
+def _notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
     notes = []
     if any(part["samples"] == 1 for _, part in entries):
         notes.append("One sample: the persona effect and sampling noise are not separated (corrected PSS needs two).")
@@ -153,12 +159,6 @@ def _notes(entries: Sequence[Entry], names: Sequence[str], base: Entry | None) -
         notes += [f"{name}: {warning}." for warning in part["warnings"]]
         notes += _wording_note(name, part.get("wording"))
     notes += role_notes(entries, names)
-    if base is not None:
-        name = next(name for name, entry in zip(names, entries, strict=True) if entry is base)
-        notes.append(
-            f"Changes are relative to {name}; no test is made of them. A reading names the direction of the figures, "
-            "noise included."
-        )
     return notes
 
 

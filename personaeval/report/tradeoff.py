@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from personaeval.errors import InvalidRunError
 from personaeval.report import fidelity
+from personaeval.report.against import Row, against
 from personaeval.report.entries import Entry, Groups, Summary, bases_of, group, interval, names_of, relative
-from personaeval.report.formats import Cell, Number, Table
+from personaeval.report.formats import Cell, Table
 
 
 def trade_off(summaries: Sequence[Summary], baseline: str | None = None) -> list[Table]:
@@ -60,19 +61,28 @@ def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
     columns = ["checkpoint", "accuracy", "PSS", "κ", "PersonaScore"]
     columns += ["PSS change", "PersonaScore change"] if base is not None else []
     before = next((pair for pair in pairs if pair[0] is base), None)
+    compared = (
+        [
+            against([pair[side] for pair in pairs], before[side], names, tested)
+            for side, tested in ((0, ("pss",)), (1, ("persona_score",)))
+        ]
+        if before is not None
+        else []
+    )
     rows = []
-    for name, (one, other) in zip(names, pairs, strict=True):
+    for place, (name, (one, other)) in enumerate(zip(names, pairs, strict=True)):
         numbers = one[1]["stability"]
         row: list[Cell] = [name, interval(numbers["accuracy"]), interval(numbers["pss"]), interval(numbers["kappa"])]
         row.append(fidelity.persona_score(other[1]))
         if before is not None:
-            row += _changes((one, other), before)
+            changed = [own.rows[place] for own in compared]
+            row += ["baseline"] * 2 if place == list(pairs).index(before) else _changes((one, other), before, changed)
         rows.append(tuple(row))
     first = pairs[0]
     title = f"{first[0][1]['title']} and {first[1][1]['title']}: stability and fidelity"
     notes = []
-    if before is not None:
-        notes.append(f"Changes are relative to {names[list(pairs).index(before)]}; no test is made of them.")
+    for kind, own in zip(("Stability", "Fidelity"), compared, strict=False):
+        notes += [f"{kind}: {note}" for note in own.notes]
     notes.append("PSS rises with accuracy even where nothing became more stable: read it beside accuracy and κ.")
     notes += [
         f"{name}: {warning}." for name, (one, _) in zip(names, pairs, strict=True) for warning in one[1]["warnings"]
@@ -81,12 +91,9 @@ def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
     return Table(title, tuple(columns), tuple(rows), tuple(dict.fromkeys(notes)))
 
 
-def _changes(pair: tuple[Entry, Entry], before: tuple[Entry, Entry]) -> list[Cell]:
-    if pair == before:
-        return ["baseline", "baseline"]
+def _changes(pair: tuple[Entry, Entry], before: tuple[Entry, Entry], rows: Sequence[Row]) -> list[Cell]:
+    figures = [(one[1]["stability"]["pss"], other[1]["fidelity"]["persona_score"]) for one, other in (before, pair)]
     return [
-        Number(relative(pair[0][1]["stability"]["pss"], before[0][1]["stability"]["pss"]), percent=True),
-        Number(
-            relative(pair[1][1]["fidelity"]["persona_score"], before[1][1]["fidelity"]["persona_score"]), percent=True
-        ),
+        row.relative(name, relative(now, old))
+        for row, name, old, now in zip(rows, ("pss", "persona_score"), *figures, strict=True)
     ]

@@ -1,0 +1,307 @@
+"""Do the intervals cover, do the verdicts err as rarely as they claim, does the forecast of power hold::
+
+    python benchmarks/validity.py [--experiments 4000] [--processes 2] [--seed 0]
+
+Draws checkpoints from populations whose truth is known (:mod:`personaeval.metrics.population`), puts each drawn run
+through the estimators, intervals and tests that the program itself uses, and counts. It prints, in markdown: coverage
+and bias of every number; coverage of its paired difference; how often a metric is falsely called a REGRESSION at a
+decline of just max_drop, and falsely a PASS at twice that; how often the decline that ``plan`` calls detectable is
+detected; and two-way and PersonaScore intervals. At the end, what misses a limit. Seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from multiprocessing import get_context
+
+import numpy as np
+
+from personaeval.check import ALPHA
+from personaeval.compare import PersonaSums
+from personaeval.metrics import fidelity, power, twoway
+from personaeval.metrics.catalogue import STABILITY
+from personaeval.metrics.inference import Interval
+from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_above
+from personaeval.metrics.paired import Change, changes
+from personaeval.metrics.population import Declining, Population
+from personaeval.metrics.sums import Cells, item_sums
+
+ITEMS, PERSONAS, SAMPLES = (50, 100, 500), (8, 32), (1, 4)
+ACCURACIES = {"high": 0.8, "low": 0.3}
+GATED: tuple[Declining, ...] = ("accuracy", "pss", "corrected_pss")
+SHOWN = ("accuracy", "pss", "kappa", "corrected_pss")
+PLACE = {metric.name: place for place, metric in enumerate(STABILITY)}
+SCALES = [metric.scale for metric in STABILITY]
+PER_PERSONA: list[Scale] = ["logit"]
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One design of an experiment."""
+
+    n: int
+    m: int
+    samples: int
+    level: str
+
+    @property
+    def population(self) -> Population:
+        """What checkpoints are drawn from."""
+        return Population(ACCURACIES[self.level])
+
+    def __str__(self) -> str:
+        return f"n {self.n}, m {self.m}, S {self.samples}, {self.level}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure of one design: how often something was so, or a mean error."""
+
+    what: str
+    metric: str
+    cell: str
+    n: int
+    value: float
+    error: float
+    expected: float = math.nan
+
+
+def share(hits: Sequence[bool]) -> tuple[float, float]:
+    """Return a share with its Monte-Carlo standard error."""
+    value = float(np.mean(hits))
+    return value, math.sqrt(max(value * (1 - value), 1e-9) / len(hits))
+
+
+def covers(interval: Interval, truth: float) -> bool:
+    """Return whether an interval holds the truth; one without bounds does not."""
+    return interval.low is not None and interval.high is not None and interval.low <= truth <= interval.high
+
+
+def one_run(cell: Cell, experiments: int, seed: int) -> list[Result]:
+    """Return coverage and bias of a run's own numbers, and coverage of differences that are zero in truth."""
+    truth, rng = cell.population.truth(), np.random.default_rng(seed)
+    names = [name for name in SHOWN if cell.samples > 1 or name != "corrected_pss"]
+    covered: dict[str, list[bool]] = {name: [] for name in names}
+    unchanged: dict[str, list[bool]] = {name: [] for name in names}
+    errors: dict[str, list[float]] = {name: [] for name in names}
+    corrected: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(experiments):
+        drawn = cell.population.draw_pair(cell.population, rng, cell.n, cell.m, cell.samples)
+        base, candidate = (item_sums(cells_of(correct, cell.samples), "", ()) for correct in drawn)
+        estimates = jackknife(base.matrix, base.estimate)
+        found = intervals(estimates, [*SCALES, *PER_PERSONA * (1 + cell.m)])
+        moved = changes(base, candidate)
+        for name in names:
+            own = found[PLACE[name]]
+            covered[name].append(covers(own, truth[name]))
+            unchanged[name].append(covers(moved[PLACE[name]].absolute, 0.0))
+            errors[name].append(math.nan if own.value is None else own.value - truth[name])
+            corrected[name].append(float(estimates.corrected[PLACE[name]]) - truth[name])
+    results = []
+    for name in names:
+        results.append(Result("coverage", name, str(cell), cell.n, *share(covered[name]), LEVEL))
+        results.append(Result("coverage of a difference of 0", name, str(cell), cell.n, *share(unchanged[name]), LEVEL))
+        for what, off in (("bias as defined", errors), ("bias, corrected by the jackknife", corrected)):
+            bias = np.array(off[name])
+            spread = float(np.nanstd(bias) / math.sqrt(len(bias)))
+            results.append(Result(what, name, str(cell), cell.n, float(np.nanmean(bias)), spread, 0.0))
+    return results
+
+
+def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int) -> list[Result]:
+    """Return the errors of the verdicts on one metric, and its power, at the decline that ``plan`` calls detectable.
+
+    The candidate's true decline is d. Against max_drop = d a REGRESSION is false, against d / 2 a PASS is; against 0 a
+    REGRESSION is right, and ``plan`` says how often it comes.
+    """
+    base = cell.population
+    decline = power.detectable(base, metric, cell.n, cell.m, cell.samples)
+    if decline is None:
+        return []
+    worse = base.worse(metric, decline)
+    rng = np.random.default_rng(seed)
+    covered, regressed, passed, detected = [], [], [], []
+    for _ in range(experiments):
+        drawn = base.draw_pair(worse, rng, cell.n, cell.m, cell.samples)
+        before, after = (item_sums(cells_of(correct, cell.samples), "", ()) for correct in drawn)
+        change: Change = changes(before, after)[PLACE[metric]]
+        fall = change.decline(1)
+        covered.append(covers(change.absolute, -decline))
+        regressed.append(bool(p_above(fall, decline)[0] <= ALPHA))
+        detected.append(bool(p_above(fall, 0.0)[0] <= ALPHA))
+        [bounds] = intervals(fall, ["raw"])
+        passed.append(bounds.high is not None and bounds.high <= decline / 2)
+    rows = {
+        "coverage of a difference of d": (covered, LEVEL),
+        "false REGRESSION at max_drop = d": (regressed, ALPHA),
+        "false PASS at max_drop = d / 2": (passed, ALPHA),
+        "power": (detected, power.POWER),
+    }
+    return [Result(what, metric, str(cell), cell.n, *share(hits), expected) for what, (hits, expected) in rows.items()]
+
+
+def two_way(cell: Cell, experiments: int, seed: int) -> list[Result]:
+    """Return coverage of two-way intervals where personas are drawn as well, from a population that has effects."""
+    population = Population(ACCURACIES[cell.level], persona=0.05, cell=0.15)
+    truth, rng = population.truth(), np.random.default_rng(seed)
+    names = [name for name in SHOWN if cell.samples > 1 or name != "corrected_pss"]
+    covered: dict[str, list[bool]] = {name: [] for name in names}
+    places = [twoway.RESAMPLED.index(name) for name in names]
+    scales = [SCALES[PLACE[name]] for name in twoway.RESAMPLED]
+    for trial in range(experiments):
+        correct = population.draw(rng, cell.n, cell.m, cell.samples)
+        found = intervals(twoway.estimates(cells_of(correct, cell.samples), seed=trial, replicates=500), scales)
+        for name, place in zip(names, places, strict=True):
+            covered[name].append(covers(found[place], truth[name]))
+    return [Result("two-way coverage", name, str(cell), cell.n, *share(covered[name]), LEVEL) for name in names]
+
+
+DIMENSIONS, QUESTIONS = 5, 10
+
+
+def judged(personas: int, level: str, experiments: int, seed: int) -> list[Result]:
+    """Return coverage of PersonaScore and of its paired differences.
+
+    A response's score is 1 to 5: a normal, cut at four thresholds, of its persona's part (shared by both checkpoints),
+    and of its own.
+    """
+    rng = np.random.default_rng(seed)
+    middle, share_of_persona, drop = {"high": 4.3, "low": 2.4}[level], 0.3, 0.3
+
+    def draw(parts: np.ndarray[tuple[int, ...], np.dtype[np.float64]], centre: float) -> PersonaSums:
+        own = rng.standard_normal((personas, DIMENSIONS, QUESTIONS))
+        latent = centre + share_of_persona**0.5 * parts[:, :, None] + (1 - share_of_persona) ** 0.5 * own
+        scores = np.clip(np.rint(latent), 1, 5)
+        return PersonaSums(np.hstack([scores.sum(axis=2), np.full((personas, DIMENSIONS), float(QUESTIONS))]))
+
+    truth, lower = expected_score(middle), expected_score(middle - drop)
+    own, apart, regressed, passed = [], [], [], []
+    for _ in range(experiments):
+        parts = np.repeat(rng.standard_normal((personas, 1)), DIMENSIONS, axis=1)
+        base, candidate = draw(parts, middle), draw(parts, middle - drop)
+        sums, counts = np.split(base.matrix, 2, axis=1)
+        estimate = fidelity.mean_of_means(sums, counts)
+        own.append(covers(Interval(estimate.value, estimate.low, estimate.high), truth))
+        change = changes(base, candidate)[0]
+        apart.append(covers(change.absolute, lower - truth))
+        fall = change.decline(1)
+        regressed.append(bool(p_above(fall, truth - lower)[0] <= ALPHA))
+        [bounds] = intervals(fall, ["raw"])
+        passed.append(bounds.high is not None and bounds.high <= (truth - lower) / 2)
+    where = f"{personas} personas, {level}"
+    rows: dict[str, tuple[list[bool], float]] = {
+        "coverage": (own, LEVEL),
+        "coverage of a difference of d": (apart, LEVEL),
+        "false REGRESSION at max_drop = d": (regressed, ALPHA),
+        "false PASS at max_drop = d / 2": (passed, ALPHA),
+    }
+    return [
+        Result(what, "persona_score", where, personas, *share(hits), expected)
+        for what, (hits, expected) in rows.items()
+    ]
+
+
+def expected_score(centre: float) -> float:
+    """Return the mean of a standard normal about a centre, rounded and kept in 1 to 5."""
+    from scipy.special import ndtr
+
+    return 1 + float(sum(1 - ndtr(threshold - centre) for threshold in (1.5, 2.5, 3.5, 4.5)))
+
+
+def cells_of(correct: np.ndarray[tuple[int, ...], np.dtype[np.int32]], samples: int) -> Cells:
+    """Return the cells of a drawn run."""
+    return power.drawn_cells(correct, samples)
+
+
+Job = tuple[Callable[..., list[Result]], tuple[object, ...]]
+
+
+def jobs(experiments: int, seed: int) -> Iterator[Job]:
+    """Yield all experiments, the longest first, each with a seed of its own."""
+    designs = [Cell(*design) for design in product(sorted(ITEMS, reverse=True), PERSONAS, SAMPLES, ACCURACIES)]
+    number = seed * 1000
+    for cell in designs:
+        yield one_run, (cell, experiments, number := number + 1)
+        for metric in GATED:
+            if cell.samples > 1 or metric != "corrected_pss":
+                yield verdicts, (cell, metric, experiments, number := number + 1)
+    for cell in designs:
+        if cell.n == 100:
+            yield two_way, (cell, experiments // 2, number := number + 1)
+    for personas, level in product((20, 40, 100), ACCURACIES):
+        yield judged, (personas, level, experiments, number := number + 1)
+
+
+def call(job: Job) -> list[Result]:
+    """Run one job in a worker."""
+    function, arguments = job
+    return function(*arguments)
+
+
+def show(results: Sequence[Result]) -> None:
+    """Print a table per kind of figure: a row per design, a column per metric."""
+    for what in dict.fromkeys(result.what for result in results):
+        own = [result for result in results if result.what == what]
+        names = [name for name in (*SHOWN, "persona_score") if any(result.metric == name for result in own)]
+        by_place = {(result.cell, result.metric): result for result in own}
+        error = np.median([result.error for result in own])
+        print(f"\n**{what}** (expected {own[0].expected:g}; Monte-Carlo error about {error:.4f})\n")
+        print(f"| design | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
+        for cell in dict.fromkeys(result.cell for result in own):
+            row = [by_place.get((cell, name)) for name in names]
+            cells = (f"{'' if one is None else format(one.value, '.4f')}" for one in row)
+            print(f"| {cell} | {' | '.join(cells)} |")
+
+
+def misses(results: Sequence[Result]) -> list[str]:
+    """Return what misses its limit where one is promised: n of 100 and more, 40 personas and more."""
+    found, near = [], Counter[bool]()
+    for one in results:
+        if one.n < (40 if one.metric == "persona_score" else 100):
+            continue
+        if one.what.startswith("coverage"):
+            near[0.935 <= one.value <= 0.965] += 1
+            missed = not 0.93 <= one.value <= 0.97
+        elif one.what == "two-way coverage":
+            missed = one.value < 0.935
+        elif one.what.startswith("bias"):
+            missed = one.metric == "pss" and abs(one.value) > max(0.003, 2 * one.error)
+        elif one.what == "power":
+            missed = abs(one.value - one.expected) > 0.03
+        else:
+            missed = one.value > one.expected + 2 * one.error
+        if missed:
+            found.append(f"{one.what}, {one.metric}, {one.cell}: {one.value:.4f}")
+    print(f"\nIntervals within 93.5 to 96.5 %: {near[True]} of {near.total()}.")
+    return found
+
+
+def main() -> None:
+    """Run all, print all."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--experiments", type=int, default=4000)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    began = time.perf_counter()
+    # As many processes as cores, a thread each: read by the numpy of a process that starts anew.
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
+        results = [one for part in pool.map(call, jobs(given.experiments, given.seed)) for one in part]
+    show(results)
+    found = misses(results)
+    print("Missed limits: " + ("none." if not found else ""), *found, sep="\n- " if found else "")
+    print(f"\n{given.experiments} experiments a design, {time.perf_counter() - began:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""A run's summary with intervals for other personas as well, made anew from its cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from personaeval.compare import counts_of
+from personaeval.metrics import twoway
+from personaeval.metrics.catalogue import METRICS
+from personaeval.metrics.jackknife import intervals
+from personaeval.report.entries import Summary
+from personaeval.sides import open_side
+
+
+def generalised(summary: Summary) -> Summary:
+    """Return the summary with two-way intervals of accuracy, PSS and what stands beside them.
+
+    Judged tasks are left as they are: their intervals speak of other personas already.
+
+    Raises:
+        UsageError: the run's cells cannot be read.
+    """
+    side = open_side(summary["folder"])
+    scales = [METRICS[name].scale for name in twoway.RESAMPLED]
+    tasks: dict[str, Any] = {}
+    for name, part in summary["tasks"].items():
+        tasks[name] = part
+        if part.get("kind", "stability") == "stability":
+            found = intervals(twoway.estimates(counts_of(side, name)), scales)
+            wide = {name: interval.to_json() for name, interval in zip(twoway.RESAMPLED, found, strict=True)}
+            tasks[name] = part | {"stability": part["stability"] | wide}
+    return summary | {"tasks": tasks}
