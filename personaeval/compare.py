@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from personaeval.errors import InvalidRunError, UsageError, suggest
 from personaeval.metrics import twoway
-from personaeval.metrics.fidelity import FEW_PERSONAS
+from personaeval.metrics.caution import FEW_PERSONAS, cautions
 from personaeval.metrics.inference import Floats
 from personaeval.metrics.jackknife import intervals
 from personaeval.metrics.paired import Change, changes, make_changes, shared
@@ -20,7 +20,6 @@ from personaeval.metrics.twoway import RESAMPLED
 from personaeval.sides import Side
 
 _COUNTS = tuple(field.name for field in fields(Cells))[3:]
-_FEW_ITEMS = 100
 
 
 @dataclass(frozen=True)
@@ -166,8 +165,9 @@ def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tab
     present = cells[0].is_scored & cells[1].is_scored
     if not present[:, 1:].any():
         raise InvalidRunError(f"{task}: no answer was scored in both {base.name} and {candidate.name}.")
-    if len(items) < _FEW_ITEMS:
-        notes.append(f"{len(items)} items: with fewer than {_FEW_ITEMS}, intervals cover less often than they say.")
+    for side, one in zip((base, candidate), cells, strict=True):
+        accuracy = float(one.q[:, 1:][present[:, 1:]].mean())
+        notes += [f"{side.name}: {caution}." for caution in cautions(len(items), accuracy)]
     unscored = [float(one.unscored.sum() / max(one.unscored.sum() + one.scored.sum(), 1)) for one in cells]
     same = all(np.array_equal(getattr(cells[0], name), getattr(cells[1], name)) for name in _COUNTS)
     return Pair(

@@ -8,6 +8,7 @@ from typing import Any
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.summary import summarise_fidelity
 from personaeval.metrics import stability
+from personaeval.metrics.caution import cautions
 from personaeval.metrics.wording import decompose
 from personaeval.personas import Persona
 from personaeval.record import hash_json
@@ -64,6 +65,8 @@ def _summarise_stability(record: dict[str, Any], table: CellTable, personas: Seq
         score_sum=table.score_sum,
         **table.counts,
     )
+    numbers = stability.summarise(cells, domain=task["domain"]).to_json()
+    warnings = _warnings(counts, total, record["placement"]["verified"])
     return {
         "kind": "stability",
         "title": task["title"],
@@ -74,8 +77,8 @@ def _summarise_stability(record: dict[str, Any], table: CellTable, personas: Seq
         "template": task["template"],
         "sampling": task["sampling"],
         "counts": counts | {"total": total},
-        "warnings": _warnings(counts, total, record["placement"]["verified"]),
-        "stability": stability.summarise(cells, domain=task["domain"]).to_json(),
+        "warnings": [*warnings, *cautions(task["items"], numbers["accuracy"]["value"], numbers["pss_bias"])],
+        "stability": numbers,
         "wording": _wording(cells, personas),
     }
 

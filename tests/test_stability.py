@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from personaeval.metrics.population import Population
+from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.stability import (
     Cells,
     lottery,
@@ -337,3 +339,13 @@ def test_the_worst_persona_is_chosen_on_other_items_than_it_is_measured_on():
     assert abs(found["split_half"]["spread"]) < 0.03
     raw, corrected = sd_between(rng.binomial(1, 0.5, (400, 30)).astype(float), np.ones((400, 30), dtype=bool))
     assert corrected < raw
+
+
+def test_the_bias_that_is_told_is_the_one_there_is():
+    # 100 items with 30 right ones: PSS as defined is low by 0.0033 (docs/validity.md).
+    rng = np.random.default_rng(0)
+    told = []
+    for _ in range(200):
+        correct = Population(0.3).draw(rng, 100, 8, 1)
+        told.append(summarise(drawn_cells(correct, 1), "").to_json()["pss_bias"])
+    assert np.mean(told) == pytest.approx(-0.0033, abs=0.001)

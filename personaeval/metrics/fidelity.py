@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FEW_PERSONAS = 40
-"""With fewer the interval covers less often than it says (the validity of t with few clusters)."""
+from personaeval.metrics.caution import FEW_PERSONAS
 
 Array = NDArray[np.floating[Any]]
 

@@ -144,7 +144,8 @@ def _bounds(corrected: float, value: float, half: float, scale: Scale) -> tuple[
     if scale == "raw" or not floor < centre < ceiling:
         return max(floor, centre - half), min(ceiling, centre + half)
     if scale == "log":
-        spread = np.exp(half / centre)
+        # Past this the bound says nothing any more, and is no number.
+        spread = np.exp(min(half / centre, 50.0))
         return float(centre / spread), float(centre * spread)
     # Between two ends, by the logit of the share of the way from one to the other; Fisher's z is half of that.
     share = (centre - floor) / (ceiling - floor)

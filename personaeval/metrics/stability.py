@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _SPLITS = 20
+_PSS = HEADLINE.index("pss")
 
 
 def prompt_sensitivity(q: Floats, present: NDArray[np.bool_]) -> float | None:
@@ -122,6 +123,7 @@ def summarise(cells: Cells, domain: str, seed: int = 0) -> StabilitySummary:
             "personas": own.shape[1],
             "samples": int(cells.scored.max(initial=0)),
             **{name: interval.to_json() for name, interval in headline.items()},
+            "pss_bias": _known(found.values[_PSS] - found.corrected[_PSS]),
             "sd_raw": raw_sd,
             "sd": sd,
             "prompt_sensitivity": prompt_sensitivity(own, present),
@@ -135,6 +137,10 @@ def summarise(cells: Cells, domain: str, seed: int = 0) -> StabilitySummary:
             "by_persona": _by_persona(cells, by_persona, seed),
         }
     )
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _extremes(cells: Cells, accuracies: Sequence[Interval]) -> dict[str, Any]:

@@ -127,9 +127,33 @@ class _Part:
         self._pairs = pair_products(correct, scored, twice)
         self._pairs_q = np.where(twice, self.q, 0)
         self._repeated = bool(twice.any())
+        self._complete = bool(present.all()) and bool(twice.all() or not twice.any())
 
     def replicate(self, items: Floats, personas: Floats) -> Floats:
         """Return [replicates, e] estimates under weights [replicates, n] and [replicates, m]."""
+        return (self._replicate_complete if self._complete else self._replicate)(items, personas)
+
+    def _replicate_complete(self, items: Floats, personas: Floats) -> Floats:
+        """Where no cell is missing, m is the same for all items: most sums are linear in both weights."""
+
+        def whole(values: Floats, weights: Floats) -> Floats:
+            return np.asarray(np.einsum("bp,bp->b", items @ values, weights))
+
+        squared, weight = personas**2, personas.sum(axis=1)
+        right = whole(self.q, personas)
+        totals = self.q @ personas.T
+        totals *= totals
+        both = np.einsum("bi,ib->b", items, totals) - whole(self.q**2, squared)
+        pairs = weight**2 - squared.sum(axis=1)
+        none = items @ self._none
+        with np.errstate(divide="ignore", invalid="ignore"):
+            accuracy = right / weight / items.sum(axis=1)
+            stable = both / np.where(pairs > 0, pairs, np.nan) / (right / weight)
+            columns = [accuracy, none[:, 0] / none[:, 1], stable, (stable - accuracy) / (1 - accuracy)]
+            repeated = whole(self._pairs, personas) / right if self._repeated else np.full(len(items), np.nan)
+            return np.column_stack([*columns, repeated, repeated - stable, stable / repeated])
+
+    def _replicate(self, items: Floats, personas: Floats) -> Floats:
 
         def whole(by_item: Floats) -> Floats:
             return np.asarray(np.einsum("bi,ib->b", items, by_item))

@@ -1,0 +1,32 @@
+"""Where intervals cover less often than they say, as ``benchmarks/validity.py`` shows: there every table says so."""
+
+from __future__ import annotations
+
+FEW_ITEMS = 100
+FEW_PERSONAS = 40
+RARE = 20
+"""So many items' worth of right answers, and of wrong ones, are enough for the interval of κ."""
+
+
+BIASED = 0.003
+"""A bias of PSS above this is told."""
+
+
+def cautions(items: int, accuracy: float | None, bias: float | None = None) -> list[str]:
+    """Return what a reader must know of the intervals of a task.
+
+    Args:
+        items: n.
+        accuracy: mean over personas; None where nothing was scored.
+        bias: of PSS as it is shown, by the jackknife; None where it is not known.
+    """
+    found = []
+    if items < FEW_ITEMS:
+        found.append(f"{items} items: with fewer than {FEW_ITEMS}, intervals cover less often than they say")
+    elif accuracy is not None and items * min(accuracy, 1 - accuracy) < RARE:
+        found.append(f"accuracy {accuracy:.3f}: so near to its end, κ's interval covers less often than it says")
+    if bias is not None and abs(bias) > BIASED:
+        found.append(
+            f"PSS as shown is off by about {bias:+.3f}, as ratios are with few right answers; its interval is not"
+        )
+    return found
