@@ -20,6 +20,8 @@ from personaeval.tasks import (
     FileSource,
     GeneratedSource,
     GymScorer,
+    HarnessScorer,
+    HarnessSource,
     HubSource,
     Item,
     JudgedScorer,
@@ -64,6 +66,8 @@ def source_of(source: Source) -> str:
         return f"file {source.path}"
     if isinstance(source, QuestionSource):
         return f"questions {source.folder}/"
+    if isinstance(source, HarnessSource):
+        return f"lm-evaluation-harness, {source.task}"
     return f"generated, {source.size} items"
 
 
@@ -81,6 +85,7 @@ def show_task(name: str, data: Path | None, count: int, include: tuple[Path, ...
 
 def _show_one(task: Task, file: Path, data: Path | None, count: int) -> str:
     loaded = load_items(task, file, data, None, 0)
+    task = loaded.task
     chance = "" if loaded.chance is None else f"; chance level {loaded.chance:.3f}"
     lines = [
         f"{task.name}: {task.title}, revision {task.revision}",
@@ -119,6 +124,7 @@ def _check_one(task: Task, file: Path, data: Path | None) -> str:
     from personaeval.verify import Verifier
 
     loaded = load_items(task, file, data, None, 0)
+    task = loaded.task
     scorer, correct_at = task.scorer, task.correct_at
     if isinstance(scorer, JudgedScorer):
         rubrics = rubrics_of(loaded, file)
@@ -146,7 +152,8 @@ def _check_one(task: Task, file: Path, data: Path | None) -> str:
     prompts = {item.prompt for item in loaded.items}
     doubles = len(loaded.items) - len(prompts)
     note = f"; {doubles} prompts stand there twice" if doubles else ""
-    summary = f"task {task.name}: {len(loaded.items)} items, every gold answer is right by the scorer{note}."
+    golds = "every gold answer is right by the scorer" if futures else "whose scorer tells no right answer to try"
+    summary = f"task {task.name}: {len(loaded.items)} items, {golds}{note}."
     return summary if task.withhold_text else "\n".join([*_shown(loaded.items[:_SHOWN]), "", summary])
 
 
@@ -154,6 +161,8 @@ def _ideal_answer(scorer: VerifiedScorer, gold: str) -> str | None:
     """Return a completion that gives the gold answer; None where a generator knows none of its own."""
     if isinstance(scorer, PythonScorer):
         return gold
+    if isinstance(scorer, HarnessScorer):
+        return None
     if isinstance(scorer, GymScorer):
         answer = json.loads(gold)["answer"]
         return None if answer is None else f"<answer>{answer}</answer>"

@@ -75,6 +75,11 @@ def persona_sentence(template: str, persona: Persona) -> str | None:
     return sentence
 
 
+def with_system(sentence: str | None, system: str | None) -> str | None:
+    """Return a persona's sentence with what the task itself says in the system turn behind it."""
+    return "\n\n".join(part for part in (sentence, system) if part) or None
+
+
 def chat(sentence: str | None, role: Role, question: str) -> tuple[Message, ...]:
     """Return the messages of one prompt: the persona in its place, then the question."""
     if sentence is None:

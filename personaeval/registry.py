@@ -15,6 +15,7 @@ from personaeval import imports
 from personaeval.documents import read_document
 from personaeval.errors import UsageError, suggest
 from personaeval.gym import gym_task, is_gym
+from personaeval.harness import harness_tasks, is_harness
 from personaeval.personas import BASELINE, Persona, PersonaSet, Selection, paraphrase
 from personaeval.tasks import Task, TaskGroup
 
@@ -62,11 +63,13 @@ class Registry:
     def tasks(self, selector: str) -> list[tuple[Task, Path]]:
         """Return the tasks of a selector with the files they were read from.
 
-        A selector is a task's name or YAML file (with variants: all of them), ``NAME-VARIANT``, a group, or
-        ``reasoning_gym:DATASET``.
+        A selector is a task's name or YAML file (with variants: all of them), ``NAME-VARIANT``, a group,
+        ``reasoning_gym:DATASET`` or ``lm_eval:NAME``.
         """
         if is_gym(selector):
             return [(gym_task(selector), Path())]
+        if is_harness(selector):
+            return [(task, Path()) for task in harness_tasks(selector)]
         if selector in self._groups:
             group = read_document(self._groups[selector], TaskGroup)
             return [task for name in group.tasks for task in self.tasks(name)]

@@ -34,14 +34,14 @@ from personaeval.personas import Persona, Selection
 from personaeval.plan import Plan, choose_frames, lay_out
 from personaeval.prices import read_prices
 from personaeval.progress import Display
-from personaeval.prompts import Placement, opening, persona_sentence, place
+from personaeval.prompts import Placement, opening, persona_sentence, place, with_system
 from personaeval.record import add_judging, describe_run, hash_json
 from personaeval.registry import Registry
 from personaeval.results import Cells, Response, empty_cells, response_writer
 from personaeval.scoring import Scoring
 from personaeval.sessions import Sessions, hold, past_speed
 from personaeval.sources import ItemSet, load_items
-from personaeval.subject import Subject, open_subject, refuse_long_personas
+from personaeval.subject import Subject, open_subject, refuse_long_personas, refuse_unfit
 from personaeval.summary import summarise_run
 from personaeval.tasks import Task
 from personaeval.work import CHUNK, Work, perform
@@ -220,7 +220,10 @@ def build_plan(config: RunConfig, subject: Subject, placement: Placement, benchm
     parts = []
     fast = True
     for items in benchmark.items:
-        sentences = [persona_sentence(config.template, persona) for persona in benchmark.personas_of(items)]
+        refuse_unfit(subject, items)
+        system = items.task.item.system
+        personas = benchmark.personas_of(items)
+        sentences = [with_system(persona_sentence(config.template, persona), system) for persona in personas]
         frames, quick = choose_frames(subject.renderer, items, sentences, placement.role)
         fast = fast and quick
         stop = subject.renderer.stop(items.task.plain)
@@ -234,8 +237,9 @@ def choose_sampling(task: Task, config: RunConfig, stop: tuple[str, ...]) -> Sam
     return Sampling(
         temperature=own.temperature if config.temperature is None else config.temperature,
         top_p=own.top_p if config.top_p is None else config.top_p,
-        max_tokens=own.max_tokens if config.max_tokens is None else config.max_tokens,
-        stop=stop,
+        max_tokens=own.max_tokens if config.max_tokens is None or task.labels else config.max_tokens,
+        stop=(*own.stop, *stop),
+        labels=task.labels,
     )
 
 

@@ -17,10 +17,21 @@ from typing import Any
 
 from personaeval.errors import UsageError
 from personaeval.gym import OVERSAMPLING
+from personaeval.harness import load_harness
 from personaeval.items import ItemBuilder, Row, rank
 from personaeval.personas import Persona
 from personaeval.questions import load_questions
-from personaeval.tasks import FileSource, GeneratedSource, HubSource, Item, PythonScorer, QuestionSource, Task
+from personaeval.tasks import (
+    FileSource,
+    GeneratedSource,
+    HarnessSource,
+    HubSource,
+    Item,
+    PythonScorer,
+    QuestionSource,
+    RowSource,
+    Task,
+)
 from personaeval.verify.own import find_scorer
 
 
@@ -79,12 +90,16 @@ def load_items(
     personas: tuple[Persona, ...] = ()
     if isinstance(task.scorer, PythonScorer):
         find_scorer(task.scorer.name)
-    if isinstance(task.source, QuestionSource):
-        rows, origin, named, personas = _read_questions(task.source, task_file, data)
+    if isinstance(task.source, HarnessSource):
+        task, items, origin = load_harness(task, data)
+        named = task.title
     else:
-        rows, origin, named = _read_rows(task.source, task.name, task_file, data)
-    build = ItemBuilder(task, seed)
-    items = [build(number, row, f"{named}, row {number}") for number, row in enumerate(rows, start=1)]
+        if isinstance(task.source, QuestionSource):
+            rows, origin, named, personas = _read_questions(task.source, task_file, data)
+        else:
+            rows, origin, named = _read_rows(task.source, task.name, task_file, data)
+        build = ItemBuilder(task, seed)
+        items = [build(number, row, f"{named}, row {number}") for number, row in enumerate(rows, start=1)]
     if not items:
         raise UsageError(f"{named}: it holds no rows.")
     _refuse_repeated_ids(items, named)
@@ -151,7 +166,7 @@ def _read_questions(
 
 
 def _read_rows(
-    source: HubSource | FileSource | GeneratedSource, task_name: str, task_file: Path, data: Path | None
+    source: RowSource, task_name: str, task_file: Path, data: Path | None
 ) -> tuple[list[Row], dict[str, Any], str]:
     """Return the rows, the record of what was read, and its name for messages."""
     if data is not None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from personaeval.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.config import RunConfig
 from personaeval.engines import Engine, EngineSettings, Message, Request
-from personaeval.engines.local import special_tokens, tokenise
+from personaeval.engines.local import label_ids, special_tokens, tokenise
 from personaeval.errors import EngineError, UsageError
 from personaeval.families import family
 from personaeval.prompts import (
@@ -29,6 +29,8 @@ from personaeval.prompts import (
     chat,
     opening,
 )
+from personaeval.sources import ItemSet
+from personaeval.tasks import HarnessSource
 
 # How fast, not what: these may differ between two runs of the same work.
 PERFORMANCE_ARGS = frozenset(
@@ -180,6 +182,10 @@ class LocalSubject:
         """See :class:`Subject`."""
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
+    def label_ids(self, labels: Sequence[str]) -> list[int]:
+        """Return the token of each label; ValueError where one is more."""
+        return label_ids(self._tokenizer, labels)
+
     def tokenise(self, requests: Sequence[Request]) -> list[list[int]]:
         """Return the token ids of each request's prompt, as the engine will make them."""
         return tokenise(self._tokenizer, requests)
@@ -296,6 +302,29 @@ def refuse_long_personas(subject: Subject, role: Role, sentences: Mapping[str, s
                 f"persona {persona_id!r}: with a question of a few words its prompt has {tokens} tokens, but the "
                 f"context of {subject.spec.label} only {context}. Shorten its text or leave it out."
             )
+
+
+def refuse_unfit(subject: Subject, items: ItemSet) -> None:
+    """Refuse a task that cannot be put to this model as it is meant.
+
+    Raises:
+        UsageError: a task of lm-evaluation-harness and a model without a chat template, or labels whose logits the
+            engine does not give or that are no single tokens.
+    """
+    task = items.task
+    if not isinstance(task.source, HarnessSource):
+        return
+    named = f"{task.name} cannot be put to {subject.spec.label}"
+    if isinstance(subject.renderer, PlainRenderer):
+        raise UsageError(f"{named}: without a chat template there is no place for a persona in the harness's prompts.")
+    if not task.labels:
+        return
+    if not isinstance(subject, LocalSubject):
+        raise UsageError(f"{named}: its answers are the likeliest of single tokens, and an endpoint gives no logits.")
+    try:
+        subject.label_ids(task.labels)
+    except ValueError as error:
+        raise UsageError(f"{named}: its answers are the likeliest of single tokens, but {error}.") from error
 
 
 def load_tokenizer(name: str, trust_remote_code: bool) -> Any:

@@ -67,7 +67,16 @@ class QuestionSource(_Model):
     folder: str
 
 
-Source = Annotated[HubSource | FileSource | GeneratedSource | QuestionSource, Field(discriminator="kind")]
+class HarnessSource(_Model):
+    """A task of lm-evaluation-harness: ``--tasks lm_eval:NAME``."""
+
+    kind: Literal["lm_eval"]
+    task: str = Field(description="Its name there, or its YAML file.")
+    num_fewshot: int | None = Field(default=None, ge=0, description="Solved examples; default: the task's own.")
+
+
+RowSource = HubSource | FileSource | GeneratedSource
+Source = Annotated[RowSource | QuestionSource | HarnessSource, Field(discriminator="kind")]
 
 
 class _Extracting(_Model):
@@ -132,6 +141,17 @@ class PythonScorer(_Model):
     version: int = Field(default=1, ge=1, description="Raise it when the function changes: it scores again.")
 
 
+class HarnessScorer(_Model):
+    """lm-evaluation-harness's own filters and scores; the gold is its document, as JSON."""
+
+    kind: Literal["lm_eval"]
+    task: str
+    metric: str | None = Field(default=None, description="Default: the first of the task.")
+    filter: str | None = Field(default=None, description="Default: the first of the task.")
+    labels: tuple[str, ...] = Field(default=(), description="The answer is the likeliest of these, by its logits.")
+    targets: int = Field(default=0, ge=0, description="Number of right answers, where there are several.")
+
+
 class JudgedScorer(_Model):
     """There is no gold answer: judges score each response from 1 to 5 by the rubric of its dimension."""
 
@@ -140,7 +160,7 @@ class JudgedScorer(_Model):
 
 
 ExtractingScorer = MathScorer | NumericScorer | ChoiceScorer | ExactScorer | GymScorer
-VerifiedScorer = ExtractingScorer | PythonScorer
+VerifiedScorer = ExtractingScorer | PythonScorer | HarnessScorer
 Scorer = Annotated[VerifiedScorer | JudgedScorer, Field(discriminator="kind")]
 
 
@@ -153,6 +173,10 @@ class ItemTemplates(_Model):
 
     id: str | None = Field(default=None, description="Default: the row number.")
     prompt: str
+    system: str | None = Field(
+        default=None,
+        description="Plain text of the system turn, behind the persona's sentence; one for all items.",
+    )
     gold: str | None = Field(default=None, description="Required, except where judges score.")
     choices: str | None = Field(
         default=None,
@@ -170,6 +194,7 @@ class SamplingDefaults(_Model):
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=2048, gt=0, description="New tokens, thinking included.")
+    stop: tuple[str, ...] = Field(default=(), description="Texts that end an answer, themselves left out.")
 
 
 class Example(_Model):
@@ -247,6 +272,11 @@ class Task(_Model):
                 "variants": {},
             }
         )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The answers there are, a token each, where the likeliest of them is wanted; else empty."""
+        return self.scorer.labels if isinstance(self.scorer, HarnessScorer) else ()
 
     @property
     def is_judged(self) -> bool:

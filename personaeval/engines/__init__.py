@@ -33,7 +33,8 @@ class Sampling:
 
     ``schema`` is a JSON schema, as text, that the answer has to fit where the engine can see to that; an engine that
     cannot passes over it. ``options`` are texts of one token each: wanted are the probabilities that the last token
-    of the answer that is one of them had, and the others in its place; only endpoints give them.
+    of the answer that is one of them had, and the others in its place; only endpoints give them. ``labels`` are texts
+    of one token each: the answer is the likeliest of them, and nothing else; only local engines see to that.
     """
 
     temperature: float = 0.0
@@ -42,10 +43,12 @@ class Sampling:
     stop: tuple[str, ...] = ()
     schema: str | None = None
     options: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return the fields for keys and records; schema and options are among them only where there are some."""
-        return {name: value for name, value in asdict(self).items() if value or name not in ("schema", "options")}
+        """Return the fields for keys and records; what holds an answer to a form is among them only where it does."""
+        rare = ("schema", "options", "labels")
+        return {name: value for name, value in asdict(self).items() if value or name not in rare}
 
 
 @dataclass(frozen=True, slots=True)

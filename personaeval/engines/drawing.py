@@ -11,9 +11,12 @@ from personaeval.engines import Sampling
 class Drawer:
     """Draws a batch's next tokens: the likeliest, or by each row's own random numbers."""
 
-    def __init__(self, sampling: Sampling, seeds: Sequence[int], length: int, device: Any) -> None:
-        """Take a seed a row and the most tokens a row may get."""
+    def __init__(
+        self, sampling: Sampling, seeds: Sequence[int], length: int, device: Any, allowed: Sequence[int] = ()
+    ) -> None:
+        """Take a seed a row, the most tokens a row may get, and the tokens it may be, where not all may."""
         self._sampling = sampling
+        self._allowed = list(allowed)
         if sampling.temperature > 0:
             self._uniform = _uniform(seeds, length, sampling.max_tokens).to(device)
 
@@ -25,6 +28,10 @@ class Drawer:
         """
         import torch
 
+        if self._allowed:
+            masked = torch.full_like(logits, float("-inf"))
+            masked[:, self._allowed] = logits[:, self._allowed]
+            logits = masked
         if self._sampling.temperature <= 0:
             return logits.argmax(-1)
         ordered, tokens = (logits / self._sampling.temperature).softmax(-1).sort(dim=-1, descending=True)

@@ -22,6 +22,19 @@ def tokenise(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
     return ids
 
 
+def label_ids(tokenizer: Any, labels: Sequence[str]) -> list[int]:
+    """Return the token of each label.
+
+    Raises:
+        ValueError: one is more than a token.
+    """
+    ids = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in labels]
+    for label, own in zip(labels, ids, strict=True):
+        if len(own) != 1:
+            raise ValueError(f"{label!r} is {len(own)} tokens")
+    return [own[0] for own in ids]
+
+
 def failed(request: Request, reason: str) -> Completion:
     """Return the completion of a request that failed alone."""
     return Completion(row=request.row, key=request.key, text="", finish_reason="", error=reason)

@@ -18,7 +18,7 @@ from personaeval.engines import Completion, EngineSettings, Request
 from personaeval.engines.batches import Limits, Row, common_start
 from personaeval.engines.drawing import Drawer
 from personaeval.engines.grammar import Grammars
-from personaeval.engines.local import Marks, failed, refused, tokenise
+from personaeval.engines.local import Marks, failed, label_ids, refused, tokenise
 from personaeval.errors import EngineError, UsageError
 
 _WINDOW = 1024
@@ -226,7 +226,8 @@ class TransformersEngine:
         longest = max(row.limit for row in rows)
         start = common_start(rows)
         ids, mask = self._pad(rows, start)
-        draw = Drawer(sampling, [row.request.seed for row in rows], longest, ids.device)
+        allowed = label_ids(self._tokenizer, sampling.labels)
+        draw = Drawer(sampling, [row.request.seed for row in rows], longest, ids.device, allowed)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, start:]
         cache = self._begin(rows, start)
         held = None

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.engines import Completion, EngineSettings, Request
-from personaeval.engines.local import Marks, failed, refused, tokenise
+from personaeval.engines.local import Marks, failed, label_ids, refused, tokenise
 from personaeval.engines.watchdog import Watchdog
 from personaeval.errors import EngineError, UsageError, suggest
 
@@ -382,6 +382,7 @@ class VllmEngine:
             seed=request.seed,
             stop=list(sampling.stop),
             structured_outputs=StructuredOutputsParams(json=sampling.schema) if sampling.schema else None,
+            allowed_token_ids=label_ids(self._tokenizer, sampling.labels) or None,
             skip_special_tokens=not self._marks.any_kept,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )

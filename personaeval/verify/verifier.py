@@ -11,11 +11,13 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
+from personaeval.harness import config_file
 from personaeval.tasks import (
     ChoiceScorer,
     ExactScorer,
     ExtractingScorer,
     GymScorer,
+    HarnessScorer,
     NumericScorer,
     PythonScorer,
     VerifiedScorer,
@@ -32,6 +34,8 @@ _Pair = tuple[str, str]
 _MEMO = 65_536
 # No problem has a longer formula for an answer; what a model loops on is not worth a worker's time-out.
 _LONGEST = 10_000
+# Their first job reads a task, and what it imports.
+_PATIENCE = {worker.HARNESS: 60.0}
 
 
 def _default_workers() -> int:
@@ -90,6 +94,9 @@ class Verifier:
         verdict: Future[Verdict] = Future()
         if isinstance(scorer, PythonScorer):
             self._grade(verdict, find_scorer(scorer.name).module, None, worker.score_own, scorer.name, gold, text)
+            return verdict
+        if isinstance(scorer, HarnessScorer):
+            self._grade(verdict, worker.HARNESS, text, worker.score_harness, *harness_job(scorer), gold, text)
             return verdict
         answer = extract.boxed(text)
         if answer is None and scorer.patterns:
@@ -182,7 +189,8 @@ class Verifier:
                 _settle(verdict, graded(done.result(), answer))
 
         with self._lock:
-            pool = self._others.setdefault(module, WorkerPool(self._workers, self._timeout, module))
+            timeout = max(self._timeout, _PATIENCE.get(module, 0))
+            pool = self._others.setdefault(module, WorkerPool(self._workers, timeout, module))
         pool.run(job, *arguments).add_done_callback(tell)
 
     def _remember(self, pair: _Pair, done: Future[bool]) -> None:
@@ -204,6 +212,11 @@ class Verifier:
                 code = getattr(error, "exitcode", None)
                 what = f"its process ended with code {code}" if code is not None else f"{type(error).__name__}: {error}"
                 return f"verifier failed, {what}"
+
+
+def harness_job(scorer: HarnessScorer) -> tuple[str, str]:
+    """Return the YAML file of the harness's task and the scorer as JSON: what a worker needs."""
+    return str(config_file(scorer.task)), scorer.model_dump_json()
 
 
 def _compare(scorer: ExtractingScorer, gold: str, answer: str, choices: tuple[str, ...]) -> Verdict | None:

@@ -15,6 +15,7 @@ from personaeval.verify import patterns
 
 SYMBOLIC = "personaeval.verify.symbolic"
 GYM = "reasoning_gym"
+HARNESS = "personaeval.verify.harness"
 
 
 def start(module: str) -> None:
@@ -77,6 +78,13 @@ def score_own(name: str, gold: str, text: str) -> float:
     if not isinstance(score, (bool, int, float)) or not 0 <= score <= 1:
         raise ValueError(f"the scorer {name} gave {score!r}, which is no number from 0 to 1")
     return float(score)
+
+
+def score_harness(file: str, settings: str, gold: str, text: str) -> float:
+    """Return lm-evaluation-harness's own score of a completion, from 0 to 1; may run for ever."""
+    from personaeval.verify import harness
+
+    return harness.score(file, settings, gold, text)
 
 
 def search(scorer_patterns: tuple[str, ...], text: str) -> str | None:
