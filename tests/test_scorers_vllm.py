@@ -30,9 +30,11 @@ def test_each_kind_is_asked_and_scored(smollm2, personaeval, tmp_path):
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "results").glob("*/*/")
     rows = list(read_responses(folder))
-    scorers = {name: entry["scorer"]["kind"] for name, entry in read_json(folder / "run.json")["tasks"].items()}
+    record = read_json(folder / "run.json")["tasks"]
+    scorers = {name: entry["scorer"]["kind"] for name, entry in record.items()}
     assert set(scorers.values()) == {"math", "numeric", "choice", "exact", "reasoning_gym", "lm_eval"}
-    assert len(rows) == len(tasks) * 2 * 2
+    assert len(record) == len(tasks)
+    assert len(rows) == 2 * sum(entry["items"] for entry in record.values())
     assert all(row.score is not None for row in rows), [row.reason for row in rows if row.score is None]
     chosen = [row.text for row in rows if row.task == "lm_eval-tiny_choice"]
     assert all(text.strip() in ("A", "B", "C", "D") for text in chosen)
