@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from personaeval.inquiry import UnreadableError
 from personaeval.judge.prompts import LONGEST, judge_prompt, neutral, preamble, shortened
-from personaeval.judge.reply import SCHEMA, read_reply
+from personaeval.judge.reply import read_reply, schema_for
 from personaeval.judge.rubrics import rubrics_of
 from personaeval.judge.rules import admits_ai, refuses
 from personaeval.registry import Registry
@@ -141,8 +141,14 @@ def test_no_text_breaks_the_reader(text):
 
 
 def test_the_schema_asks_for_reasoning_before_the_score():
-    assert next(iter(json.loads(SCHEMA)["properties"])) == "reasoning"
-    assert list(json.loads(SCHEMA)["properties"])[-1] == "score"
+    properties = json.loads(schema_for(1024))["properties"]
+    assert next(iter(properties)) == "reasoning"
+    assert list(properties)[-1] == "score"
+
+
+def test_few_tokens_hold_the_reasoning_short_enough_for_the_score_to_come():
+    lengths = [json.loads(schema_for(tokens))["properties"]["reasoning"]["maxLength"] for tokens in (64, 256, 4096)]
+    assert lengths == [64, 192, 1200]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from personaeval.errors import UsageError
 from personaeval.inquiry import Inquiry, UnreadableError
 from personaeval.judge import prompts
 from personaeval.judge.prompts import judge_prompt
-from personaeval.judge.reply import SCHEMA, Reply, read_reply
+from personaeval.judge.reply import Reply, read_reply, schema_for
 from personaeval.judge.rubrics import SCORES
 from personaeval.ledger import Ledger, Stored
 from personaeval.progress import Display
@@ -203,7 +203,7 @@ def open_panel(config: RunConfig) -> Panel | None:
     if config.expected_score and local is not None:
         raise UsageError(f"--expected-score: needs log-probabilities, which endpoints alone give; {local} is none.")
     options = tuple(map(str, SCORES)) if config.expected_score else ()
-    sampling = Sampling(0.0, 1.0, config.judge_max_tokens, schema=SCHEMA, options=options)
+    sampling = Sampling(0.0, 1.0, config.judge_max_tokens, schema=schema_for(config.judge_max_tokens), options=options)
     judges = [Judge(open_subject(spec, own), sampling, config.reasoning_end) for spec in specs]
     _refuse_twins(config.judge, judges)
     return Panel(judges, config.judge_repeats, config.exemplars) if judges else None

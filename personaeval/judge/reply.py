@@ -11,20 +11,31 @@ from personaeval.inquiry import UnreadableError, read_object, shown
 from personaeval.judge.rubrics import SCORES
 
 _LONGEST_REASONING = 1200
-SCHEMA = json.dumps(
-    {
-        "type": "object",
-        "properties": {
-            # First, so that the score follows from it.
-            "reasoning": {"type": "string", "maxLength": _LONGEST_REASONING},
-            "refusal": {"type": "boolean"},
-            "ai_admission": {"type": "boolean"},
-            "score": {"type": "integer", "enum": list(SCORES)},
-        },
-        "required": ["reasoning", "refusal", "ai_admission", "score"],
-        "additionalProperties": False,
-    }
-)
+_USUAL_TOKENS = 1024
+_REST_OF_REPLY = 64
+
+
+def schema_for(max_tokens: int) -> str:
+    """Return the JSON schema of a reply, as text.
+
+    Where a judge has fewer new tokens than usual, its reasoning is held so short that the reply ends before them, even
+    with a token for each character.
+    """
+    longest = _LONGEST_REASONING if max_tokens >= _USUAL_TOKENS else max(_REST_OF_REPLY, max_tokens - _REST_OF_REPLY)
+    return json.dumps(
+        {
+            "type": "object",
+            "properties": {
+                # First, so that the score follows from it.
+                "reasoning": {"type": "string", "maxLength": longest},
+                "refusal": {"type": "boolean"},
+                "ai_admission": {"type": "boolean"},
+                "score": {"type": "integer", "enum": list(SCORES)},
+            },
+            "required": ["reasoning", "refusal", "ai_admission", "score"],
+            "additionalProperties": False,
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)
