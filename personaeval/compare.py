@@ -165,9 +165,9 @@ def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tab
     present = cells[0].is_scored & cells[1].is_scored
     if not present[:, 1:].any():
         raise InvalidRunError(f"{task}: no answer was scored in both {base.name} and {candidate.name}.")
-    for side, one in zip((base, candidate), cells, strict=True):
-        accuracy = float(one.q[:, 1:][present[:, 1:]].mean())
-        notes += [f"{side.name}: {caution}." for caution in cautions(len(items), accuracy)]
+    accuracies = [float(one.q[:, 1:][present[:, 1:]].mean()) for one in cells]
+    nearest = min(accuracies, key=lambda accuracy: min(accuracy, 1 - accuracy))
+    notes += [f"{caution}." for caution in cautions(len(items), nearest)]
     unscored = [float(one.unscored.sum() / max(one.unscored.sum() + one.scored.sum(), 1)) for one in cells]
     same = all(np.array_equal(getattr(cells[0], name), getattr(cells[1], name)) for name in _COUNTS)
     return Pair(
