@@ -28,6 +28,7 @@ ALPHA = 0.025
 _POWER = 0.8
 _REASONABLE = 10
 _JUDGED = {"persona_score"}
+_REPEATED = {"repeatability", "persona_effect", "corrected_pss"}
 _SPAN = {"persona_score": 4.0}
 """How far apart two values of a metric can be, where that is not 1."""
 
@@ -61,6 +62,7 @@ class Finding:
         low: lower bound of the decline, 97.5 % one-sided.
         high: upper bound of it, which PASS compares with ``max_drop``.
         p: of "worse by no more than max_drop", adjusted for all gating metrics; REGRESSION needs at most 0.025.
+        defined: whether its formula gives a number for these answers; PSS gives none where nothing is solved.
     """
 
     task: str
@@ -75,6 +77,7 @@ class Finding:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    defined: bool = True
 
     @property
     def gates(self) -> bool:
@@ -108,6 +111,7 @@ class _Test:
     change: Change | None
     problem: str = ""
     same: bool = False
+    defined: bool = True
 
 
 def check(base: Side, candidate: Side, policy: Policy, allow_different_settings: bool = False) -> Report:
@@ -131,9 +135,15 @@ def check(base: Side, candidate: Side, policy: Policy, allow_different_settings:
 
 
 def overall(findings: Sequence[Finding]) -> Outcome:
-    """Return the verdict on the whole: supporting metrics count only when they regressed, advisory ones never."""
+    """Return the verdict on the whole: supporting metrics count only when they regressed, advisory ones never.
+
+    A model that solves nothing any more has no PSS, and has regressed: a metric without a value hides no regression.
+    One that could not be looked at does.
+    """
     gating = [finding for finding in findings if finding.gates]
-    for outcome in (Outcome.INVALID, Outcome.REGRESSION):
+    if any(finding.outcome is Outcome.INVALID and finding.defined for finding in gating):
+        return Outcome.INVALID
+    for outcome in (Outcome.REGRESSION, Outcome.INVALID):
         if any(finding.outcome is outcome for finding in gating):
             return outcome
     undecided = any(f.severity is Severity.CRITICAL and f.outcome is Outcome.INCONCLUSIVE for f in gating)
@@ -182,8 +192,8 @@ def _prepare(gate: Gate, task: str, pair: Pair | str, policy: Policy, base: Side
     if change is None:
         return _Test(gate, task, 0, None, f"{gate.metric} cannot be claimed of personas that were not tried")
     if change.absolute.value is None:
-        more = "; it needs two samples" if change.base is None and pair.record["samples"] == 1 else ""
-        return _Test(gate, task, 0, None, f"{gate.metric} is not defined here{more}")
+        more = "; it needs two samples" if gate.metric in _REPEATED and pair.record["samples"] == 1 else ""
+        return _Test(gate, task, 0, None, f"{gate.metric} is not defined here{more}", defined=bool(more))
     known = base.folders[task] == candidate.folders[task] or (
         base.fingerprint == candidate.fingerprint and base.verifiable and candidate.verifiable
     )
@@ -207,7 +217,9 @@ def _p_worse(test: _Test) -> float:
 def _judge(test: _Test, p: float) -> Finding:
     """Return the finding; ``p`` is adjusted already."""
     gate = test.gate
-    blank = Finding(test.task, gate.metric, gate.severity, gate.max_drop, Outcome.INVALID, test.problem)
+    blank = Finding(
+        test.task, gate.metric, gate.severity, gate.max_drop, Outcome.INVALID, test.problem, defined=test.defined
+    )
     if test.change is None:
         return blank
     span = _SPAN.get(gate.metric, 1.0)

@@ -143,6 +143,19 @@ def test_what_is_absent_is_never_a_pass(tmp_path):
     assert verdict(tmp_path, before, after, policy(gate("persona_score"))).exit_code == 4
 
 
+def test_a_model_that_solves_nothing_any_more_has_regressed(tmp_path):
+    report = verdict(tmp_path, counted(np.ones((60, 5))), counted(np.zeros((60, 5))), policy(gate(), gate("pss")))
+    assert [finding.outcome for finding in report.findings] == [Outcome.REGRESSION, Outcome.INVALID]
+    assert report.outcome is Outcome.REGRESSION
+    # Nor does it pass where nothing else gates; and what was not looked at is no verdict at all.
+    alone = verdict(tmp_path, counted(np.ones((60, 5))), counted(np.zeros((60, 5))), policy(gate("pss")))
+    assert alone.exit_code == 4
+    absent = verdict(
+        tmp_path, counted(np.ones((60, 5))), counted(np.zeros((60, 5))), policy(gate(), gate(task="other"))
+    )
+    assert absent.exit_code == 4
+
+
 def test_too_much_unscored_is_no_evidence(tmp_path):
     before, after = drawn(0)
     lost = np.zeros(after.shape, dtype=int)

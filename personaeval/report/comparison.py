@@ -79,7 +79,9 @@ def _metrics_table(base: Side, candidate: Side, pairs: Sequence[Pair], generalis
         title = metric.title if metric else name.replace("-", " ")
         rows.append((pair.task, title, *_change_cells(change, float(p))))
     clusters = (
-        "items and personas resampled together" if generalise else "items are the clusters (judged tasks: personas)"
+        "items and personas resampled together (judged tasks: personas)"
+        if generalise
+        else "items are the clusters (judged tasks: personas)"
     )
     notes = [
         f"Paired on the same items, personas and samples; 95 % intervals, {clusters}. change: {candidate.name} minus "
