@@ -14,6 +14,8 @@ from personaeval.errors import UsageError, suggest
 
 MARK = 0.05
 """A change is marked whose p-value is below."""
+INTERVAL_NOTE = "±: half of the 95 % interval"
+"""Begins the note on intervals, which goes where they go."""
 _MISSING = "–"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -69,7 +71,14 @@ def without_intervals(tables: Sequence[Table]) -> list[Table]:
     def bare(cell: Cell) -> Cell:
         return replace(cell, low=None, high=None) if isinstance(cell, Number) else cell
 
-    return [replace(table, rows=tuple(tuple(map(bare, row)) for row in table.rows)) for table in tables]
+    return [
+        replace(
+            table,
+            rows=tuple(tuple(map(bare, row)) for row in table.rows),
+            notes=tuple(note for note in table.notes if not note.startswith(INTERVAL_NOTE)),
+        )
+        for table in tables
+    ]
 
 
 def render(tables: Sequence[Table], format: str) -> str:

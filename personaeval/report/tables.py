@@ -24,7 +24,7 @@ from personaeval.report.entries import (
     relative,
     role_notes,
 )
-from personaeval.report.formats import Cell, Number, Table, render
+from personaeval.report.formats import INTERVAL_NOTE, Cell, Number, Table, render
 from personaeval.report.generalised import generalised
 
 _READING = (
@@ -104,8 +104,8 @@ def _leaderboard_table(
     notes = [*_notes(entries, names), *more_notes]
     if compared is not None:
         notes += [*compared.notes, _READING]
-    if generalise:
-        notes.append("Intervals speak of other items and other personas like these; persona tables: of other items.")
+    about = "other items and other personas like these" if generalise else "other items, under these personas"
+    notes.append(f"{INTERVAL_NOTE}, for {about}.")
     return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(notes))
 
 
