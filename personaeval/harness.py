@@ -26,6 +26,7 @@ from personaeval.tasks import HarnessScorer, HarnessSource, Item, Task
 PREFIX = "lm_eval:"
 _FEWSHOT_SEED = 1234
 """That of the harness's own command."""
+_SCORING = ("output_type", "doc_to_target", "doc_to_choice", "filter_list", "metric_list", "process_results")
 _NEW_TOKENS = 256
 """The harness's own limit where a task sets none."""
 
@@ -201,6 +202,7 @@ def load_harness(task: Task, data: Path | None) -> tuple[Task, list[Item], dict[
             "filter": _filter(found, scorer.filter, named),
             "labels": labels,
             "targets": int(found.multiple_target),
+            "revision": _scoring_hash(found),
         }
     )
     refined = {
@@ -312,6 +314,13 @@ def _filter(found: Any, wanted: str | None, named: str) -> str | None:
     if wanted is not None and wanted not in known:
         raise UsageError(f"{named}: it has no filter {wanted!r}.{suggest(wanted, known)}")
     return wanted or (known[0] if known else None)
+
+
+def _scoring_hash(found: Any) -> str:
+    """Return a hash of all that scores: another filter, checker or harness scores again."""
+    content = found.dump_config()
+    scoring = [version("lm-eval"), *(content.get(key) for key in _SCORING)]
+    return hashlib.blake2b(json.dumps(scoring, default=str).encode(), digest_size=8).hexdigest()
 
 
 def _sampling(task: Task, found: Any, labels: tuple[str, ...]) -> Any:

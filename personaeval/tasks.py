@@ -150,6 +150,7 @@ class HarnessScorer(_Model):
     filter: str | None = Field(default=None, description="Default: the first of the task.")
     labels: tuple[str, ...] = Field(default=(), description="The answer is the likeliest of these, by its logits.")
     targets: int = Field(default=0, ge=0, description="Number of right answers, where there are several.")
+    revision: str = Field(default="", description="Hash of what scores there, and of the harness's version.")
 
 
 class JudgedScorer(_Model):

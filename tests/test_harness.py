@@ -203,6 +203,17 @@ def test_a_filter_and_shots_of_ones_choice(tasks):
         assert verifier.submit(task.scorer, items[0].gold, told).result().score == 0
 
 
+def test_another_filter_in_the_file_is_another_scorer(tmp_path):
+    def scorer(content):
+        [task] = harness_tasks(f"lm_eval:{write_task(tmp_path, 'own', SUMS, content)}")
+        return load_harness(task, None)[0].scorer
+
+    before = scorer(GENERATE)
+    assert scorer(GENERATE) == before
+    filters = [{"name": "number", "filter": [{"function": "regex", "regex_pattern": "([0-9])"}]}]
+    assert scorer(GENERATE | {"filter_list": filters}) != before
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
