@@ -20,9 +20,10 @@ def write_baseline(run: str, output: Path) -> list[Path]:
         StorageError: it cannot be written.
     """
     folders = list(dict.fromkeys(open_side(run).folders.values()))
+    targets = [output] if len(folders) == 1 else [output / folder.name for folder in folders]
+    _refuse_older(output, targets)
     written = []
-    for folder in folders:
-        target = output if len(folders) == 1 else output / folder.name
+    for folder, target in zip(folders, targets, strict=True):
         if target.exists() and any(entry.name not in (RUN, CELLS, SUMMARY) for entry in target.iterdir()):
             raise UsageError(f"{target}: holds other files; name a folder of its own with -o.")
         try:
@@ -33,3 +34,10 @@ def write_baseline(run: str, output: Path) -> list[Path]:
             raise StorageError(f"{target}: cannot be written ({error.strerror or error}).") from error
         written.append(target)
     return written
+
+
+def _refuse_older(output: Path, targets: list[Path]) -> None:
+    """Refuse a folder where an older baseline would stay beside the new one, and might be taken for it."""
+    older = [path.parent for path in (output / RUN, *output.glob(f"*/{RUN}")) if path.is_file()]
+    if left := [folder for folder in older if folder not in targets]:
+        raise UsageError(f"{output}: holds another baseline ({left[0]}); remove it, or name another folder with -o.")

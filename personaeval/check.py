@@ -18,7 +18,7 @@ from personaeval.compare import Pair, align
 from personaeval.errors import InvalidRunError
 from personaeval.metrics.catalogue import METRICS
 from personaeval.metrics.inference import holm
-from personaeval.metrics.jackknife import Estimates, intervals, p_above
+from personaeval.metrics.jackknife import Estimates, intervals, p_above, unseen
 from personaeval.metrics.paired import Change
 from personaeval.metrics.worst import worst_change
 from personaeval.policy import EVERY_TASK, Gate, Policy, Severity
@@ -28,9 +28,9 @@ ALPHA = 0.025
 _POWER = 0.8
 _REASONABLE = 10
 _JUDGED = {"persona_score"}
+_OF_SOLVED = {"pss", "kappa", "repeatability", "persona_effect", "corrected_pss"}
+"""Items that nobody solves say nothing of these."""
 _REPEATED = {"repeatability", "persona_effect", "corrected_pss"}
-_SPAN = {"persona_score": 4.0}
-"""How far apart two values of a metric can be, where that is not 1."""
 
 
 class Outcome(StrEnum):
@@ -137,10 +137,12 @@ def check(base: Side, candidate: Side, policy: Policy, allow_different_settings:
 def overall(findings: Sequence[Finding]) -> Outcome:
     """Return the verdict on the whole: supporting metrics count only when they regressed, advisory ones never.
 
-    A model that solves nothing any more has no PSS, and has regressed: a metric without a value hides no regression.
-    One that could not be looked at does.
+    A model that solves nothing any more has no PSS, and has regressed: a metric without a value hides no regression,
+    and a supporting one without a value (κ of a perfect candidate) decides nothing. What could not be looked at does.
     """
-    gating = [finding for finding in findings if finding.gates]
+    gating = [
+        finding for finding in findings if finding.gates and (finding.defined or finding.severity is Severity.CRITICAL)
+    ]
     if any(finding.outcome is Outcome.INVALID and finding.defined for finding in gating):
         return Outcome.INVALID
     for outcome in (Outcome.REGRESSION, Outcome.INVALID):
@@ -197,13 +199,15 @@ def _prepare(gate: Gate, task: str, pair: Pair | str, policy: Policy, base: Side
     known = base.folders[task] == candidate.folders[task] or (
         base.fingerprint == candidate.fingerprint and base.verifiable and candidate.verifiable
     )
-    return _Test(gate, task, change.tested.clusters, change, same=known and pair.identical)
+    carrying = min(change.tested.clusters, pair.solved) if gate.metric in _OF_SOLVED else change.tested.clusters
+    change = replace(change, tested=replace(change.tested, clusters=carrying))
+    return _Test(gate, task, carrying, change, same=known and pair.identical)
 
 
 def _decline(test: _Test) -> Estimates:
     """Return the decline in units of the metric's span."""
     assert test.change is not None, "only what could be estimated is tested"
-    span = _SPAN.get(test.gate.metric, 1.0)
+    span = METRICS[test.gate.metric].span
     found = test.change.decline(METRICS[test.gate.metric].better)
     return replace(found, values=found.values / span, corrected=found.corrected / span, errors=found.errors / span)
 
@@ -211,7 +215,7 @@ def _decline(test: _Test) -> Estimates:
 def _p_worse(test: _Test) -> float:
     if test.change is None:
         return math.nan
-    return float(p_above(_decline(test), test.gate.max_drop / _SPAN.get(test.gate.metric, 1.0))[0])
+    return float(p_above(_decline(test), test.gate.max_drop / METRICS[test.gate.metric].span)[0])
 
 
 def _judge(test: _Test, p: float) -> Finding:
@@ -222,10 +226,9 @@ def _judge(test: _Test, p: float) -> Finding:
     )
     if test.change is None:
         return blank
-    span = _SPAN.get(gate.metric, 1.0)
+    span = METRICS[gate.metric].span
     found = _decline(test)
-    [bounds] = intervals(found, ["raw"])
-    low, high = (None if bound is None else float(bound) * span for bound in (bounds.low, bounds.high))
+    low, high = (None if bound is None else bound * span for bound in bounds_of(found))
     decline = float(found.values[0]) * span + 0.0  # never -0.0
     finding = replace(
         blank,
@@ -243,6 +246,18 @@ def _judge(test: _Test, p: float) -> Finding:
     if high is not None and high <= gate.max_drop:
         return replace(finding, outcome=Outcome.PASS, reason="")
     return replace(finding, outcome=Outcome.INCONCLUSIVE, reason=_remedy(test, found, gate.max_drop / span))
+
+
+def bounds_of(decline: Estimates) -> tuple[float | None, float | None]:
+    """Return both bounds of a decline, each one-sided at 97.5 %, in units of the metric's span.
+
+    The upper one is never below the decline plus what none of n clusters shows (:func:`jackknife.unseen`): losses too
+    rare to be in the sample leave no trace in its variance.
+    """
+    [found] = intervals(decline, ["raw"])
+    if found.high is None:
+        return found.low, None
+    return found.low, max(found.high, float(decline.values[0]) + unseen(decline.clusters))
 
 
 def _remedy(test: _Test, found: Estimates, max_drop: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -19,6 +19,8 @@ from personaeval.metrics.sums import HEADLINE, Cells, item_sums
 from personaeval.metrics.twoway import RESAMPLED
 from personaeval.sides import Side
 
+_SHOWN = 0.05
+_TOLD = 0.01
 _COUNTS = tuple(field.name for field in fields(Cells))[3:]
 
 
@@ -77,6 +79,14 @@ class Pair:
         differences, ratios, *values = twoway.changes(base, candidate)
         found = make_changes(differences, intervals(ratios, ["log"] * len(RESAMPLED)), *values)
         return dict(zip(RESAMPLED, found, strict=True))
+
+    @property
+    def solved(self) -> int:
+        """How many items had a right answer under a persona, in either; all responses' personas of a judged task."""
+        if self.cells is None:
+            return len(self.items)
+        base, candidate = (cells.correct[:, 1:].any(axis=1) for cells in self.cells)
+        return max(1, int((base | candidate).sum()))
 
     @property
     def binary(self) -> bool:
@@ -169,6 +179,7 @@ def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tab
     nearest = min(accuracies, key=lambda accuracy: min(accuracy, 1 - accuracy))
     notes += [f"{caution}." for caution in cautions(len(items), nearest)]
     unscored = [float(one.unscored.sum() / max(one.unscored.sum() + one.scored.sum(), 1)) for one in cells]
+    notes += _unscored_notes((base, candidate), unscored)
     same = all(np.array_equal(getattr(cells[0], name), getattr(cells[1], name)) for name in _COUNTS)
     return Pair(
         task,
@@ -245,6 +256,7 @@ def _align_judged(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tabl
     for frame in frames:
         counts = np.array([[frame[item]["unscored"], frame[item]["scored"]] for item in items]).sum(axis=0)
         unscored.append(float(counts[0] / max(counts.sum(), 1)))
+    notes += _unscored_notes((base, candidate), unscored)
     same = np.array_equal(sums[0].matrix, sums[1].matrix)
     record = base.records[task]["tasks"][task]
     return Pair(
@@ -273,6 +285,14 @@ def _persona_sums(frame: dict[str, Any], items: Sequence[str], dimensions: Seque
     return PersonaSums(matrix[[personas[name] for name in order]])
 
 
+def _unscored_notes(sides: Sequence[Side], shares: Sequence[float]) -> list[str]:
+    return [
+        f"{share:.1%} of {side.name}'s answers are unscored; what one lacks is left out of both."
+        for side, share in zip(sides, shares, strict=True)
+        if share > _TOLD
+    ]
+
+
 def _common(ids: Sequence[Sequence[str]]) -> list[str]:
     other = set(ids[1])
     return [name for name in ids[0] if name in other]
@@ -293,23 +313,32 @@ def _left_out(
     return notes
 
 
-def reading(pss: float, kappa: float, persona_effect: float, p: float | None) -> str:
+def reading(changes: Mapping[str, Change], p: float | None) -> str:
     """Say in three words whether a change of PSS is one of stability.
 
-    PSS rises with accuracy by itself. It is called a change of stability only where κ moved the same way, or the
-    persona effect the other way.
+    PSS rises with accuracy by itself. It is called a change of stability only where κ is shown to have moved the same
+    way, or the persona effect the other way.
 
     Args:
-        pss: its change.
-        kappa: its change.
-        persona_effect: its change; 0 where it is not known.
-        p: of no change of PSS; None where it was not tested.
+        changes: of a task's metrics.
+        p: of no change of PSS, adjusted; None or NaN where it was not tested.
     """
-    if pss == 0 or (p is not None and p >= 0.05):
+    if p is None or not np.isfinite(p):
+        return "not tested"
+    if p >= _SHOWN:
         return "no change shown"
-    if kappa * pss > 0 or persona_effect * pss < 0:
+    pss = changes["pss"].absolute.value or 0.0
+    if _shown(changes, "kappa") * pss > 0 or _shown(changes, "persona_effect") * pss < 0:
         return "stability has risen" if pss > 0 else "stability has fallen"
     return "accuracy change only"
+
+
+def _shown(changes: Mapping[str, Change], name: str) -> float:
+    """Return a metric's change; 0 where none is shown."""
+    change = changes.get(name)
+    if change is None or change.p is None or change.p >= _SHOWN:
+        return 0.0
+    return change.absolute.value or 0.0
 
 
 def common_tasks(sides: Sequence[Side], task: str | None = None) -> list[str]:

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personaeval.compare import Pair
+from personaeval.errors import UsageError
 from personaeval.results import RESPONSES
 from personaeval.sides import Side
 
 SHOWN = 5
+_LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +71,26 @@ def _answers(folder: Path, task: str, items: Sequence[str]) -> dict[tuple[str, s
     path = folder / RESPONSES
     if not path.is_file():
         return {}
-    table = pq.read_table(
-        path,
-        columns=["item", "persona", "answer", "text"],
-        filters=[("task", "=", task), ("sample", "=", 0), ("item", "in", list(items))],
-    )
-    return {(row["item"], row["persona"]): row["answer"] or _end(row["text"] or "") for row in table.to_pylist()}
+    try:
+        table = pq.read_table(
+            path,
+            columns=["item", "persona", "answer", "text"],
+            filters=[("task", "=", task), ("sample", "=", 0), ("item", "in", list(items))],
+        )
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"{path}: cannot be read ({error}); running the same command again writes it anew.") from error
+    return {
+        (row["item"], row["persona"]): _plain(row["answer"]) if row["answer"] else _end(row["text"] or "")
+        for row in table.to_pylist()
+    }
+
+
+def _plain(text: str) -> str:
+    """Return a model's text without what a terminal would obey, and no longer than a table can hold."""
+    shown = "".join(char if char.isprintable() else " " for char in text)
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 def _end(text: str, length: int = 60) -> str:
-    line = " ".join(text.split())
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return f"no answer found: …{line[-length:]}" if len(line) > length else f"no answer found: {line}"

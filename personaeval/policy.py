@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from personaeval.documents import read_document
 from personaeval.errors import UsageError
+from personaeval.metrics.catalogue import METRICS
 from personaeval.results import write_text
 
 EVERY_TASK = "*"
@@ -45,6 +46,13 @@ class Gate(BaseModel):
     max_drop: float = Field(
         ge=0, allow_inf_nan=False, description="How much worse it may be, in its own unit (accuracy 0.02: two points)."
     )
+
+    @model_validator(mode="after")
+    def _can_fail(self) -> Gate:
+        if self.max_drop >= METRICS[self.metric].span:
+            raise ValueError(f"max_drop: {self.max_drop:g} can never be exceeded; 0.05 is five points of a share")
+        return self
+
     severity: Annotated[Severity, Field(strict=False)] = Field(
         default=Severity.CRITICAL,
         description="critical: must be shown to be no worse; supporting: counts only when it regressed; advisory: "

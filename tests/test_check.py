@@ -156,6 +156,42 @@ def test_a_model_that_solves_nothing_any_more_has_regressed(tmp_path):
     assert absent.exit_code == 4
 
 
+def test_a_perfect_candidate_passes_though_its_kappa_is_undefined(tmp_path):
+    before, _ = drawn(0, n=300)
+    rules = policy(gate(), gate("pss"), gate("kappa", 0.1, severity="supporting"))
+    assert verdict(tmp_path, counted(before), counted(np.ones(before.shape)), rules).exit_code == 0
+    assert verdict(tmp_path, counted(np.ones(before.shape)), counted(before), rules).exit_code == 1
+
+
+def test_losses_too_rare_for_the_sample_are_reckoned_with(tmp_path):
+    # One in fifty items is lost under every persona, and one answer in a hundred flips: the true decline is max_drop.
+    rng, passed = np.random.default_rng(0), 0
+    for trial in range(40):
+        before = rng.binomial(1, 0.9, (100, 9))
+        after = np.where(rng.random(before.shape) < 0.01, 1 - before, before)
+        after[rng.random(100) < 0.02 / 0.9] = 0
+        report = verdict(tmp_path / str(trial), counted(before), counted(after), policy(gate(max_drop=0.02)))
+        passed += report.outcome is Outcome.PASS
+    assert passed <= 3
+
+
+def test_the_bound_does_not_fall_as_the_candidate_gets_worse(tmp_path):
+    before = np.ones((40, 9))
+    after = before.copy()
+    after[0, 3] = 0
+    equal = verdict(tmp_path / "1", counted(before), counted(before), policy(gate()))
+    worse = verdict(tmp_path / "2", counted(before), counted(after), policy(gate()))
+    assert equal.findings[0].high < worse.findings[0].high
+    assert worse.outcome is Outcome.INCONCLUSIVE
+
+
+def test_items_that_nobody_solves_say_nothing_of_pss(tmp_path):
+    before = np.zeros((300, 9))
+    before[:3] = 1
+    report = verdict(tmp_path, counted(before), counted(before), policy(gate("accuracy"), gate("pss")))
+    assert [finding.outcome for finding in report.findings] == [Outcome.PASS, Outcome.INCONCLUSIVE]
+
+
 def test_too_much_unscored_is_no_evidence(tmp_path):
     before, after = drawn(0)
     lost = np.zeros(after.shape, dtype=int)
@@ -223,6 +259,7 @@ def test_runs_that_were_asked_differently_are_refused(tmp_path, personaeval):
         ("version: 1\ngates: [{metric: pss, max_drop: '0.1'}]\n", "max_drop"),
         ("version: 1\ngates: [{metric: pss, max_drop: .nan}]\n", "max_drop"),
         ("version: 1\ngates: [{metric: pss, max_drop: -0.1}]\n", "max_drop"),
+        ("version: 1\ngates: [{metric: accuracy, max_drop: 5}]\n", "five points"),
         ("version: 1\ngates: [{metric: stability, max_drop: 0.1}]\n", "metric"),
         ("version: 1\ngates: [{metric: pss, max_drop: 0.1, severity: advisory}]\n", "all are advisory"),
         ("version: 1\ngates: [{metric: pss, max_drop: 0.1}, {metric: pss, max_drop: 0.2}]\n", "twice"),

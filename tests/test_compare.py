@@ -75,7 +75,8 @@ def test_the_trend_by_step(tmp_path, personaeval):
     trend = json.loads(shown.stdout)[0]
     assert trend["rows"][-1]["step"] == "slope"
     assert trend["rows"][-1]["accuracy"]["value"] == pytest.approx(0.4)
-    assert (step_of("checkpoint-500"), step_of("final")) == (500, None)
+    names = ("checkpoint-500", "checkpoint-500-aaaa1234", "global_step_70", "final", "model-aaaa1234", "qwen-7")
+    assert [step_of(name) for name in names] == [500, 500, 70, None, None, None]
 
 
 def test_a_baseline_compares_like_the_run(tmp_path, personaeval):
@@ -88,6 +89,12 @@ def test_a_baseline_compares_like_the_run(tmp_path, personaeval):
     assert json.loads(tables[0]) == json.loads(tables[1])
     assert len(json.loads(tables[0])) == 5
     assert personaeval("baseline", base, "-o", tmp_path).returncode == 2
+    assert personaeval("baseline", other, "-o", kept).returncode == 0
+    several = tmp_path / "several-bbbbbbbb"
+    for plan, table in (("1", counted(before)), ("2", judged(np.full((3, 5, 1), 4.0)))):
+        write_run(several / plan, [table], label="several", fingerprint="b" * 32)
+    refused = personaeval("baseline", several, "-o", kept)
+    assert refused.returncode == 2 and "another baseline" in refused.stderr
     wide = personaeval("compare", base, other, "--generalise", "items,personas")
     assert "items and personas resampled" in wide.stdout
     assert personaeval("compare", base, other, "--generalise", "everything").returncode == 2

@@ -51,6 +51,25 @@ def test_a_change_is_paired_tested_and_marked(runs):
     assert found["worse"].value == pytest.approx(own.value / figures(table, "accuracy")["base"].value - 1)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        # Independent answers: PSS is the accuracy, and κ is 0 in both.
+        (Population(0.8, item=0, cell=0), Population(0.56, item=0, cell=0), "accuracy change only"),
+        (Population(0.6), Population(0.6).worse("pss", 0.15), "stability has fallen"),
+        (Population(0.6).worse("pss", 0.15), Population(0.6), "stability has risen"),
+    ],
+)
+def test_a_change_of_pss_is_one_of_stability_where_kappa_is_shown_to_agree(tmp_path, before, after, said):
+    drawn = before.draw_pair(after, np.random.default_rng(3), 800, 6, 1)
+    summaries = [
+        finished(tmp_path, label, array, label[0] * 32) for label, array in zip(("base", "new"), drawn, strict=True)
+    ]
+    [table] = leaderboard(summaries, baseline="base")
+    assert figures(table, "PSS change")["new"].p < 0.05
+    assert figures(table, "reading")["new"] == said
+
+
 def test_p_values_are_adjusted_over_all_rows(runs):
     few, many = (leaderboard(own, baseline="base")[0] for own in (runs[:2], runs))
     single, among = (figures(table, "PSS change")["worse"].p for table in (few, many))

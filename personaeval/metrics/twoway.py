@@ -83,7 +83,7 @@ def _estimates(values: Floats, drawn: Floats, cells: Cells) -> Estimates:
         mean = np.where(known, drawn, 0).sum(axis=0) / count
         squares = np.where(known, (drawn - mean) ** 2, 0).sum(axis=0) / (count - 1)
     errors = np.where((count > max(len(drawn) / 2, 1)) & np.isfinite(values), np.sqrt(squares), np.nan)
-    return Estimates(values, values, errors, np.full(len(values), max(min(n, m) - 1.0, 1.0)), n)
+    return Estimates(values, values, errors, np.full(len(values), max(min(n, m) - 1.0, 1.0)), min(n, m))
 
 
 def _point(cells: Cells) -> Floats:

@@ -58,8 +58,8 @@ def trend_tables(sides: Sequence[Side], pairs: Sequence[Sequence[Pair]]) -> list
 
 
 def step_of(name: str) -> int | None:
-    """Return the training step that a checkpoint's name ends with (checkpoint-500); None where there is none."""
-    found = re.search(r"(\d+)(?: \(\d+\))?$", name)
+    """Return the training step in a checkpoint's name, such as checkpoint-500 or global_step_500; None without."""
+    found = re.search(r"(?:checkpoint|ckpt|step|iter|epoch)[-_]?(\d+)", name)
     return int(found.group(1)) if found else None
 
 
@@ -116,8 +116,7 @@ def _reading_notes(pairs: Sequence[Pair], p_values: Mapping[tuple[str, str], flo
     notes = []
     for pair in pairs:
         if pair.cells is not None:
-            moved = {name: change.absolute.value or 0.0 for name, change in pair.changes().items()}
-            words = reading(moved["pss"], moved["kappa"], moved["persona_effect"], p_values.get((pair.task, "pss")))
+            words = reading(pair.changes(), p_values.get((pair.task, "pss")))
             notes.append(f"{pair.task}: {words} (PSS, read beside κ and the persona effect).")
     return notes
 

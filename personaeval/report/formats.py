@@ -110,7 +110,10 @@ def _tabulated(table: Table, style: str, cell: Callable[[str], str] = str) -> st
 
 def _markdown(tables: Sequence[Table]) -> str:
     def cell(text: str) -> str:
-        return text.replace("|", "\\|").replace("\n", " ")
+        # HTML and links of a model's answer are text, too, wherever the table is pasted.
+        for char in "\\<[`|":
+            text = text.replace(char, f"\\{char}")
+        return text.replace("\n", " ").replace("\r", " ")
 
     parts = []
     for table in tables:

@@ -28,7 +28,8 @@ from personaeval.report.formats import INTERVAL_NOTE, Cell, Number, Table, rende
 from personaeval.report.generalised import generalised
 
 _READING = (
-    "reading: a PSS that changed is one of stability where κ moved the same way, or the persona effect the other way."
+    "reading: a change of PSS is one of stability where κ is shown to have moved the same way, or the persona effect "
+    "the other way (p < 0.05 each)."
 )
 
 __all__ = ["leaderboard", "persona_tables", "render"]
@@ -110,14 +111,10 @@ def _leaderboard_table(
 
 
 def _changes(numbers: dict[str, Any], base: dict[str, Any], row: Row) -> list[Cell]:
-    def moved(name: str) -> float:
-        new, old = numbers[name]["value"], base[name]["value"]
-        return 0.0 if new is None or old is None else float(new - old)
-
     return [
         row.relative("accuracy", relative(numbers["accuracy"], base["accuracy"])),
         row.relative("pss", relative(numbers["pss"], base["pss"])),
-        reading(moved("pss"), moved("kappa"), moved("persona_effect"), row.p.get("pss")),
+        reading(row.changes, row.p.get("pss")),
     ]
 
 
