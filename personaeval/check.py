@@ -130,7 +130,9 @@ def check(base: Side, candidate: Side, policy: Policy, allow_different_settings:
     adjusted = holm(np.array([_p_worse(test) for test in gating]))
     p_values = dict(zip(map(id, gating), adjusted, strict=True))
     findings = tuple(_judge(test, p_values.get(id(test), _p_worse(test))) for test in tests)
-    notes = [f"{task}: {note}" for task, pair in pairs.items() if isinstance(pair, Pair) for note in pair.notes]
+    gated = {task for task, gate in wanted if gate.severity is not Severity.ADVISORY}
+    notes = [f"{task}: not gated by this policy." for task in base.records if task not in gated]
+    notes += [f"{task}: {note}" for task, pair in pairs.items() if isinstance(pair, Pair) for note in pair.notes]
     return Report(base.name, candidate.name, overall(findings), findings, tuple(notes))
 
 

@@ -95,17 +95,18 @@ def _names(record: dict[str, Any]) -> tuple[str, str]:
 def _side(folders: Sequence[Path], text: str) -> Side:
     where: dict[str, Path] = {}
     records: dict[str, dict[str, Any]] = {}
-    for folder in folders:
-        record = read_json(folder / RUN)
+    found = {folder: read_json(folder / RUN) for folder in folders}
+    for folder, record in found.items():
         if not {"label", "model", "tasks"} <= record.keys():
             raise UsageError(f"{folder / RUN}: not the record of a personaeval run.")
+    names = sorted({_names(record)[1] for record in found.values()})
+    if len({record["model"]["fingerprint"] for record in found.values()}) > 1:
+        raise UsageError(f"{text}: several checkpoints have this name: {', '.join(names)}. Name one of them.")
+    for folder, record in found.items():
         for task in record["tasks"]:
             if task in where:
                 raise UsageError(f"{text}: {task} was run more than once; name one folder: {where[task]} or {folder}.")
             where[task], records[task] = folder, record
-    models = {record["model"]["fingerprint"]: record for record in records.values()}
-    if len(models) != 1:
-        found = ", ".join(_names(record)[1] for record in models.values())
-        raise UsageError(f"{text}: several checkpoints have this name: {found}. Name one of them.")
-    [(fingerprint, record)] = models.items()
+    record = next(iter(found.values()))
+    fingerprint = record["model"]["fingerprint"]
     return Side(record["label"], fingerprint, bool(record["model"].get("fingerprint_verifiable")), where, records)

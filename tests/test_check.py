@@ -192,6 +192,16 @@ def test_items_that_nobody_solves_say_nothing_of_pss(tmp_path):
     assert [finding.outcome for finding in report.findings] == [Outcome.PASS, Outcome.INCONCLUSIVE]
 
 
+def test_a_task_without_a_gate_is_named(tmp_path):
+    before, _ = drawn(0)
+    report = verdict(tmp_path, counted(before), counted(before), policy(gate(task="sums")))
+    assert not any("not gated" in note for note in report.notes)
+    tables = [counted(before), judged(np.full((3, 5, 1), 4.0))]
+    folder = write_run(tmp_path / "both", tables)
+    first, second = open_sides([str(folder), str(folder)])
+    assert "acting: not gated by this policy." in check(first, second, policy(gate())).notes
+
+
 def test_too_much_unscored_is_no_evidence(tmp_path):
     before, after = drawn(0)
     lost = np.zeros(after.shape, dtype=int)
@@ -280,7 +290,7 @@ def test_the_command_line(tmp_path, personaeval):
     close = write_run(tmp_path / "close", [counted(drawn(0.05)[1])], label="close", fingerprint="c" * 32)
     missing = personaeval("check", base, bad, cwd=tmp_path)
     assert missing.returncode == 2
-    assert "gate.yaml" in missing.stderr
+    assert "gate.yaml" in missing.stderr and "check --init" in missing.stderr
     assert personaeval("check", "--init", cwd=tmp_path).returncode == 0
     assert personaeval("check", "--init", cwd=tmp_path).returncode == 2
     summary = tmp_path / "summary.md"

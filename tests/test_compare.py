@@ -55,6 +55,10 @@ def test_a_checkpoint_is_found_by_name(tmp_path):
         assert set(open_side(str(tmp_path / text)).records) == {"sums", "acting"}
     with pytest.raises(UsageError, match="Did you mean 'model'"):
         open_side(str(tmp_path / "modle"))
+    write_run(tmp_path / "model-bbbbbbbb" / "1", [counted(before)], fingerprint="b" * 32)
+    with pytest.raises(UsageError, match="several checkpoints have this name: model-aaaaaaaa, model-bbbbbbbb"):
+        open_side(str(tmp_path / "model"))
+    (tmp_path / "model-bbbbbbbb" / "1" / "run.json").unlink()
     write_run(tmp_path / "model-aaaaaaaa" / "3", [counted(after)])
     with pytest.raises(UsageError, match="more than once"):
         open_side(str(tmp_path / "model"))

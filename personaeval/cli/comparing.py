@@ -42,6 +42,10 @@ def compare(
         [align(first, side, name, allow_different_settings) for name in common_tasks([first, *others], task)]
         for side in others
     ]
+    for name in dict.fromkeys(name for side in (first, *others) for name in side.records):
+        lacking = [side.name for side in (first, *others) if name not in side.records]
+        if lacking and task in (None, name):
+            complain(f"{name}: left out, {', '.join(lacking)} did not run it.")
     found = trend_tables([first, *others], pairs)
     for side, own in zip(others, pairs, strict=True):
         found += compare_tables(first, side, own, wide, details=len(others) == 1)
@@ -96,6 +100,10 @@ def check(
         return
     if base is None or candidate is None:
         raise UsageError("BASE and CANDIDATE are missing. Example: personaeval check baseline results/checkpoint-500")
+    if not policy.is_file():
+        raise UsageError(
+            f"{policy}: no such file; personaeval check --init --policy {policy} writes one to start from."
+        )
     rules = read_policy(policy)
     first, second = open_sides([base, candidate])
     report = check_sides(first, second, rules, allow_different_settings)
