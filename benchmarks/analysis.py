@@ -34,6 +34,7 @@ from personaeval.metrics.sums import HEADLINE, Cells, item_sums
 from personaeval.personas import BASELINE, Category, Persona
 from personaeval.results import RUN, SUMMARY, CellTable, write_cells, write_json
 from personaeval.summary import summarise_run
+from personaeval.tasks import Item
 
 LARGE, SMALL = (1319, 200, 4), (400, 100, 4)
 RUN_SIZE = (1320, 18, 4)
@@ -123,7 +124,8 @@ def write_runs(folder: Path, count: int) -> None:
     personas += [Persona(id=f"p{k}", text=f"a person with {k} books", category=Category.IRRELEVANT) for k in range(m)]
     for number in range(count):
         correct = Population(0.5 + 0.3 * number / count).draw(np.random.default_rng(number), n, m, samples)
-        table = CellTable("sums", [f"i{k}" for k in range(n)], [persona.id for persona in personas], 1.0)
+        items = [Item(id=f"i{k}", prompt="?", gold="0") for k in range(n)]
+        table = CellTable("sums", items, [persona.id for persona in personas], 1.0)
         table.counts["correct"][:] = correct
         table.counts["scored"][:] = samples
         table.score_sum[:] = correct

@@ -25,10 +25,10 @@ from multiprocessing import get_context
 import numpy as np
 
 from personaeval.check import ALPHA, bounds_of
-from personaeval.compare import PersonaSums
 from personaeval.metrics import fidelity, power, twoway
 from personaeval.metrics.catalogue import STABILITY
 from personaeval.metrics.caution import FEW_PERSONAS, cautions
+from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Interval
 from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_above
 from personaeval.metrics.paired import Change, changes

@@ -8,7 +8,7 @@ test, so no correction). REGRESSION: H0 "d ≤ max_drop" is rejected, adjusted b
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -28,8 +28,6 @@ ALPHA = 0.025
 _POWER = 0.8
 _REASONABLE = 10
 _JUDGED = {"persona_score"}
-_OF_SOLVED = {"pss", "kappa", "repeatability", "persona_effect", "corrected_pss"}
-"""Items that nobody solves say nothing of these."""
 _REPEATED = {"repeatability", "persona_effect", "corrected_pss"}
 
 
@@ -103,15 +101,31 @@ class Report:
 
 @dataclass(frozen=True)
 class _Test:
-    """One metric of one task, about to be tested."""
+    """One metric of one task, about to be tested.
+
+    Attributes:
+        gate: what the policy says of it.
+        task: its name.
+        change: None where there is none.
+        problem: why it cannot be tested; empty where it can.
+        sizes: of what more would shrink the error, and how many there are.
+        same: whether one checkpoint is checked against itself, and nothing differs.
+        defined: as in :class:`Finding`.
+    """
 
     gate: Gate
     task: str
-    clusters: int
     change: Change | None
     problem: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict)
     same: bool = False
     defined: bool = True
+
+    @property
+    def decline(self) -> Estimates:
+        """By how much the candidate is worse."""
+        assert self.change is not None, "only what could be estimated is tested"
+        return self.change.decline(METRICS[self.gate.metric].better)
 
 
 def check(base: Side, candidate: Side, policy: Policy, allow_different_settings: bool = False) -> Report:
@@ -121,7 +135,7 @@ def check(base: Side, candidate: Side, policy: Policy, allow_different_settings:
     of its own, and never a pass.
     """
     pairs: dict[str, Pair | str] = {}
-    wanted = [(task, gate) for gate in policy.gates for task in _tasks_of(gate, base)]
+    wanted = _wanted(policy, base)
     for task, _ in wanted:
         if task not in pairs and task != EVERY_TASK:
             pairs[task] = _align(base, candidate, task, allow_different_settings, policy)
@@ -129,7 +143,7 @@ def check(base: Side, candidate: Side, policy: Policy, allow_different_settings:
     gating = [test for test in tests if test.gate.severity is not Severity.ADVISORY]
     adjusted = holm(np.array([_p_worse(test) for test in gating]))
     p_values = dict(zip(map(id, gating), adjusted, strict=True))
-    findings = tuple(_judge(test, p_values.get(id(test), _p_worse(test))) for test in tests)
+    findings = tuple(_judge(test, p_values.get(id(test), _p_worse(test)), max(len(gating), 1)) for test in tests)
     gated = {task for task, gate in wanted if gate.severity is not Severity.ADVISORY}
     notes = [f"{task}: not gated by this policy." for task in base.records if task not in gated]
     notes += [f"{task}: {note}" for task, pair in pairs.items() if isinstance(pair, Pair) for note in pair.notes]
@@ -140,18 +154,30 @@ def overall(findings: Sequence[Finding]) -> Outcome:
     """Return the verdict on the whole: supporting metrics count only when they regressed, advisory ones never.
 
     A model that solves nothing any more has no PSS, and has regressed: a metric without a value hides no regression,
-    and a supporting one without a value (κ of a perfect candidate) decides nothing. What could not be looked at does.
+    and a supporting one without a value (κ of a perfect candidate) decides nothing. What could not be looked at does,
+    and so does nothing to look at.
     """
     gating = [
         finding for finding in findings if finding.gates and (finding.defined or finding.severity is Severity.CRITICAL)
     ]
-    if any(finding.outcome is Outcome.INVALID and finding.defined for finding in gating):
+    if not gating or any(finding.outcome is Outcome.INVALID and finding.defined for finding in gating):
         return Outcome.INVALID
     for outcome in (Outcome.REGRESSION, Outcome.INVALID):
         if any(finding.outcome is outcome for finding in gating):
             return outcome
     undecided = any(f.severity is Severity.CRITICAL and f.outcome is Outcome.INCONCLUSIVE for f in gating)
     return Outcome.INCONCLUSIVE if undecided else Outcome.PASS
+
+
+def _wanted(policy: Policy, base: Side) -> list[tuple[str, Gate]]:
+    """Return the tasks with their gates; what is said of a task by name stands in the place of what is said of all."""
+    named = {(gate.task, gate.metric) for gate in policy.gates}
+    return [
+        (task, gate)
+        for gate in policy.gates
+        for task in _tasks_of(gate, base)
+        if gate.task == task or (task, gate.metric) not in named
+    ]
 
 
 def _tasks_of(gate: Gate, base: Side) -> list[str]:
@@ -183,60 +209,61 @@ def _align(base: Side, candidate: Side, task: str, allow: bool, policy: Policy) 
 
 def _prepare(gate: Gate, task: str, pair: Pair | str, policy: Policy, base: Side, candidate: Side) -> _Test:
     if task == EVERY_TASK:
-        return _Test(gate, task, 0, None, f"{base.name} has no task with {gate.metric}")
+        return _Test(gate, task, None, f"{base.name} has no task with {gate.metric}")
     if isinstance(pair, str):
-        return _Test(gate, task, 0, None, pair)
+        return _Test(gate, task, None, pair)
     if (pair.judged is not None) != (gate.metric in _JUDGED):
-        return _Test(gate, task, 0, None, f"{task} has no {gate.metric}")
+        return _Test(gate, task, None, f"{task} has no {gate.metric}")
     generalise = policy.generalise == "items,personas"
     if gate.metric == "worst_persona":
         change = None if generalise or pair.cells is None else worst_change(*pair.cells)
     else:
         change = pair.changes(generalise and pair.judged is None).get(gate.metric)
     if change is None:
-        return _Test(gate, task, 0, None, f"{gate.metric} cannot be claimed of personas that were not tried")
+        return _Test(gate, task, None, f"{gate.metric} cannot be claimed of personas that were not tried")
     if change.absolute.value is None:
         more = "; it needs two samples" if gate.metric in _REPEATED and pair.record["samples"] == 1 else ""
-        return _Test(gate, task, 0, None, f"{gate.metric} is not defined here{more}", defined=bool(more))
-    known = base.folders[task] == candidate.folders[task] or (
+        problem = f"{gate.metric} is not defined here{more}"
+        return _Test(gate, task, change, problem, defined=bool(more))
+    known = base.folders[task].resolve() == candidate.folders[task].resolve() or (
         base.fingerprint == candidate.fingerprint and base.verifiable and candidate.verifiable
     )
-    carrying = min(change.tested.clusters, pair.solved) if gate.metric in _OF_SOLVED else change.tested.clusters
-    change = replace(change, tested=replace(change.tested, clusters=carrying))
-    return _Test(gate, task, carrying, change, same=known and pair.identical)
+    sizes = _sizes(pair, change, generalise)
+    return _Test(gate, task, change, sizes=sizes, same=known and pair.identical)
 
 
-def _decline(test: _Test) -> Estimates:
-    """Return the decline in units of the metric's span."""
-    assert test.change is not None, "only what could be estimated is tested"
-    span = METRICS[test.gate.metric].span
-    found = test.change.decline(METRICS[test.gate.metric].better)
-    return replace(found, values=found.values / span, corrected=found.corrected / span, errors=found.errors / span)
+def _sizes(pair: Pair, change: Change, generalise: bool) -> dict[str, int]:
+    """Return of what more would shrink the error of a change, and how many there are."""
+    if pair.cells is None:
+        return {"personas": int(change.tested.clusters[0])}
+    personas = {"personas": len(pair.cells[0].persona_ids) - 1} if generalise else {}
+    return {"items": len(pair.items)} | personas
 
 
 def _p_worse(test: _Test) -> float:
-    if test.change is None:
-        return math.nan
-    return float(p_above(_decline(test), test.gate.max_drop / METRICS[test.gate.metric].span)[0])
+    return math.nan if test.problem or test.change is None else float(p_above(test.decline, test.gate.max_drop)[0])
 
 
-def _judge(test: _Test, p: float) -> Finding:
-    """Return the finding; ``p`` is adjusted already."""
-    gate = test.gate
-    blank = Finding(
-        test.task, gate.metric, gate.severity, gate.max_drop, Outcome.INVALID, test.problem, defined=test.defined
+def _judge(test: _Test, p: float, tests: int) -> Finding:
+    """Return the finding; ``p`` is adjusted already, for so many tests."""
+    gate, change = test.gate, test.change
+    finding = Finding(
+        test.task,
+        gate.metric,
+        gate.severity,
+        gate.max_drop,
+        Outcome.INVALID,
+        test.problem,
+        base=None if change is None else change.base,
+        candidate=None if change is None else change.candidate,
+        defined=test.defined,
     )
-    if test.change is None:
-        return blank
-    span = METRICS[gate.metric].span
-    found = _decline(test)
-    low, high = (None if bound is None else bound * span for bound in bounds_of(found))
-    decline = float(found.values[0]) * span + 0.0  # never -0.0
+    if test.problem:
+        return finding
+    low, high = bounds_of(test.decline)
     finding = replace(
-        blank,
-        base=test.change.base,
-        candidate=test.change.candidate,
-        decline=decline,
+        finding,
+        decline=float(test.decline.values[0]) + 0.0,  # never -0.0
         low=low,
         high=high,
         p=float(p) if math.isfinite(p) else None,
@@ -244,14 +271,14 @@ def _judge(test: _Test, p: float) -> Finding:
     if test.same:
         return replace(finding, outcome=Outcome.PASS, reason="the same checkpoint, the same answers", low=0.0, high=0.0)
     if math.isfinite(p) and p <= ALPHA:
-        return replace(finding, outcome=Outcome.REGRESSION, reason="")
+        return replace(finding, outcome=Outcome.REGRESSION)
     if high is not None and high <= gate.max_drop:
-        return replace(finding, outcome=Outcome.PASS, reason="")
-    return replace(finding, outcome=Outcome.INCONCLUSIVE, reason=_remedy(test, found, gate.max_drop / span))
+        return replace(finding, outcome=Outcome.PASS)
+    return replace(finding, outcome=Outcome.INCONCLUSIVE, reason=_remedy(test, tests))
 
 
 def bounds_of(decline: Estimates) -> tuple[float | None, float | None]:
-    """Return both bounds of a decline, each one-sided at 97.5 %, in units of the metric's span.
+    """Return both bounds of a decline, each one-sided at 97.5 %.
 
     The upper one is never below the decline plus what none of n clusters shows (:func:`jackknife.unseen`): losses too
     rare to be in the sample leave no trace in its variance.
@@ -259,23 +286,47 @@ def bounds_of(decline: Estimates) -> tuple[float | None, float | None]:
     [found] = intervals(decline, ["raw"])
     if found.high is None:
         return found.low, None
-    return found.low, max(found.high, float(decline.values[0]) + unseen(decline.clusters))
+    reach = float((unseen(decline.clusters) * decline.spans)[0])
+    return found.low, max(found.high, float(decline.values[0]) + reach)
 
 
-def _remedy(test: _Test, found: Estimates, max_drop: float) -> str:
+def _remedy(test: _Test, tests: int) -> str:
     """Say how much data would decide it at the observed decline, with a power of 80 %."""
-    what = "personas" if test.gate.metric in _JUDGED else "items"
-    gap, error = abs(float(found.values[0]) - max_drop), float(found.errors[0])
-    if not math.isfinite(error):
-        return f"{test.clusters} {what} are too few for an interval"
-    from scipy.special import ndtri
-
-    quantile = float(ndtri(1 - ALPHA) + ndtri(_POWER))
-    if gap <= quantile * error / _REASONABLE**0.5:
+    sizes = test.sizes
+    if not math.isfinite(test.decline.errors[0]):
+        return f"{_list(sizes)} are too few for an interval"
+    times = times_needed(test.decline, test.gate.max_drop, tests)
+    if times is None:
+        what = " and ".join(sizes)
         return f"not decidable at a reasonable size: the decline is too near to max_drop for ten times the {what}"
-    if error == 0:
-        needed = math.log(ALPHA) / math.log1p(-min(gap, 1 - 1e-9))
-    else:
-        needed = test.clusters * (quantile * error / gap) ** 2
-    needed = max(needed, test.clusters + 1)
-    return f"about {math.ceil(needed):,} {what} would decide it at this decline ({test.clusters:,} now)"
+    wanted = {kind: math.ceil(times * count) for kind, count in sizes.items()}
+    return f"about {_list(wanted)} would decide it at this decline ({_list(sizes)} now)"
+
+
+def _list(sizes: Mapping[str, int]) -> str:
+    return " and ".join(f"{count:,} {kind}" for kind, count in sizes.items())
+
+
+def times_needed(decline: Estimates, max_drop: float, tests: int = 1) -> float | None:
+    """Return how many times the data would decide a check with a power of 80 %, if the decline is the one observed.
+
+    Args:
+        decline: of one metric; its error shrinks with the root of the data, its degrees of freedom grow with them.
+        max_drop: what is allowed.
+        tests: for how many a REGRESSION is adjusted; the strictest of Holm's steps is taken.
+
+    Returns:
+        From just above 1 to 10; None beyond.
+    """
+    from scipy.special import stdtrit
+
+    times = np.geomspace(1, _REASONABLE, 4000)[1:]
+    gap = max_drop - float(decline.values[0])
+    freedom = decline.freedom[0] * times
+    level = ALPHA if gap > 0 else ALPHA / tests
+    enough = (stdtrit(freedom, 1 - level) + stdtrit(freedom, _POWER)) * decline.errors[0] / np.sqrt(times) <= abs(gap)
+    if gap > 0:
+        enough &= unseen(decline.clusters[0] * times) * decline.spans[0] <= gap
+    elif decline.errors[0] == 0:
+        enough &= (1 - min(-gap / decline.spans[0], 1)) ** (decline.clusters[0] * times) <= level
+    return float(times[np.argmax(enough)]) if enough.any() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,30 +11,20 @@ import pyarrow as pa
 
 from personaeval.errors import InvalidRunError, UsageError, suggest
 from personaeval.metrics import twoway
+from personaeval.metrics.catalogue import METRICS
 from personaeval.metrics.caution import FEW_PERSONAS, cautions
-from personaeval.metrics.inference import Floats
+from personaeval.metrics.fidelity import PersonaSums
+from personaeval.metrics.inference import Interval
 from personaeval.metrics.jackknife import intervals
 from personaeval.metrics.paired import Change, changes, make_changes, shared
-from personaeval.metrics.sums import HEADLINE, Cells, item_sums
+from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums
 from personaeval.metrics.twoway import RESAMPLED
+from personaeval.settings import items_that_differ, placement_notes, settings_that_differ
 from personaeval.sides import Side
+from personaeval.summary import TRUNCATED_LIMIT, UNSCORED_LIMIT
 
 _SHOWN = 0.05
-_TOLD = 0.01
 _COUNTS = tuple(field.name for field in fields(Cells))[3:]
-
-
-@dataclass(frozen=True)
-class PersonaSums:
-    """What every persona adds to the sums behind PersonaScore: [personas, 2 × dimensions], sums then counts."""
-
-    matrix: Floats
-
-    def estimate(self, sums: Floats) -> Floats:
-        """Return PersonaScore, then the mean of every dimension, for sums [..., k]."""
-        total, count = np.split(sums, 2, axis=-1)
-        means = total / count
-        return np.concatenate([means.mean(axis=-1, keepdims=True), means], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -75,18 +65,10 @@ class Pair:
         base, candidate = self._cells()
         if not generalise:
             before, after = (item_sums(cells, self.record["domain"], ()) for cells in (base, candidate))
-            return dict(zip(HEADLINE, changes(before, after), strict=False))
+            return _meaningful(dict(zip(HEADLINE, changes(before, after), strict=False)))
         differences, ratios, *values = twoway.changes(base, candidate)
         found = make_changes(differences, intervals(ratios, ["log"] * len(RESAMPLED)), *values)
-        return dict(zip(RESAMPLED, found, strict=True))
-
-    @property
-    def solved(self) -> int:
-        """How many items had a right answer under a persona, in either; all responses' personas of a judged task."""
-        if self.cells is None:
-            return len(self.items)
-        base, candidate = (cells.correct[:, 1:].any(axis=1) for cells in self.cells)
-        return max(1, int((base | candidate).sum()))
+        return _meaningful(dict(zip(RESAMPLED, found, strict=True)))
 
     @property
     def binary(self) -> bool:
@@ -109,6 +91,14 @@ class Pair:
         return self.cells
 
 
+def _meaningful(found: dict[str, Change]) -> dict[str, Change]:
+    """Take the relative change from metrics where it means nothing."""
+    return {
+        name: change if METRICS[name].is_ratio else replace(change, relative=Interval(None))
+        for name, change in found.items()
+    }
+
+
 def align(base: Side, candidate: Side, task: str, allow_different_settings: bool = False) -> Pair:
     """Return a task of two checkpoints on what both have.
 
@@ -118,49 +108,19 @@ def align(base: Side, candidate: Side, task: str, allow_different_settings: bool
     for side in (base, candidate):
         if task not in side.records:
             raise InvalidRunError(f"{side.name} has no {task}: run it first, with the settings of the other.")
-    differing = settings_that_differ(base, candidate, task)
+    rows = base.cells(task), candidate.cells(task)
+    differing = settings_that_differ(base, candidate, task) + items_that_differ(rows)
     if differing and not allow_different_settings:
         raise InvalidRunError(
             f"{task}: {base.name} and {candidate.name} are not comparable: {'; '.join(differing)}. Run one again with "
             "the other's settings, or give --allow-different-settings."
         )
     notes = [f"Different settings, compared nevertheless: {'; '.join(differing)}."] if differing else []
-    rows = base.cells(task), candidate.cells(task)
+    notes += placement_notes(base, candidate, task)
     record = base.records[task]["tasks"][task]
     if "personas" in record:
         return _align_judged(base, candidate, task, rows, notes)
     return _align_counted(base, candidate, task, rows, notes)
-
-
-def settings_that_differ(base: Side, candidate: Side, task: str) -> list[str]:
-    """Return in words how two checkpoints were asked or scored differently on a task."""
-    runs = base.records[task], candidate.records[task]
-    tasks = [run["tasks"][task] for run in runs]
-    found = []
-    for name in ("revision", "template", "sampling", "samples", "scorer", "correct_at", "gold_hash", "prompts_hash"):
-        before, after = (own.get(name) for own in tasks)
-        # Hashes over all items say nothing where one run has fewer of them.
-        partial = name.endswith("_hash") and tasks[0]["items"] != tasks[1]["items"]
-        if before != after and not partial:
-            found.append(_differs(name, before, after))
-    for name in ("persona_role", "chat_template", "chat_template_kwargs", "reasoning_end", "seed"):
-        before, after = (run["config"].get(name) for run in runs)
-        if before != after:
-            found.append(_differs(name, before, after))
-    panels = [(run.get("panel") or {}).get("hash") for run in runs]
-    if "personas" in tasks[0] and panels[0] != panels[1]:
-        found.append("judges or rubrics")
-    return found
-
-
-def _differs(name: str, before: Any, after: Any) -> str:
-    words = name.removesuffix("_hash").replace("_", " ")
-    if name.endswith("_hash"):
-        return f"{words} differ" if name == "prompts_hash" else f"{words} answers differ"
-    if isinstance(before, dict) and isinstance(after, dict):
-        keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-        return ", ".join(f"{words} {key} {before.get(key)!r} against {after.get(key)!r}" for key in keys)
-    return f"{words} {before!r} against {after!r}"
 
 
 def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Table], notes: list[str]) -> Pair:
@@ -175,17 +135,18 @@ def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tab
     present = cells[0].is_scored & cells[1].is_scored
     if not present[:, 1:].any():
         raise InvalidRunError(f"{task}: no answer was scored in both {base.name} and {candidate.name}.")
+    notes += _share_notes(base, candidate, cells)
+    both = shared(cells)
     accuracies = [float(one.q[:, 1:][present[:, 1:]].mean()) for one in cells]
     nearest = min(accuracies, key=lambda accuracy: min(accuracy, 1 - accuracy))
-    notes += [f"{caution}." for caution in cautions(len(items), nearest)]
-    unscored = [float(one.unscored.sum() / max(one.unscored.sum() + one.scored.sum(), 1)) for one in cells]
-    notes += _unscored_notes((base, candidate), unscored)
+    notes += [f"{caution}." for caution in cautions(len(items), nearest, solved=min(one.solved for one in both))]
+    unscored = [_share(one.unscored, one) for one in cells]
     same = all(np.array_equal(getattr(cells[0], name), getattr(cells[1], name)) for name in _COUNTS)
     return Pair(
         task,
         base.records[task]["tasks"][task],
         tuple(items),
-        shared(cells[0], cells[1]),
+        (both[0], both[1]),
         None,
         (),
         (unscored[0], unscored[1]),
@@ -285,11 +246,27 @@ def _persona_sums(frame: dict[str, Any], items: Sequence[str], dimensions: Seque
     return PersonaSums(matrix[[personas[name] for name in order]])
 
 
+def _share(count: Ints, cells: Cells) -> float:
+    """Return a share of all completions."""
+    return float(count.sum() / max(cells.unscored.sum() + cells.scored.sum(), 1))
+
+
+def _share_notes(base: Side, candidate: Side, cells: Sequence[Cells]) -> list[str]:
+    """Say how much is unscored or cut off, where that is more than little."""
+    sides = base, candidate
+    cut = [
+        f"{share:.1%} of {side.name}'s answers were cut off at max_tokens."
+        for side, share in zip(sides, [_share(own.truncated, own) for own in cells], strict=True)
+        if share > TRUNCATED_LIMIT
+    ]
+    return _unscored_notes(sides, [_share(own.unscored, own) for own in cells]) + cut
+
+
 def _unscored_notes(sides: Sequence[Side], shares: Sequence[float]) -> list[str]:
     return [
         f"{share:.1%} of {side.name}'s answers are unscored; what one lacks is left out of both."
         for side, share in zip(sides, shares, strict=True)
-        if share > _TOLD
+        if share > UNSCORED_LIMIT
     ]
 
 

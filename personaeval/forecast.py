@@ -55,6 +55,7 @@ class Forecast:
     Attributes:
         label: of the checkpoint.
         requests: all of the plan's.
+        present: those whose answers are in the ledger.
         missing: those that would be generated: in no ledger, and asked once where two tasks ask the same.
         prompt_tokens: of those that would be generated; exact for a local checkpoint, None for an endpoint, whose
             server makes the prompts.
@@ -66,6 +67,7 @@ class Forecast:
 
     label: str
     requests: int
+    present: int
     missing: int
     prompt_tokens: int | None
     characters: int
@@ -107,6 +109,7 @@ def _cost(subject: Subject, plan: Plan, work: Work, config: RunConfig, outlooks:
     return Forecast(
         label=subject.spec.label,
         requests=plan.size,
+        present=work.present,
         missing=missing,
         prompt_tokens=count_prompt_tokens(subject, plan, work.is_missing),
         characters=round(plan.prompt_characters * config.samples * missing / max(plan.size, 1)),
@@ -182,7 +185,9 @@ def _newest_first(output: Path, name: str) -> Iterator[dict[str, Any]]:
 
 def describe(found: Forecast, detect: float | None) -> str:
     """Return a forecast in lines for people."""
-    lines = [f"{found.label}: {found.requests:,} requests, {found.requests - found.missing:,} in the ledger already."]
+    twins = found.requests - found.present - found.missing
+    alike = f", {twins:,} the same as another of them" if twins else ""
+    lines = [f"{found.label}: {found.requests:,} requests, {found.present:,} in the ledger already{alike}."]
     if found.missing:
         prompt = (
             f"about {found.characters / 4:,.0f} prompt tokens (an endpoint makes its own prompts)"
@@ -217,7 +222,9 @@ def _describe_outlook(outlook: Outlook, detect: float | None) -> list[str]:
             f"{'–' if items is None else format(items, ',')} at S = {samples}" for samples, items in sizes.items()
         )
         lines.append(f"  For a decline of {detect:g} in {_TITLES[name]}, items: {wanted}.")
-    lines.append(f"  (Power 80 %, one-sided 2.5 %; from {outlook.basis}.)")
+    found = [items for sizes in outlook.needed.values() for items in sizes.values()]
+    unreached = " –: it cannot fall so far." if None in (*outlook.detectable.values(), *found) else ""
+    lines.append(f"  (Power 80 %, one-sided 2.5 %; from {outlook.basis}.{unreached})")
     return lines
 
 

@@ -6,12 +6,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from personaeval.documents import read_document
 from personaeval.errors import UsageError
 from personaeval.metrics.catalogue import METRICS
 from personaeval.results import write_text
+from personaeval.sides import Side
 
 EVERY_TASK = "*"
 
@@ -22,6 +23,13 @@ class Severity(StrEnum):
     CRITICAL = "critical"
     SUPPORTING = "supporting"
     ADVISORY = "advisory"
+
+
+def _no_flag(value: object) -> object:
+    # True equals 1 in Python.
+    if isinstance(value, bool):
+        raise ValueError("must be 1")
+    return value
 
 
 class Gate(BaseModel):
@@ -65,7 +73,7 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    version: Literal[1] = Field(description="Of this format.")
+    version: Annotated[Literal[1], BeforeValidator(_no_flag)] = Field(description="Of this format.")
     max_unscored: float = Field(
         default=0.01, ge=0, le=1, description="Largest share of answers without a score, in either run."
     )
@@ -94,15 +102,26 @@ def read_policy(path: Path) -> Policy:
     return read_document(path, Policy)
 
 
-def write_starting_policy(path: Path) -> None:
+def write_starting_policy(path: Path, base: Side | None = None) -> None:
     """Write a commented policy to start from.
+
+    Args:
+        path: the file.
+        base: gates that do not fit its tasks are commented out; without it, all that not every run has.
 
     Raises:
         UsageError: the file exists.
     """
     if path.exists():
         raise UsageError(f"{path}: exists already; name another file with --policy.")
-    write_text(path, _STARTING)
+    tasks = [record["tasks"][name] for name, record in base.records.items()] if base else [{"samples": 1}]
+    counted = any("personas" not in task for task in tasks)
+    fits = {
+        "counted": counted,
+        "repeated": any("personas" not in task and task["samples"] > 1 for task in tasks),
+        "judged": any("personas" in task for task in tasks),
+    }
+    write_text(path, _STARTING.format(**{name: "" if fit else "# " for name, fit in fits.items()}))
 
 
 _STARTING = """\
@@ -118,15 +137,18 @@ max_unscored: 0.01
 # items,personas: about personas not tried as well; the intervals get wider.
 generalise: items
 
-# task: a task's name, or "*" for every task of the base. max_drop is in the metric's own unit: 0.05 of accuracy is
-# five points. severity: critical gates; supporting counts only when it regressed; advisory is only shown.
+# task: a task's name, or "*" for every task of the base that has the metric. max_drop is in the metric's own unit:
+# 0.05 of accuracy is five points. severity: critical gates; supporting counts only when it regressed; advisory is only
+# shown. A gate of a task by its name stands in the place of that of "*".
 gates:
-  - {task: "*", metric: accuracy, max_drop: 0.05, severity: critical}
+  {counted}- {{task: "*", metric: accuracy, max_drop: 0.05, severity: critical}}
   # PSS rises and falls with accuracy by itself, so it stands beside accuracy and kappa.
-  - {task: "*", metric: pss, max_drop: 0.05, severity: critical}
-  - {task: "*", metric: kappa, max_drop: 0.10, severity: supporting}
+  {counted}- {{task: "*", metric: pss, max_drop: 0.05, severity: critical}}
+  {counted}- {{task: "*", metric: kappa, max_drop: 0.10, severity: supporting}}
+  # PSS without the noise of decoding; it needs two samples or more.
+  {repeated}- {{task: "*", metric: corrected_pss, max_drop: 0.05, severity: supporting}}
   # The worst persona, chosen on one half of the items and measured on the other.
-  - {task: "*", metric: worst_persona, max_drop: 0.10, severity: advisory}
+  {counted}- {{task: "*", metric: worst_persona, max_drop: 0.10, severity: advisory}}
   # Of judged tasks, on their scale from 1 to 5.
-  # - {task: personagym, metric: persona_score, max_drop: 0.2, severity: critical}
+  {judged}- {{task: "*", metric: persona_score, max_drop: 0.2, severity: critical}}
 """

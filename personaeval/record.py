@@ -87,14 +87,8 @@ def _describe_task(config: RunConfig, subject: Subject, plan: TaskPlan) -> dict[
     task, sampling = plan.items.task, plan.sampling.record()
     rendering = subject.renderer.record()
     is_plain = rendering["kind"] == "plain"
-    work = {
-        "task": task.name,
-        "prompts": plan.items.prompts_hash,
-        "personas": hash_json(sorted([persona.id, persona.text] for persona in plan.personas)),
-        "template": template_text(config.template),
+    asked = {
         "persona_role": config.persona_role,
-        "sampling": sampling,
-        "samples": plan.samples,
         # A base model is asked by the task's plain prompt; a chat model never sees it.
         "plain": task.plain.model_dump(mode="json") if is_plain else None,
         # A checkpoint's own template belongs to it; one put in its place is a setting of the run.
@@ -104,11 +98,21 @@ def _describe_task(config: RunConfig, subject: Subject, plan: TaskPlan) -> dict[
         "chat_template_kwargs": config.chat_template_kwargs,
         "reasoning_end": config.reasoning_end,
     }
+    work = {
+        "task": task.name,
+        "prompts": plan.items.prompts_hash,
+        "personas": hash_json(sorted([persona.id, persona.text] for persona in plan.personas)),
+        "template": template_text(config.template),
+        "sampling": sampling,
+        "samples": plan.samples,
+        **asked,
+    }
     return {
         "title": task.title,
         "domain": task.domain,
         "revision": task.revision,
         "work": hash_json(work),
+        "asked": asked,
         "origin": dict(plan.items.origin),
         "prompts_hash": plan.items.prompts_hash,
         "gold_hash": plan.items.gold_hash,

@@ -89,7 +89,7 @@ COUNTS = ("scored", "correct", "no_answer", "truncated", "wrong_truncated", "uns
 class CellTable:
     """Counts of one task per (item, persona); personas in the run's order, the baseline first."""
 
-    def __init__(self, task: str, items: Sequence[str], personas: Sequence[str], correct_at: float) -> None:
+    def __init__(self, task: str, items: Sequence[Item], personas: Sequence[str], correct_at: float) -> None:
         self.task = task
         self.items = tuple(items)
         self.personas = tuple(personas)
@@ -121,12 +121,13 @@ class CellTable:
         items, personas = len(self.items), len(self.personas)
         columns: dict[str, Any] = {
             "task": pa.array([self.task] * (items * personas)),
-            "item": pa.array(np.repeat(np.asarray(self.items, dtype=object), personas)),
+            "item": pa.array(np.repeat(np.array([item.id for item in self.items], dtype=object), personas)),
             "persona": pa.array(list(self.personas) * items),
         }
         columns |= {name: pa.array(values.ravel()) for name, values in self.counts.items()}
         columns["score_sum"] = pa.array(self.score_sum.ravel())
         columns["dimension"] = pa.nulls(items * personas, pa.string())
+        columns["digest"] = _digests(self.items, personas)
         return pa.table(columns)
 
 
@@ -159,7 +160,14 @@ class JudgedCells:
         columns |= {name: pa.array(self.counts[name]) if name in self.counts else absent for name in COUNTS}
         columns["score_sum"] = pa.array(self.score_sum)
         columns["dimension"] = pa.array([item.dimension for item in self.items])
+        columns["digest"] = _digests(self.items, 1)
         return pa.table(columns)
+
+
+def _digests(items: Sequence[Item], times: int) -> pa.Array:
+    """Return what tells an item from another of its id, so many rows for each."""
+    digests = np.repeat(np.array([item.digest for item in items], dtype=object), times)
+    return pa.array(digests, type=pa.binary(8))
 
 
 Cells = CellTable | JudgedCells
@@ -169,7 +177,7 @@ def empty_cells(task: Task, items: Sequence[Item], personas: Sequence[Persona]) 
     """Return the cells of a task before any response is counted."""
     if task.is_judged:
         return JudgedCells(task.name, items)
-    return CellTable(task.name, [item.id for item in items], [persona.id for persona in personas], task.correct_at)
+    return CellTable(task.name, items, [persona.id for persona in personas], task.correct_at)
 
 
 class RowWriter(Generic[R]):

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personaeval.errors import UsageError, suggest
-from personaeval.results import CELLS, RUN, read_json
+from personaeval.results import CELLS, COUNTS, RUN, read_json
+
+_COLUMNS = {"item", "persona", "digest", "dimension", "score_sum", *COUNTS}
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,20 @@ class Side:
         """
         path = self.folders[task] / CELLS
         try:
-            return pq.read_table(path, filters=[("task", "=", task)])
+            table = pq.read_table(path, filters=[("task", "=", task)])
         except (OSError, pa.ArrowException) as error:
             raise UsageError(f"{path}: cannot be read ({error}); personaeval score writes it anew.") from error
+        if lacking := sorted(_COLUMNS - set(table.column_names)):
+            raise UsageError(f"{path}: it lacks {', '.join(lacking)}; personaeval score writes it anew.")
+        record = self.records[task]
+        own = record["tasks"][task]
+        expected = own["items"] * (1 if "personas" in own else len(record["personas"]))
+        if len(table) != expected:
+            raise UsageError(
+                f"{path}: it holds {len(table)} rows of {task}, and {expected} belong there; personaeval score writes "
+                "it anew."
+            )
+        return table
 
 
 def open_sides(texts: Sequence[str]) -> list[Side]:

@@ -77,10 +77,14 @@ def _summarise_stability(record: dict[str, Any], table: CellTable, personas: Seq
         "template": task["template"],
         "sampling": task["sampling"],
         "counts": counts | {"total": total},
-        "warnings": [*warnings, *cautions(task["items"], numbers["accuracy"]["value"], numbers["pss_bias"])],
+        "warnings": [*warnings, *_cautions(task["items"], cells, numbers)],
         "stability": numbers,
         "wording": _wording(cells, personas),
     }
+
+
+def _cautions(items: int, cells: stability.Cells, numbers: dict[str, Any]) -> list[str]:
+    return cautions(items, numbers["accuracy"]["value"], numbers["pss_bias"], cells.solved)
 
 
 def _summarise_fidelity(record: dict[str, Any], table: JudgedCells, ratings: Ratings | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ A task is a YAML file, never Python::
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -304,3 +305,9 @@ class Item:
     choices: tuple[str, ...] = ()
     persona: str = ""
     dimension: str | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """Eight bytes that tell what is put to the model, and compared with its answer."""
+        parts = (self.prompt, self.gold, *self.choices, self.persona, self.dimension or "")
+        return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8).digest()

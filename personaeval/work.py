@@ -62,6 +62,11 @@ class Work:
         """Whether a row is to be asked for."""
         return bool(self._missing[row]) and row not in self._twins
 
+    @property
+    def present(self) -> int:
+        """How many rows the ledger has an answer for."""
+        return len(self._missing) - sum(self._missing)
+
     def done_rows(self) -> Iterator[int]:
         """Yield the rows that an earlier run completed."""
         # A copy, because rows are completed while another thread goes through these.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from personaeval.results import CellTable, JudgedCells, write_cells, write_json
+from personaeval.results import CellTable, JudgedCells, Response, response_writer, write_cells, write_json
 from personaeval.tasks import Item
 
 SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 32}
@@ -20,7 +20,9 @@ def counted(correct, *, samples: int = 1, unscored=None, score_sum=None, task: s
     correct = np.asarray(correct, dtype=np.int32)
     n, width = correct.shape
     names = ["none", *(f"p{number}" for number in range(1, width))]
-    table = CellTable(task, items or [f"i{number}" for number in range(n)], names, 1.0)
+    ids = items or [f"i{number}" for number in range(n)]
+    made = [name if isinstance(name, Item) else Item(id=name, prompt=f"{name}?", gold="0") for name in ids]
+    table = CellTable(task, made, names, 1.0)
     table.counts["correct"][:] = correct
     table.counts["unscored"][:] = 0 if unscored is None else unscored
     table.counts["scored"][:] = samples - table.counts["unscored"]
@@ -41,7 +43,9 @@ def judged(scores, *, task: str = "acting") -> JudgedCells:
     return table
 
 
-def write_run(folder: Path, tables: Sequence, *, label: str = "model", fingerprint: str = "a" * 32, **settings) -> Path:
+def write_run(
+    folder: Path, tables: Sequence, *, label: str = "model", fingerprint: str = "a" * 32, placement=None, **settings
+) -> Path:
     """A run's folder; ``settings`` change entries of every task in run.json."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks, names = {}, ["none"]
@@ -51,8 +55,6 @@ def write_run(folder: Path, tables: Sequence, *, label: str = "model", fingerpri
             "title": table.task.title(),
             "domain": "mathematics",
             "revision": "1",
-            "prompts_hash": "p",
-            "gold_hash": "g",
             "items": len(table.items),
             "samples": 1,
             "template": "You are {{ persona }}.",
@@ -73,6 +75,7 @@ def write_run(folder: Path, tables: Sequence, *, label: str = "model", fingerpri
         "model": {"fingerprint": fingerprint, "fingerprint_verifiable": True},
         "config": {"persona_role": "auto", "seed": 0},
         "panel": {"hash": "h"},
+        "placement": placement or {"role": "system"},
         "tasks": tasks,
         "personas": [persona(name) for name in names],
     }
@@ -80,3 +83,17 @@ def write_run(folder: Path, tables: Sequence, *, label: str = "model", fingerpri
     write_json(folder / "summary.json", {"format": 1, "label": label, "tasks": {}})
     write_cells(folder, tables)
     return folder
+
+
+def write_responses(folder: Path, right: dict[tuple[str, str], list[int]], task: str = "sums") -> None:
+    """A run's answers by item and persona: whether each sample is right; the answer says so, and its number."""
+    with response_writer(folder) as writer:
+        for (item, name), samples in right.items():
+            for sample, is_right in enumerate(samples):
+                answer = f"{'right' if is_right else 'wrong'} {sample}"
+                writer.add(
+                    Response(
+                        task, name, item, sample, bytes(16), "0", answer, None, answer,
+                        "correct" if is_right else "wrong", float(is_right), False, 1, 1, None,
+                    )
+                )  # fmt: skip

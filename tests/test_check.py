@@ -1,6 +1,8 @@
 """The check: verdicts, exit codes, and the cases in which others gave the wrong verdict."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +10,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
+from scipy import stats
 
-from personaeval.check import Outcome, check
+from personaeval.check import Outcome, check, times_needed
+from personaeval.compare import align
 from personaeval.errors import UsageError
+from personaeval.metrics.jackknife import Estimates
 from personaeval.metrics.population import Population
-from personaeval.policy import Policy, read_policy
+from personaeval.policy import Policy, read_policy, write_starting_policy
+from personaeval.report.verdicts import conclusion
 from personaeval.sides import open_sides
 from tests.finished import counted, judged, write_run
+
+WIDE = "items,personas"
 
 
 def policy(*gates: dict, **more) -> Policy:
@@ -107,7 +115,7 @@ def test_equal_counts_of_another_checkpoint_are_no_proof_with_few_items(tmp_path
     assert few.outcome is Outcome.INCONCLUSIVE
     assert "items would decide it" in few.findings[0].reason
     # 0.95 ** 72 is the first power below 0.025.
-    assert "72" in few.findings[0].reason
+    assert "about 72 items" in few.findings[0].reason
     assert verdict(tmp_path, counted(before[:80]), counted(before[:80]), policy(gate())).outcome is Outcome.PASS
 
 
@@ -235,6 +243,102 @@ def test_claims_about_other_personas_are_wider(tmp_path):
     assert wide.decline == pytest.approx(narrow.decline)
 
 
+def test_claims_about_other_personas_are_decided_by_more_personas(tmp_path):
+    population = Population(accuracy=0.7, persona=0.1, cell=0.1)
+    before, after = population.draw_pair(population, np.random.default_rng(2), 500, 8, 1)
+    after[:, 3] = 0
+    [found] = verdict(tmp_path, counted(before), counted(after), policy(gate(max_drop=0.3), generalise=WIDE)).findings
+    assert found.outcome is Outcome.INCONCLUSIVE
+    assert re.search(
+        r"about [\d,]+ items and [\d,]+ personas would decide it .*\(500 items and 8 personas now\)", found.reason
+    )
+
+
+def test_the_sizes_that_would_decide_are_those_that_do():
+    # A mean over n items with standard deviation 1, declined by 0.1 where 0.3 is allowed.
+    freedom = np.array([99.0])
+    one = np.ones(1)
+    found = Estimates(0.1 * one, 0.1 * one, 0.1 * one, freedom, 100 * one, one)
+    n = 100 * times_needed(found, 0.3)
+    rng, passed = np.random.default_rng(0), 0
+    for _ in range(2000):
+        sample = rng.normal(0.1, 1, round(n))
+        passed += sample.mean() + stats.t.ppf(0.975, n - 1) * sample.std(ddof=1) / n**0.5 <= 0.3
+    assert passed / 2000 == pytest.approx(0.8, abs=0.03)
+    # A regression among three is held to a third of the level.
+    declined = replace(found, values=0.25 * one)
+    assert 1 < times_needed(declined, 0.0) < times_needed(declined, 0.0, tests=3)
+    assert times_needed(found, 0.1001) is None
+
+
+def test_a_gate_of_a_task_by_name_stands_in_the_place_of_that_of_all(tmp_path):
+    before, after = drawn(0.15)
+    tables = (
+        [counted(before, task=name) for name in ("sums", "other")],
+        [
+            counted(before),
+            counted(after, task="other"),
+        ],
+    )
+    folders = [
+        write_run(tmp_path / name, own, fingerprint=name[0] * 32) for name, own in zip(("b", "c"), tables, strict=True)
+    ]
+    first, second = open_sides([str(folder) for folder in folders])
+    report = check(first, second, policy(gate(), gate(max_drop=0.5, task="other")))
+    assert [(finding.task, finding.max_drop) for finding in report.findings] == [("sums", 0.05), ("other", 0.5)]
+    assert report.exit_code == 0
+    # What is left may be nothing that gates, which is no pass.
+    rules = policy(gate(), *(gate(task=name, severity="advisory") for name in ("sums", "other")))
+    silent = check(first, second, rules)
+    assert silent.exit_code == 4
+    assert conclusion(silent) == "NOT VALID: no metric of these runs is gated."
+
+
+def test_a_starting_policy_fits_its_base(tmp_path):
+    before, _ = drawn(0)
+    plain = write_run(tmp_path / "plain", [counted(before)])
+    both = write_run(tmp_path / "both", [counted(2 * before, samples=2), judged(np.full((3, 5, 1), 4.0))], samples=2)
+    acting = write_run(tmp_path / "acting", [judged(np.full((3, 5, 1), 4.0))])
+    expected = {plain: {"accuracy", "pss", "kappa", "worst_persona"}, acting: {"persona_score"}}
+    expected[both] = expected[plain] | expected[acting] | {"corrected_pss"}
+    for folder, metrics in expected.items():
+        file = tmp_path / f"{folder.name}.yaml"
+        write_starting_policy(file, open_sides([str(folder)])[0])
+        rules = read_policy(file)
+        assert {one.metric for one in rules.gates} == metrics
+        side = open_sides([str(folder)])[0]
+        assert check(side, side, rules).exit_code == 0
+
+
+def test_an_endpoints_run_against_itself_passes_however_its_folder_is_spelled(tmp_path, monkeypatch):
+    folder = write_run(tmp_path / "run", [counted(drawn(0, n=30)[0])])
+    record = json.loads((folder / "run.json").read_text())
+    record["model"]["fingerprint_verifiable"] = False
+    (folder / "run.json").write_text(json.dumps(record))
+    monkeypatch.chdir(tmp_path)
+    first, second = open_sides([str(folder), "run"])
+    assert check(first, second, policy(gate())).outcome is Outcome.PASS
+
+
+def test_what_is_known_is_told_though_a_metric_is_undefined(tmp_path):
+    report = verdict(tmp_path, counted(np.ones((60, 5))), counted(np.zeros((60, 5))), policy(gate("pss")))
+    assert (report.findings[0].base, report.findings[0].candidate) == (1.0, None)
+
+
+def test_where_no_judgement_varies_the_interval_is_of_the_scale(tmp_path):
+    before = np.full((50, 5, 2), 5.0)
+    first, second = open_sides(
+        [
+            str(write_run(tmp_path / name, [judged(scores)], fingerprint=name[0] * 32))
+            for name, scores in (("b", before), ("c", before - 2))
+        ]
+    )
+    found = check(first, second, policy(gate("persona_score", 0.2))).findings[0]
+    change = align(first, second, "acting").changes()["persona_score"]
+    assert (found.low, found.high) == pytest.approx((-change.absolute.high, -change.absolute.low))
+    assert found.high - found.decline == pytest.approx(4 * (1 - 0.025 ** (1 / 50)))
+
+
 def test_fidelity_is_paired_by_question_and_clustered_by_persona(tmp_path):
     rng = np.random.default_rng(0)
     before = rng.integers(2, 6, (50, 5, 2)).astype(float)
@@ -264,6 +368,7 @@ def test_runs_that_were_asked_differently_are_refused(tmp_path, personaeval):
         ("version: 1\ngates: []\n", "gates"),
         ("version: 1\n", "'gates' is missing"),
         ("", "expected a mapping"),
+        ("version: true\ngates: [{metric: pss, max_drop: 0.1}]\n", "version"),
         ("version: 2\ngates: [{metric: pss, max_drop: 0.1}]\n", "version"),
         ("version: 1\ngates: [{metric: pss, max_dropp: 0.1}]\n", "max_drop"),
         ("version: 1\ngates: [{metric: pss, max_drop: '0.1'}]\n", "max_drop"),

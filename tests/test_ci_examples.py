@@ -1,6 +1,7 @@
 """The examples for pipelines, run as they stand with the embedded model."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,16 @@ def test_the_script_after_a_save(workplace, smollm2, damaged):
     worse = shell(workplace, f"sh '{script}' 'transformers:{damaged}' baseline")
     assert worse.returncode == 1, worse.stderr
     assert "stop:" in worse.stdout
+
+
+def test_a_second_training_with_the_same_folder_names_is_told_from_the_first(workplace, smollm2, damaged, tmp_path):
+    twin = tmp_path / smollm2.name
+    shutil.copytree(damaged, twin)
+    script = CI / "after_save.sh"
+    worse = shell(workplace, f"sh '{script}' 'transformers:{twin}' baseline")
+    assert worse.returncode == 1, worse.stderr
+    same = shell(workplace, f"sh '{script}' 'transformers:{smollm2}' baseline")
+    assert same.returncode == 0, same.stderr
+    # A run of other items in the same results folder is not in the way either.
+    fewer = shell(workplace, f"sh '{script}' 'transformers:{smollm2}' baseline", LIMIT="39")
+    assert fewer.returncode == 0, fewer.stderr

@@ -7,10 +7,11 @@ import pytest
 
 from personaeval.compare import align
 from personaeval.errors import InvalidRunError, UsageError
+from personaeval.flips import find_flips
 from personaeval.metrics.population import Population
 from personaeval.report.comparison import step_of
 from personaeval.sides import open_side, open_sides
-from tests.finished import counted, judged, write_run
+from tests.finished import counted, judged, write_responses, write_run
 
 
 def drawn(n: int = 200):
@@ -81,6 +82,37 @@ def test_the_trend_by_step(tmp_path, personaeval):
     assert trend["rows"][-1]["accuracy"]["value"] == pytest.approx(0.4)
     names = ("checkpoint-500", "checkpoint-500-aaaa1234", "global_step_70", "final", "model-aaaa1234", "qwen-7")
     assert [step_of(name) for name in names] == [500, 500, 70, None, None, None]
+
+
+def test_the_answers_shown_for_a_flip_have_flipped(tmp_path):
+    # Under p1 the second of three samples became right; under none all did, which is no persona.
+    before, after = np.array([[0, 1, 1], [3, 3, 3]]), np.array([[3, 2, 1], [3, 1, 3]])
+    folders = []
+    for name, correct, texts in (
+        ("base", before, {("i0", "p1"): [1, 0, 0], ("i1", "p1"): [1, 1, 1]}),
+        ("other", after, {("i0", "p1"): [1, 1, 0], ("i1", "p1"): [0, 0, 1]}),
+    ):
+        folder = write_run(tmp_path / name, [counted(correct, samples=3)], fingerprint=name[0] * 32, samples=3)
+        write_responses(folder, texts)
+        folders.append(str(folder))
+    first, second = open_sides(folders)
+    [gained], [lost] = find_flips(align(first, second, "sums"), first, second)
+    assert (gained.item, gained.persona, gained.gained) == ("i0", "p1", pytest.approx(1 / 3))
+    assert gained.answers == ("wrong 1", "right 1")
+    assert (lost.item, lost.answers) == ("i1", ("right 0", "wrong 0"))
+
+
+def test_a_relative_change_is_shown_of_what_has_a_zero(tmp_path):
+    first, second = open_sides(
+        [
+            str(write_run(tmp_path / name, [counted(correct)], fingerprint=name[0] * 32))
+            for name, correct in zip(("b", "c"), drawn(), strict=True)
+        ]
+    )
+    for wide in (False, True):
+        found = align(first, second, "sums").changes(wide)
+        known = {name for name, change in found.items() if change.relative.value is not None}
+        assert known & {"accuracy", "pss", "kappa", "persona_effect"} == {"accuracy", "pss"}
 
 
 def test_a_baseline_compares_like_the_run(tmp_path, personaeval):

@@ -1,11 +1,15 @@
 """plan says beforehand what run then does, and what it could show."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import detectable, items_needed
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_plan_predicts_requests_and_prompt_tokens_exactly(smollm2, personaeval, tmp_path):
@@ -30,10 +34,20 @@ def test_plan_predicts_requests_and_prompt_tokens_exactly(smollm2, personaeval, 
     assert "as in the last run of these tasks" in more.stdout
 
 
+def test_two_tasks_that_ask_the_same_are_asked_once(smollm2, personaeval, tmp_path):
+    twin = tmp_path / "twin.yaml"
+    twin.write_text((ROOT / "tasks" / "mini-arith.yaml").read_text().replace("name: mini-arith", "name: twin"))
+    shared = ["--model", f"transformers:{smollm2}", "--tasks", f"mini-arith,{twin}", "--limit", 2, "--max-tokens", 3]
+    shown = personaeval("plan", *shared, "--personas", "core/pirate", "--output", tmp_path / "results")
+    assert shown.returncode == 0, shown.stderr
+    assert ": 8 requests, 0 in the ledger already, 4 the same as another of them." in shown.stdout
+    assert "To generate: 4 requests" in shown.stdout
+
+
 def test_plan_takes_every_option_of_run_and_refuses_a_change_that_is_none(personaeval, tmp_path):
     shown = [personaeval(command, "--help").stdout for command in ("run", "plan")]
     flags = [{word for word in text.split() if word.startswith("--")} for text in shown]
-    assert flags[0] - flags[1] == {"--dry-run", "--quiet,", "--quiet", "--prices"} & flags[0]
+    assert flags[0] - flags[1] == {"--dry-run", "--folders", "--quiet,", "--quiet", "--prices"} & flags[0]
     refused = personaeval("plan", "--model", f"transformers:{tmp_path}", "--tasks", "mini-arith", "--detect", 2)
     assert refused.returncode == 2 and "--detect 2" in refused.stderr
 

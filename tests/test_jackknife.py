@@ -1,5 +1,7 @@
 """Jackknife errors and intervals: against sums by hand, scipy, and closed forms."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -13,7 +15,7 @@ def mean_of(values):
 
 
 def made(value: float, error: float, freedom: float = 1e9, clusters: int = 100) -> Estimates:
-    return Estimates(*(np.array([number]) for number in (value, value, error, freedom)), clusters)
+    return Estimates(*(np.array([float(number)]) for number in (value, value, error, freedom, clusters, 1)))
 
 
 def test_a_means_error_interval_and_p_are_those_of_students_test():
@@ -21,7 +23,7 @@ def test_a_means_error_interval_and_p_are_those_of_students_test():
     found = mean_of(values)
     assert found.errors[0] == pytest.approx(stats.sem(values))
     assert found.corrected[0] == pytest.approx(values.mean())
-    normal = Estimates(found.values, found.corrected, found.errors, np.array([49.0]), 50)
+    normal = replace(found, freedom=np.array([49.0]))
     [interval] = intervals(normal, ["raw"])
     peer = stats.ttest_1samp(values, 0)
     assert (interval.low, interval.high) == pytest.approx(tuple(peer.confidence_interval(0.95)))

@@ -43,7 +43,7 @@ def test_a_decline_is_above_zero_where_the_candidate_is_worse():
 def test_only_cells_that_both_scored_are_compared():
     before, after = (drawn_cells(one, 1) for one in pair(n=20))
     before.scored[3, 2], before.correct[3, 2] = 0, 0
-    one, other = shared(before, after)
+    one, other = shared([before, after])
     assert one.scored[3, 2] == other.scored[3, 2] == other.correct[3, 2] == 0
     assert one.scored.sum() == other.scored.sum() == 20 * 7 - 1
 

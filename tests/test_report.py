@@ -148,6 +148,15 @@ def test_markdown():
     assert "–" in text
 
 
+def test_an_interval_that_is_not_symmetric_is_written_with_both_ends():
+    assert str(Number(0.5, 0.4, 0.6)) == "0.500 ±0.100"
+    assert str(Number(0.95, 0.80, 0.98)) == "0.950 [0.800, 0.980]"
+    assert str(Number(1.889, -0.9, 31.17, percent=True)) == "+188.9% [-90.0%, >1000%]"
+    # The interval stands around the corrected estimate, and need not hold the one that is shown.
+    assert str(Number(0.5, 0.51, 0.6)) == "0.500 [0.510, 0.600]"
+    assert str(Number(0.5, 0.5, 0.5)) == "0.500 ±0.000"
+
+
 def test_csv_is_neutralised_and_has_intervals_in_columns():
     rows = list(csv.reader(io.StringIO(render([HOSTILE], "csv"))))
     assert rows[0] == ["table", "name", "score", "score low", "score high"]

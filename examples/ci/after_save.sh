@@ -11,14 +11,16 @@ set -eu
 checkpoint=$1
 baseline=$2
 results=${RESULTS:-results}
+folders=$(mktemp)
+trap 'rm -f "$folders"' EXIT
 
 # A checkpoint that was asked already costs nothing: its answers are in the ledger.
 personaeval run --quiet --model "$checkpoint" --tasks "${TASKS:-math500}" --personas "${PERSONAS:-core}" \
-    ${LIMIT:+--limit "$LIMIT"} ${MAX_TOKENS:+--max-tokens "$MAX_TOKENS"} --output "$results"
+    ${LIMIT:+--limit "$LIMIT"} ${MAX_TOKENS:+--max-tokens "$MAX_TOKENS"} --output "$results" --folders "$folders"
 
 verdict=0
-personaeval check "$baseline" "$results/$(basename "${checkpoint#*:}")" --policy "${POLICY:-gate.yaml}" \
-    --junit "$results/check.xml" || verdict=$?
+personaeval check "$baseline" "$(cat "$folders")" --policy "${POLICY:-gate.yaml}" --junit "$results/check.xml" ||
+    verdict=$?
 
 case $verdict in
 0) echo "go on training" ;;

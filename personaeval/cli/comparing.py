@@ -76,7 +76,7 @@ def check(
         "gate.yaml"
     ),
     init: Annotated[
-        bool, typer.Option("--init", help="Write a commented policy to start from, and do no more.")
+        bool, typer.Option("--init", help="Write a commented policy to start from, fit for BASE if that is given.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
     junit: Annotated[Path | None, typer.Option(help="Write a JUnit file, a test case per gating metric.")] = None,
@@ -95,8 +95,8 @@ def check(
     from personaeval.sides import open_sides
 
     if init:
-        write_starting_policy(policy)
-        print(f"{policy} written.\nNext: personaeval check BASE CANDIDATE --policy {policy}")
+        write_starting_policy(policy, None if base is None else open_sides([base])[0])
+        print(f"{policy} written.\nNext: personaeval check {base or 'BASE'} CANDIDATE --policy {policy}")
         return
     if base is None or candidate is None:
         raise UsageError("BASE and CANDIDATE are missing. Example: personaeval check baseline results/checkpoint-500")

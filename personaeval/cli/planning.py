@@ -11,7 +11,7 @@ from personaeval.cli.app import app
 from personaeval.cli.running import configure, run
 from personaeval.errors import UsageError
 
-_NOT_OURS = ("dry_run", "quiet", "prices")
+_NOT_OURS = ("dry_run", "folders", "quiet", "prices")
 
 
 def _plan(**flags: Any) -> None:

@@ -130,6 +130,9 @@ def run(
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML file with any of these; flags go before it.")
     ] = None,
+    folders: Annotated[
+        Path | None, typer.Option(help="Write the runs' folders to this file, one a line, for scripts.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the table.")] = False,
 ) -> None:
     """Evaluate checkpoints: tasks x personas -> completions -> verdicts -> a table.
@@ -137,14 +140,19 @@ def run(
     Stopped at any moment, the same command goes on where it was.
     """
     settings = configure(dict(locals()))
+    if folders is not None and not folders.resolve().parent.is_dir():
+        raise UsageError(f"--folders {folders}: there is no folder {folders.resolve().parent}.")
     from personaeval.preview import preview
     from personaeval.progress import open_display
+    from personaeval.results import write_text
     from personaeval.run import run as run_checkpoints
 
     if dry_run:
         preview(settings, open_display(quiet))
         return
     finished = run_checkpoints(settings, open_display(quiet))
+    if folders is not None:
+        write_text(folders, "".join(f"{result.folder}\n" for result in finished if result.folder is not None))
     _finish_run(settings.output, finished)
 
 
@@ -159,7 +167,7 @@ _JUDGING = {
 }
 _LISTS = ("tasks", "personas")
 _NAMED = ("engine_arg", "chat_template_kwarg")
-_OTHERWISE = ("config", "dry_run", "quiet", "data")
+_OTHERWISE = ("config", "dry_run", "folders", "quiet", "data")
 
 
 def configure(flags: dict[str, Any]) -> RunConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from personaeval.metrics.jackknife import Scale
-from personaeval.metrics.sums import HEADLINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +17,7 @@ class Metric:
         better: 1 where higher is better, -1 where lower is.
         scale: on which its interval is made.
         span: how far apart two values can be.
+        is_ratio: whether "a tenth more" means anything: not where 0 is the middle of the scale.
     """
 
     name: str
@@ -25,20 +25,21 @@ class Metric:
     better: int
     scale: Scale
     span: float = 1.0
+    is_ratio: bool = True
 
 
 STABILITY = (
     Metric("accuracy", "accuracy", 1, "logit"),
     Metric("baseline_accuracy", "accuracy of none", 1, "logit"),
     Metric("pss", "PSS", 1, "logit"),
-    Metric("kappa", "κ", 1, "fisher", span=2.0),
+    Metric("kappa", "κ", 1, "fisher", span=2.0, is_ratio=False),
     Metric("repeatability", "repeatability", 1, "logit"),
-    Metric("persona_effect", "persona effect", -1, "raw"),
+    Metric("persona_effect", "persona effect", -1, "raw", is_ratio=False),
     Metric("corrected_pss", "corrected PSS", 1, "log"),
     Metric("mean_score", "mean score", 1, "raw"),
-    Metric("expertise_advantage", "expertise advantage", 1, "raw"),
+    Metric("expertise_advantage", "expertise advantage", 1, "raw", span=2.0, is_ratio=False),
 )
-assert tuple(metric.name for metric in STABILITY) == HEADLINE
+"""Of tasks with right and wrong answers, in the order of :meth:`personaeval.metrics.sums.ItemSums.estimate`."""
 
 WORST = Metric("worst_persona", "worst persona (split halves)", 1, "logit")
 """Accuracy of the worst persona, chosen on one half of the items and measured on the other."""

@@ -12,9 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from personaeval.metrics.catalogue import PERSONA_SCORE
 from personaeval.metrics.caution import FEW_PERSONAS
+from personaeval.metrics.inference import Floats
+from personaeval.metrics.jackknife import unseen
 
 Array = NDArray[np.floating[Any]]
+_ROUNDING = 1e-24
+"""A variance below is what rounding leaves of none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,29 @@ class Scores:
     dimension: NDArray[np.integer[Any]]
     personas: tuple[str, ...]
     dimensions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PersonaSums:
+    """What every persona adds to the sums behind PersonaScore: [personas, 2 × dimensions], sums then counts."""
+
+    matrix: Floats
+
+    @property
+    def spans(self) -> Floats:
+        """[e] how far apart two values can be: scores are from 1 to 5."""
+        return np.full(1 + self.matrix.shape[1] // 2, PERSONA_SCORE.span)
+
+    def weights(self, sums: Floats) -> Floats:
+        """Return the numbers of scores: of all dimensions, then of each, for sums [..., k]."""
+        count = np.split(sums, 2, axis=-1)[1]
+        return np.concatenate([count.sum(axis=-1, keepdims=True), count], axis=-1)
+
+    def estimate(self, sums: Floats) -> Floats:
+        """Return PersonaScore, then the mean of every dimension, for sums [..., k]."""
+        total, count = np.split(sums, 2, axis=-1)
+        means = total / count
+        return np.concatenate([means.mean(axis=-1, keepdims=True), means], axis=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +126,8 @@ def mean_of_means(sums: Array, counts: Array) -> Estimate:
     The variance is that of the linearised estimator, G / (G − 1) Σ_g u_g², where u_g is what cluster g adds:
     mean over strata of (its sum − its count × the stratum's mean) / the stratum's count; the quantile is
     Student's t with G − 1 degrees of freedom (C. Cameron and D. Miller, A Practitioner's Guide to Cluster-Robust
-    Inference, Journal of Human Resources 50, 2015).
+    Inference, Journal of Human Resources 50, 2015). Where nothing varies between personas, the interval reaches as far
+    as personas not seen could take the mean.
 
     Args:
         sums: (clusters, strata), sums of scores.
@@ -118,4 +147,6 @@ def mean_of_means(sums: Array, counts: Array) -> Estimate:
     added = ((sums - counts * means) / totals).mean(axis=1)
     variance = clusters / (clusters - 1) * float((added**2).sum())
     half = float(t.ppf(0.975, clusters - 1)) * variance**0.5
+    if variance < _ROUNDING:
+        half = float(unseen(clusters)) * PERSONA_SCORE.span
     return Estimate(value, value - half, value + half)

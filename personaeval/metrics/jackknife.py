@@ -7,7 +7,7 @@ It is exact arithmetic (no resampling), and for the estimators here as good as t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -29,22 +29,32 @@ class Estimates:
         errors: standard errors (Tukey 1958).
         freedom: degrees of freedom of the squared errors, from the kurtosis of the clusters' influences. Where few
             clusters carry all that varies, the error itself is uncertain, and the interval gets wider.
-        clusters: how many there are.
+        clusters: how many of them each rests on: items that nobody solves say nothing of PSS.
+        spans: how far apart two values of each can be, in its unit.
     """
 
     values: Floats
     corrected: Floats
     errors: Floats
     freedom: Floats
-    clusters: int
+    clusters: Floats
+    spans: Floats
+
+    def part(self, places: slice) -> Estimates:
+        """Return some of them."""
+        return Estimates(*(getattr(self, entry.name)[places] for entry in fields(self)))
 
 
-def jackknife(sums: Floats, estimators: Estimators) -> Estimates:
+def jackknife(
+    sums: Floats, estimators: Estimators, carriers: Floats | None = None, spans: Floats | float = 1.0
+) -> Estimates:
     """Return estimates with jackknife errors.
 
     Args:
         sums: [n clusters, k] what each cluster adds to each sum.
         estimators: from sums to e estimates; not defined (NaN) without some cluster means no error.
+        carriers: [e] how many of the clusters each estimate rests on; all, if not given.
+        spans: [e] how far apart two values of each can be.
     """
     n = len(sums)
     total = sums.sum(axis=0)
@@ -52,7 +62,7 @@ def jackknife(sums: Floats, estimators: Estimators) -> Estimates:
         values = estimators(total)
         if n < 2:
             empty = np.full(values.shape, np.nan)
-            return Estimates(values, values, empty, empty, n)
+            return Estimates(values, values, empty, empty, *_reach(values, n, carriers, spans))
         rows = max(1, _CHUNK_VALUES // sums.shape[1])
         left_out = np.concatenate([estimators(total - sums[start : start + rows]) for start in range(0, n, rows)])
         mean = left_out.mean(axis=0)
@@ -66,7 +76,13 @@ def jackknife(sums: Floats, estimators: Estimators) -> Estimates:
         # 2 σ⁴ / Var(s²), Var(s²) = σ⁴ (κ / n − (n − 3) / (n (n − 1))); n − 1 for the normal's κ of 3 (n large).
         freedom = 2 / (kurtosis / n - (n - 3) / (n * (n - 1)))
         freedom = np.where(squares > 0, np.clip(freedom, 1, n - 1), n - 1)
-        return Estimates(values, n * values - (n - 1) * mean, np.sqrt((n - 1) / n * squares), freedom, n)
+        corrected, errors = n * values - (n - 1) * mean, np.sqrt((n - 1) / n * squares)
+        return Estimates(values, corrected, errors, freedom, *_reach(values, n, carriers, spans))
+
+
+def _reach(values: Floats, n: int, carriers: Floats | None, spans: Floats | float) -> tuple[Floats, Floats]:
+    resting = np.full(values.shape, float(n)) if carriers is None else np.minimum(carriers, n)
+    return np.maximum(resting, 1.0), np.broadcast_to(np.asarray(spans, dtype=np.float64), values.shape)
 
 
 def quantiles(freedom: Floats, confidence: float = CONFIDENCE) -> Floats:
@@ -76,9 +92,9 @@ def quantiles(freedom: Floats, confidence: float = CONFIDENCE) -> Floats:
     return np.asarray(stdtrit(freedom, (1 + confidence) / 2), dtype=np.float64)
 
 
-def unseen(clusters: int, confidence: float = CONFIDENCE) -> float:
+def unseen(clusters: Floats | float, confidence: float = CONFIDENCE) -> Floats:
     """Return the largest share of clusters that could differ though none seen does (Clopper & Pearson 1934)."""
-    return float(1 - ((1 - confidence) / 2) ** (1 / clusters))
+    return np.asarray(1 - ((1 - confidence) / 2) ** (1 / np.asarray(clusters, dtype=np.float64)))
 
 
 def p_above(found: Estimates, threshold: Floats | float) -> Floats:
@@ -91,7 +107,7 @@ def p_above(found: Estimates, threshold: Floats | float) -> Floats:
     over = found.corrected - threshold
     with np.errstate(divide="ignore", invalid="ignore"):
         student = stdtr(found.freedom, -over / found.errors)
-    exact = (1 - np.clip(found.values - threshold, 0, 1)) ** found.clusters
+    exact = (1 - np.clip((found.values - threshold) / found.spans, 0, 1)) ** found.clusters
     return np.asarray(np.where(found.errors > 0, student, np.where(found.errors == 0, exact, np.nan)))
 
 
@@ -101,7 +117,7 @@ def p_equal(found: Estimates) -> Floats:
 
     with np.errstate(divide="ignore", invalid="ignore"):
         student = 2 * stdtr(found.freedom, -np.abs(found.corrected / found.errors))
-    exact = np.minimum(1, 2 * (1 - np.clip(np.abs(found.values), 0, 1)) ** found.clusters)
+    exact = np.minimum(1, 2 * (1 - np.clip(np.abs(found.values) / found.spans, 0, 1)) ** found.clusters)
     return np.asarray(np.where(found.errors > 0, student, np.where(found.errors == 0, exact, np.nan)))
 
 
@@ -109,21 +125,22 @@ def intervals(found: Estimates, scales: Sequence[Scale], confidence: float = CON
     """Return the estimates with Student intervals on their scales, around the bias-corrected estimate.
 
     Where nothing varies between clusters there is no standard error; the interval then reaches as far as clusters not
-    seen could take an estimate between 0 and 1, and has no bounds on a scale without ends.
+    seen could take the estimate over its span.
     """
     made = []
+    reaches = unseen(found.clusters, confidence) * found.spans
     columns = zip(
-        found.values, found.corrected, found.errors, quantiles(found.freedom, confidence), scales, strict=True
+        found.values, found.corrected, found.errors, quantiles(found.freedom, confidence), reaches, scales, strict=True
     )
-    for value, corrected, error, quantile, scale in columns:
+    for value, corrected, error, quantile, reach, scale in columns:
         if not np.isfinite(value):
             made.append(Interval(None))
         elif not np.isfinite(error):
             made.append(Interval(float(value)))
         elif error == 0:
-            reach = unseen(found.clusters, confidence)
             floor, ceiling = _ENDS[scale]
-            made.append(Interval(float(value), max(floor, float(value) - reach), min(ceiling, float(value) + reach)))
+            low, high = max(floor, float(value - reach)), min(ceiling, float(value + reach))
+            made.append(Interval(float(value), low, high))
         else:
             made.append(Interval(float(value), *_bounds(float(corrected), float(value), error * quantile, scale)))
     return made

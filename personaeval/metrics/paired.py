@@ -22,6 +22,15 @@ class Summed(Protocol):
         """[clusters, k] what each cluster adds."""
         ...
 
+    @property
+    def spans(self) -> Floats:
+        """[e] how far apart two values of each estimate can be."""
+        ...
+
+    def weights(self, sums: Floats) -> Floats:
+        """Return what each estimate is divided by, for sums [..., k]; without any, a cluster says nothing of it."""
+        ...
+
     def estimate(self, sums: Floats) -> Floats:
         """Return the estimates for sums [..., k]."""
         ...
@@ -35,7 +44,7 @@ class Change:
         base: its value there; None where not defined.
         candidate: its value there.
         absolute: candidate - base, in the metric's own unit.
-        relative: candidate / base - 1; None where the base is not above 0.
+        relative: candidate / base - 1; None where the base is not above 0, or a ratio of the metric means nothing.
         p: two-sided, of no change.
         tested: the numbers behind it, from which ``decline`` makes its own.
     """
@@ -62,11 +71,13 @@ def changes(base: Summed, candidate: Summed) -> list[Change]:
         ratio = np.where((before > 0) & (after >= 0), after / np.where(before > 0, before, 1), np.nan)
         return np.concatenate([after - before, ratio, before, after], axis=-1)
 
-    found = jackknife(np.hstack([base.matrix, candidate.matrix]), both)
+    matrix = np.hstack([base.matrix, candidate.matrix])
+    resting = (base.weights(base.matrix) > 0) | (candidate.weights(candidate.matrix) > 0)
+    found = jackknife(matrix, both, np.tile(resting.sum(axis=0, dtype=np.float64), 4), np.tile(base.spans, 4))
     count = len(found.values) // 4
-    ratios = intervals(_part(found, slice(count, 2 * count)), ["log"] * count)
+    ratios = intervals(found.part(slice(count, 2 * count)), ["log"] * count)
     return make_changes(
-        _part(found, slice(0, count)), ratios, found.values[2 * count : 3 * count], found.values[3 * count :]
+        found.part(slice(0, count)), ratios, found.values[2 * count : 3 * count], found.values[3 * count :]
     )
 
 
@@ -86,7 +97,7 @@ def make_changes(
                 interval,
                 Interval(None) if ratio is None else _minus_one(ratio),
                 _number(p_values[place]),
-                _part(differences, slice(place, place + 1)),
+                differences.part(slice(place, place + 1)),
             )
         )
     return made
@@ -97,10 +108,10 @@ def p_worse(change: Change, better: int, max_drop: float) -> float:
     return float(p_above(change.decline(better), max_drop)[0])
 
 
-def shared(base: Cells, candidate: Cells) -> tuple[Cells, Cells]:
-    """Return two runs' cells of the same items and personas without the cells that one of them did not score."""
-    both = base.is_scored & candidate.is_scored
-    return _only(base, both), _only(candidate, both)
+def shared(runs: Sequence[Cells]) -> list[Cells]:
+    """Return runs' cells of the same items and personas without the cells that one of them did not score."""
+    kept = np.logical_and.reduce([cells.is_scored for cells in runs])
+    return [_only(cells, kept) for cells in runs]
 
 
 def _only(cells: Cells, kept: NDArray[np.bool_]) -> Cells:
@@ -109,16 +120,6 @@ def _only(cells: Cells, kept: NDArray[np.bool_]) -> Cells:
         correct=np.where(kept, cells.correct, 0),
         scored=np.where(kept, cells.scored, 0),
         score_sum=np.where(kept, cells.score_sum, 0.0),
-    )
-
-
-def _part(found: Estimates, places: slice) -> Estimates:
-    return Estimates(
-        found.values[places],
-        found.corrected[places],
-        found.errors[places],
-        found.freedom[places],
-        found.clusters,
     )
 
 

@@ -105,7 +105,8 @@ def summarise(cells: Cells, domain: str, seed: int = 0) -> StabilitySummary:
     """
     names = cells.category_names
     sums = item_sums(cells, domain, names)
-    found = jackknife(sums.matrix, sums.estimate)
+    resting = (sums.weights(sums.matrix) > 0).sum(axis=0, dtype=np.float64)
+    found = jackknife(sums.matrix, sums.estimate, resting, sums.spans)
     width = len(HEADLINE)
     scales: list[Scale] = [metric.scale for metric in STABILITY]
     scales += ["logit"] * (len(found.values) - width)

@@ -12,22 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from personaeval.metrics.catalogue import STABILITY
 from personaeval.metrics.inference import Floats
 
 Ints = NDArray[np.int32]
 _SUMS = 12
 
-HEADLINE = (
-    "accuracy",
-    "baseline_accuracy",
-    "pss",
-    "kappa",
-    "repeatability",
-    "persona_effect",
-    "corrected_pss",
-    "mean_score",
-    "expertise_advantage",
-)
+HEADLINE = tuple(metric.name for metric in STABILITY)
 """The names of the first estimates, in their order; then accuracy per persona, then per category."""
 
 
@@ -51,6 +42,11 @@ class Cells:
     def category_names(self) -> tuple[str, ...]:
         """The categories of the personas, in their order; the baseline is in none."""
         return tuple(dict.fromkeys(self.categories[1:]))
+
+    @property
+    def solved(self) -> int:
+        """How many items had a right answer under a persona."""
+        return int(self.correct[:, 1:].any(axis=1).sum())
 
     @property
     def is_scored(self) -> NDArray[np.bool_]:
@@ -107,6 +103,21 @@ class ItemSums:
     personas: int
     groups: NDArray[np.float64]
     experts: NDArray[np.float64]
+
+    @property
+    def spans(self) -> Floats:
+        """[e] how far apart two values of each estimate can be."""
+        spans = np.ones(len(STABILITY) + 1 + self.personas + len(self.groups))
+        spans[: len(STABILITY)] = [metric.span for metric in STABILITY]
+        return spans
+
+    def weights(self, sums: Floats) -> Floats:
+        """Return what each estimate is divided by, for sums [..., k]; without any, a cluster says nothing of it."""
+        parts = np.moveaxis(sums[..., :_SUMS], -1, 0)
+        _, mean, _, cells, _, pairs_q, _, again_mean, _, _, _, scored = parts
+        count = sums[..., _SUMS + 1 + self.personas :]
+        headline = [cells, count[..., 0], mean, mean, pairs_q, again_mean, again_mean, scored, count[..., 0]]
+        return np.concatenate([np.stack(headline, axis=-1), count, count[..., 1:] @ self.groups.T], axis=-1)
 
     def estimate(self, sums: Floats) -> Floats:
         """Return the estimates for sums [..., k]; the order is that of ``summarise``."""

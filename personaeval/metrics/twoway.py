@@ -32,7 +32,7 @@ def estimates(cells: Cells, seed: int = 0, replicates: int = REPLICATES) -> Esti
     The degrees of freedom are those of the smaller of the two samples, items and personas.
     """
     [drawn] = _replicates([cells], seed, replicates)
-    return _estimates(_point(cells), drawn, cells)
+    return _estimates(_point(cells), drawn, [cells])
 
 
 def changes(
@@ -46,10 +46,10 @@ def changes(
         seed: of the weights.
         replicates: number of resamples.
     """
-    before, after = _point(base), _point(candidate)
-    drawn = _replicates([base, candidate], seed, replicates)
-    differences = _estimates(after - before, drawn[1] - drawn[0], base)
-    return differences, _estimates(_ratio(before, after), _ratio(*drawn), base), before, after
+    before, after, both = _point(base), _point(candidate), (base, candidate)
+    drawn = _replicates(both, seed, replicates)
+    differences = _estimates(after - before, drawn[1] - drawn[0], both)
+    return differences, _estimates(_ratio(before, after), _ratio(*drawn), both), before, after
 
 
 def _ratio(before: Floats, after: Floats) -> Floats:
@@ -75,15 +75,19 @@ def _replicates(runs: Sequence[Cells], seed: int, replicates: int) -> list[Float
     return [np.concatenate(found) for found in drawn]
 
 
-def _estimates(values: Floats, drawn: Floats, cells: Cells) -> Estimates:
-    n, m = cells.q[:, 1:].shape
+def _estimates(values: Floats, drawn: Floats, runs: Sequence[Cells]) -> Estimates:
+    n, m = runs[0].q[:, 1:].shape
     known = np.isfinite(drawn)
     count = known.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(known, drawn, 0).sum(axis=0) / count
         squares = np.where(known, (drawn - mean) ** 2, 0).sum(axis=0) / (count - 1)
     errors = np.where((count > max(len(drawn) / 2, 1)) & np.isfinite(values), np.sqrt(squares), np.nan)
-    return Estimates(values, values, errors, np.full(len(values), max(min(n, m) - 1.0, 1.0)), min(n, m))
+    sums = [item_sums(cells, "", ()) for cells in runs]
+    resting = np.any([own.weights(own.matrix) > 0 for own in sums], axis=0).sum(axis=0)[: len(RESAMPLED)]
+    spans = sums[0].spans[: len(RESAMPLED)]
+    freedom = np.full(len(values), max(min(n, m) - 1.0, 1.0))
+    return Estimates(values, values, errors, freedom, np.clip(resting, 1.0, float(m)), spans)
 
 
 def _point(cells: Cells) -> Floats:

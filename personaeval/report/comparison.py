@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from personaeval.compare import Pair, PersonaSums, reading
+from personaeval.compare import Pair, reading
 from personaeval.flips import find_flips
 from personaeval.metrics.catalogue import METRICS
+from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Interval, benjamini_hochberg, holm
 from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_equal
-from personaeval.metrics.paired import Change
+from personaeval.metrics.paired import Change, shared
 from personaeval.metrics.sums import ItemSums, item_sums
 from personaeval.report.formats import MARK, Cell, Number, Table
 from personaeval.sides import Side
@@ -130,7 +131,10 @@ def _persona_tables(pair: Pair, base: Side, candidate: Side) -> list[Table]:
         adjusted = benjamini_hochberg(p_values)
         rows = [(name, *_change_cells(c, float(p))) for (name, c), p in zip(found.items(), adjusted, strict=True)]
         columns = (words, base.name, candidate.name, *_CHANGE_COLUMNS, "")
-        note = f"Accuracy. p: of no change, adjusted by Benjamini and Hochberg over the {len(rows)} rows."
+        note = (
+            "Accuracy; 95 % intervals for other items under these personas. p: of no change, adjusted by Benjamini and "
+            f"Hochberg over the {len(rows)} rows."
+        )
         tables.append(Table(f"{pair.record['title']} by {words}", columns, tuple(rows), (note,)))
     return tables
 
@@ -145,7 +149,8 @@ def _flip_tables(pair: Pair, base: Side, candidate: Side) -> list[Table]:
         if rows:
             columns = ("item", "gained", "lost", "persona", f"answer of {base.name}", f"answer of {candidate.name}")
             note = (
-                "gained, lost: under how many personas the item became right, wrong; the answers are those under one."
+                "gained, lost: under how many personas the item became right, wrong; the answers are of a sample that "
+                "flipped, under the persona named."
             )
             if pair.record.get("withhold_text"):
                 note += " The task's authors ask that its texts be shown nowhere."
@@ -153,16 +158,18 @@ def _flip_tables(pair: Pair, base: Side, candidate: Side) -> list[Table]:
     return tables
 
 
-def _sums(pair: Pair) -> tuple[ItemSums | PersonaSums, ItemSums | PersonaSums]:
-    if pair.judged is not None:
-        return pair.judged
-    assert pair.cells is not None, "a pair is judged or counted"
-    base, candidate = pair.cells
-    return item_sums(base, pair.record["domain"], ()), item_sums(candidate, pair.record["domain"], ())
+def _aligned_sums(pairs: Sequence[Pair]) -> Sequence[ItemSums | PersonaSums]:
+    """Return the sums of the base and of every candidate, over cells that all of them scored."""
+    judged = [pair.judged for pair in pairs if pair.judged is not None]
+    if judged:
+        return [judged[0][0], *(candidate for _, candidate in judged)]
+    counted = [pair.cells for pair in pairs if pair.cells is not None]
+    cells = shared([counted[0][0], *(candidate for _, candidate in counted)])
+    return [item_sums(own, pairs[0].record["domain"], ()) for own in cells]
 
 
 def _trend_table(sides: Sequence[Side], steps: Sequence[int], pairs: Sequence[Pair]) -> Table:
-    parts = [_sums(pairs[0])[0], *(_sums(pair)[1] for pair in pairs)]
+    parts = _aligned_sums(pairs)
     names = ("persona_score",) if pairs[0].judged is not None else ("accuracy", "pss", "kappa")
     places = [0] if pairs[0].judged is not None else [0, 2, 3]
     width = parts[0].matrix.shape[1]
@@ -177,7 +184,13 @@ def _trend_table(sides: Sequence[Side], steps: Sequence[int], pairs: Sequence[Pa
         flat = values.reshape(*values.shape[:-2], -1)
         return np.concatenate([slopes, flat], axis=-1)
 
-    found = jackknife(np.hstack([part.matrix for part in parts]), both)
+    spans = np.array([METRICS[name].span for name in names])
+    # How far apart two slopes can be: half of the checkpoints at one end, half at the other.
+    steepest = 500 * np.abs(centred).sum() / (centred @ centred)
+    spans = np.concatenate([spans * steepest, np.repeat(spans, len(parts))])
+    resting = np.any([part.weights(part.matrix)[:, places] > 0 for part in parts], axis=0).sum(axis=0)
+    carriers = np.concatenate([resting, np.repeat(resting, len(parts))])
+    found = jackknife(np.hstack([part.matrix for part in parts]), both, carriers, spans)
     scales: list[Scale] = ["raw" for _ in places]
     scales += [METRICS[name].scale for name in names for _ in parts]
     made, p_values = intervals(found, scales), p_equal(found)
@@ -188,6 +201,9 @@ def _trend_table(sides: Sequence[Side], steps: Sequence[int], pairs: Sequence[Pa
     ]
     rows.append(("slope", "per 1000 steps", *(_number(one, signed=True) for one in made[: len(places)])))
     tested = "; ".join(f"{METRICS[name].title} {p:.3f}" for name, p in zip(names, p_values, strict=False))
-    note = f"slope: least squares over the steps, on the same items for all; p of no slope: {tested} (not adjusted)."
+    note = (
+        "slope: least squares over the steps, on the same items, personas and samples for all; 95 % intervals for "
+        f"other items (judged tasks: personas); p of no slope: {tested} (not adjusted)."
+    )
     columns = ("step", "checkpoint", *(METRICS[name].title for name in names))
     return Table(f"{pairs[0].record['title']} by training step", columns, tuple(rows), (note,))

@@ -14,9 +14,13 @@ from personaeval.errors import UsageError, suggest
 
 MARK = 0.05
 """A change is marked whose p-value is below."""
-INTERVAL_NOTE = "±: half of the 95 % interval"
+INTERVAL_NOTE = "±: half of the 95 % interval, [both ends] where it is not symmetric"
 """Begins the note on intervals, which goes where they go."""
 _MISSING = "–"
+_LOPSIDED = 1.5
+"""One arm of an interval may be so many times the other for both to be written as one ±."""
+_ENDLESS = 10.0
+"""A relative change above it says no more than that it is large."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -45,11 +49,22 @@ class Number:
     def __str__(self) -> str:
         if self.value is None:
             return _MISSING
-        digits = ".1%" if self.percent else f".{self.digits}f"
-        text = f"{self.value:{'+' if self.signed or self.percent else ''}{digits}}"
-        if self.low is not None and self.high is not None:
-            text += f" ±{(self.high - self.low) / 2:{digits}}"
+        text = f"{self._write(self.value)}{self._interval()}"
         return f"{text} *" if self.p is not None and self.p < MARK else text
+
+    def _interval(self) -> str:
+        if self.value is None or self.low is None or self.high is None:
+            return ""
+        arms = self.value - self.low, self.high - self.value
+        if max(arms) <= _LOPSIDED * min(arms):
+            return f" ±{self._write((self.high - self.low) / 2).removeprefix('+')}"
+        return f" [{self._write(self.low)}, {self._write(self.high)}]"
+
+    def _write(self, value: float) -> str:
+        if self.percent and value > _ENDLESS:
+            return f">{_ENDLESS:.0%}"
+        sign = "+" if self.signed or self.percent else ""
+        return f"{value:{sign}{'.1%' if self.percent else f'.{self.digits}f'}}"
 
 
 Cell = Number | str | int

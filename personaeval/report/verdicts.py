@@ -52,6 +52,8 @@ def conclusion(report: Report) -> str:
     named = [f for f in report.findings if f.gates and f.outcome is report.outcome]
     if report.outcome is Outcome.INCONCLUSIVE:
         named = [f for f in named if f.severity.value == "critical"]
+    if not named and report.outcome is Outcome.INVALID:
+        return "NOT VALID: no metric of these runs is gated."
     return _SAYS[report.outcome].format(", ".join(f"{f.task} {METRICS[f.metric].title}" for f in named))
 
 
