@@ -26,7 +26,7 @@ import numpy as np
 
 from personaeval.check import ALPHA, bounds_of
 from personaeval.metrics import fidelity, power, twoway
-from personaeval.metrics.catalogue import STABILITY
+from personaeval.metrics.catalogue import STABILITY, WORST
 from personaeval.metrics.caution import FEW_PERSONAS, cautions
 from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Interval
@@ -34,6 +34,7 @@ from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_above
 from personaeval.metrics.paired import Change, changes
 from personaeval.metrics.population import Declining, Population
 from personaeval.metrics.sums import Cells, item_sums
+from personaeval.metrics.worst import worst_change
 
 ITEMS, PERSONAS, SAMPLES = (50, 100, 500), (8, 32), (1, 4)
 ACCURACIES = {"high": 0.8, "low": 0.3}
@@ -202,6 +203,22 @@ def rare_losses(n: int, max_drop: float, experiments: int, seed: int) -> list[Re
 DIMENSIONS, QUESTIONS = 5, 10
 
 
+def worst(cell: Cell, experiments: int, seed: int) -> list[Result]:
+    """Return coverage of the change of the worst persona's accuracy, where no persona is worse than another in truth.
+
+    Whichever is chosen on one half then has the population's accuracy on the other, so that the truth is known.
+    """
+    drop, rng = 0.05, np.random.default_rng(seed)
+    worse = cell.population.worse("accuracy", drop)
+    covered = []
+    for trial in range(experiments):
+        drawn = cell.population.draw_pair(worse, rng, cell.n, cell.m, cell.samples)
+        base, candidate = (cells_of(correct, cell.samples) for correct in drawn)
+        change = worst_change(base, candidate, seed=trial)
+        covered.append(covers(change.absolute, -drop))
+    return [Result("coverage of the worst persona's change", WORST.name, str(cell), False, *share(covered), LEVEL)]
+
+
 def judged(personas: int, level: str, experiments: int, seed: int) -> list[Result]:
     """Return coverage of PersonaScore and of its paired differences.
 
@@ -273,6 +290,8 @@ def jobs(experiments: int, seed: int) -> Iterator[Job]:
     for cell in designs:
         if cell.n == 100:
             yield two_way, (cell, experiments // 2, number := number + 1)
+    for n, m in product((100, 500), PERSONAS):
+        yield worst, (Cell(n, m, 1, "high"), experiments // 10, number := number + 1)
     for n, max_drop in ((60, 0.05), (100, 0.05), (100, 0.02), (150, 0.02), (200, 0.02), (300, 0.02), (500, 0.02)):
         yield rare_losses, (n, max_drop, experiments, number := number + 1)
     for personas, level in product((20, 40, 100), ACCURACIES):
@@ -289,7 +308,7 @@ def show(results: Sequence[Result]) -> None:
     """Print a table per kind of figure: a row per design, a column per metric."""
     for what in dict.fromkeys(result.what for result in results):
         own = [result for result in results if result.what == what]
-        names = [name for name in (*SHOWN, "persona_score") if any(result.metric == name for result in own)]
+        names = [name for name in (*SHOWN, WORST.name, "persona_score") if any(result.metric == name for result in own)]
         by_place = {(result.cell, result.metric): result for result in own}
         error = np.median([result.error for result in own])
         print(f"\n**{what}** (expected {own[0].expected:g}; Monte-Carlo error about {error:.4f})\n")

@@ -6,7 +6,7 @@ multinomial counts times a matrix, and leaving an item out is a subtraction: no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,14 +78,15 @@ def bootstrap(
 
 def resampled_sums(sums: Floats, seed: int, replicates: int) -> Floats:
     """Return [replicates, k]: the sums over items drawn with replacement."""
-    n = len(sums)
+    return np.concatenate([counts @ sums for counts in resampled_counts(len(sums), seed, replicates)])
+
+
+def resampled_counts(n: int, seed: int, replicates: int) -> Iterator[Floats]:
+    """Yield [rows, n] how often each item is drawn, replicates in all, in parts that fit into memory."""
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK_CELLS // n)
-    parts = []
     for start in range(0, replicates, rows):
-        counts = generator.multinomial(n, np.full(n, 1 / n), size=min(rows, replicates - start))
-        parts.append(counts.astype(np.float64) @ sums)
-    return np.concatenate(parts)
+        yield generator.multinomial(n, np.full(n, 1 / n), size=min(rows, replicates - start)).astype(np.float64)
 
 
 def _acceleration(jackknife: Floats) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from personaeval.metrics.inference import Floats, resampled_sums
+from personaeval.metrics.inference import Floats, resampled_counts
 from personaeval.metrics.jackknife import Estimates
 from personaeval.metrics.paired import Change, make_changes
 from personaeval.metrics.sums import Cells
@@ -19,26 +21,30 @@ def worst_change(base: Cells, candidate: Cells, seed: int = 0) -> Change:
     Mean over 20 seeded splits and both directions. An item keeps its half in every resample, so that no item is used
     to choose and to measure, and the choice is made anew in each.
     """
-    runs = base, candidate
-    n, width = base.q.shape[0], 2 * (base.q.shape[1] - 1)
+    n = base.q.shape[0]
+    runs = [np.column_stack([cells.q[:, 1:], cells.is_scored[:, 1:]]).astype(np.float64) for cells in (base, candidate)]
     generator = np.random.default_rng(seed)
-    sums = [np.column_stack([cells.q[:, 1:], cells.is_scored[:, 1:]]).astype(np.float64) for cells in runs]
-    values, drawn = np.zeros(2), np.zeros((2, _REPLICATES))
-    for _ in range(_SPLITS):
-        half = np.zeros((n, 1))
+    halves = np.zeros((_SPLITS, n, 1))
+    for half in halves:
         half[generator.permutation(n)[: n // 2]] = 1
-        matrix = np.hstack([part for own in sums for part in (own * half, own * (1 - half))])
-        replicates = resampled_sums(matrix, seed, _REPLICATES)
-        for place in range(2):
-            columns = slice(place * 2 * width, (place + 1) * 2 * width)
-            values[place] += _worst(matrix.sum(axis=0)[None, columns])[0] / _SPLITS
-            drawn[place] += _worst(replicates[:, columns]) / _SPLITS
+    values = _over_splits(np.ones((1, n)), runs, halves)[:, 0]
+    parts = [_over_splits(counts, runs, halves) for counts in resampled_counts(n, seed, _REPLICATES)]
+    drawn = np.concatenate(parts, axis=1)
     difference = drawn[1] - drawn[0]
     known = difference[np.isfinite(difference)]
     error = float(np.std(known, ddof=1)) if len(known) > _REPLICATES / 2 and n > 1 else float("nan")
     value = values[1:] - values[:1]
     found = Estimates(value, value, np.array([error]), np.array([max(n - 1.0, 1.0)]), np.array([float(n)]), np.ones(1))
     return make_changes(found, [None], values[:1], values[1:])[0]
+
+
+def _over_splits(counts: Floats, runs: Sequence[Floats], halves: Floats) -> Floats:
+    """Return [2, rows] the mean over splits of both runs' worst persona, for [rows, n] counts of items."""
+    found = np.zeros((2, len(counts)))
+    for half in halves:
+        for place, own in enumerate(runs):
+            found[place] += _worst(np.hstack([counts @ (own * half), counts @ (own * (1 - half))])) / len(halves)
+    return found
 
 
 def _worst(sums: Floats) -> Floats:
