@@ -17,13 +17,14 @@ from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Interval
 from personaeval.metrics.jackknife import intervals
 from personaeval.metrics.paired import Change, changes, make_changes, shared
-from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums
+from personaeval.metrics.sums import HEADLINE, Cells, item_sums
 from personaeval.metrics.twoway import RESAMPLED
 from personaeval.settings import items_that_differ, placement_notes, settings_that_differ
 from personaeval.sides import Side
 from personaeval.summary import TRUNCATED_LIMIT, UNSCORED_LIMIT
 
 _SHOWN = 0.05
+_SHARED = ("unscored", "truncated", "scored")
 _COUNTS = tuple(field.name for field in fields(Cells))[3:]
 
 
@@ -40,6 +41,7 @@ class Pair:
         dimensions: of a judged task.
         unscored: share of the common samples that base and candidate have no score for.
         notes: what was left out, and what a reader must know.
+        cautions: what is to be known of each run's own numbers, which its own tables say too.
         identical: whether every count of every common cell is the same.
     """
 
@@ -51,6 +53,7 @@ class Pair:
     dimensions: tuple[str, ...]
     unscored: tuple[float, float]
     notes: tuple[str, ...]
+    cautions: tuple[str, ...]
     identical: bool
 
     def changes(self, generalise: bool = False) -> dict[str, Change]:
@@ -135,23 +138,23 @@ def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tab
     present = cells[0].is_scored & cells[1].is_scored
     if not present[:, 1:].any():
         raise InvalidRunError(f"{task}: no answer was scored in both {base.name} and {candidate.name}.")
-    notes += _share_notes(base, candidate, cells)
     both = shared(cells)
     accuracies = [float(one.q[:, 1:][present[:, 1:]].mean()) for one in cells]
     nearest = min(accuracies, key=lambda accuracy: min(accuracy, 1 - accuracy))
-    notes += [f"{caution}." for caution in cautions(len(items), nearest, solved=min(one.solved for one in both))]
-    unscored = [_share(one.unscored, one) for one in cells]
-    same = all(np.array_equal(getattr(cells[0], name), getattr(cells[1], name)) for name in _COUNTS)
+    found = cautions(len(items), nearest, solved=min(one.solved for one in both))
+    counts = [{name: int(getattr(own, name).sum()) for name in _SHARED} for own in cells]
+    unscored, told = _shares((base, candidate), counts)
     return Pair(
-        task,
-        base.records[task]["tasks"][task],
-        tuple(items),
-        (both[0], both[1]),
-        None,
-        (),
-        (unscored[0], unscored[1]),
-        tuple(notes),
-        same,
+        task=task,
+        record=base.records[task]["tasks"][task],
+        items=tuple(items),
+        cells=(both[0], both[1]),
+        judged=None,
+        dimensions=(),
+        unscored=unscored,
+        notes=tuple(notes),
+        cautions=(*told, *(f"{caution}." for caution in found)),
+        identical=all(np.array_equal(getattr(cells[0], name), getattr(cells[1], name)) for name in _COUNTS),
     )
 
 
@@ -210,26 +213,22 @@ def _align_judged(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tabl
     notes += _left_out(base, candidate, rows, len(items), [sorted(set(own) - set(personas)) for own in texts])
     dimensions = tuple(dict.fromkeys(frames[0][item]["dimension"] for item in items))
     sums = [_persona_sums(frame, both, dimensions) for frame in frames]
+    counts = [{name: sum(frame[item][name] for item in items) for name in _SHARED} for frame in frames]
+    unscored, told = _shares((base, candidate), counts)
     clusters = len(sums[0].matrix)
     if clusters < FEW_PERSONAS:
-        notes.append(f"{clusters} personas: with fewer than {FEW_PERSONAS}, intervals cover less often than they say.")
-    unscored = []
-    for frame in frames:
-        counts = np.array([[frame[item]["unscored"], frame[item]["scored"]] for item in items]).sum(axis=0)
-        unscored.append(float(counts[0] / max(counts.sum(), 1)))
-    notes += _unscored_notes((base, candidate), unscored)
-    same = np.array_equal(sums[0].matrix, sums[1].matrix)
-    record = base.records[task]["tasks"][task]
+        told.append(f"{clusters} personas: with fewer than {FEW_PERSONAS}, intervals cover less often than they say.")
     return Pair(
-        task,
-        record,
-        tuple(both),
-        None,
-        (sums[0], sums[1]),
-        dimensions,
-        (unscored[0], unscored[1]),
-        tuple(notes),
-        same,
+        task=task,
+        record=base.records[task]["tasks"][task],
+        items=tuple(both),
+        cells=None,
+        judged=(sums[0], sums[1]),
+        dimensions=dimensions,
+        unscored=unscored,
+        notes=tuple(notes),
+        cautions=tuple(told),
+        identical=np.array_equal(sums[0].matrix, sums[1].matrix),
     )
 
 
@@ -246,28 +245,21 @@ def _persona_sums(frame: dict[str, Any], items: Sequence[str], dimensions: Seque
     return PersonaSums(matrix[[personas[name] for name in order]])
 
 
-def _share(count: Ints, cells: Cells) -> float:
-    """Return a share of all completions."""
-    return float(count.sum() / max(cells.unscored.sum() + cells.scored.sum(), 1))
-
-
-def _share_notes(base: Side, candidate: Side, cells: Sequence[Cells]) -> list[str]:
-    """Say how much is unscored or cut off, where that is more than little."""
-    sides = base, candidate
-    cut = [
-        f"{share:.1%} of {side.name}'s answers were cut off at max_tokens."
-        for side, share in zip(sides, [_share(own.truncated, own) for own in cells], strict=True)
-        if share > TRUNCATED_LIMIT
-    ]
-    return _unscored_notes(sides, [_share(own.unscored, own) for own in cells]) + cut
-
-
-def _unscored_notes(sides: Sequence[Side], shares: Sequence[float]) -> list[str]:
-    return [
+def _shares(sides: Sequence[Side], counts: Sequence[Mapping[str, int]]) -> tuple[tuple[float, float], list[str]]:
+    """Return what share of each side's common answers is unscored, and in words what is more than little."""
+    totals = [max(own["scored"] + own["unscored"], 1) for own in counts]
+    unscored, cut = ([own[name] / total for own, total in zip(counts, totals, strict=True)] for name in _SHARED[:2])
+    told = [
         f"{share:.1%} of {side.name}'s answers are unscored; what one lacks is left out of both."
-        for side, share in zip(sides, shares, strict=True)
+        for side, share in zip(sides, unscored, strict=True)
         if share > UNSCORED_LIMIT
     ]
+    told += [
+        f"{share:.1%} of {side.name}'s answers were cut off at max_tokens."
+        for side, share in zip(sides, cut, strict=True)
+        if share > TRUNCATED_LIMIT
+    ]
+    return (unscored[0], unscored[1]), told
 
 
 def _common(ids: Sequence[Sequence[str]]) -> list[str]:

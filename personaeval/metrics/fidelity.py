@@ -18,6 +18,8 @@ from personaeval.metrics.inference import Floats
 from personaeval.metrics.jackknife import unseen
 
 Array = NDArray[np.floating[Any]]
+LOWEST = 1.0
+"""The least score; the highest is a span above."""
 _ROUNDING = 1e-24
 """A variance below is what rounding leaves of none."""
 
@@ -127,7 +129,7 @@ def mean_of_means(sums: Array, counts: Array) -> Estimate:
     mean over strata of (its sum − its count × the stratum's mean) / the stratum's count; the quantile is
     Student's t with G − 1 degrees of freedom (C. Cameron and D. Miller, A Practitioner's Guide to Cluster-Robust
     Inference, Journal of Human Resources 50, 2015). Where nothing varies between personas, the interval reaches as far
-    as personas not seen could take the mean.
+    as personas not seen could take the mean; it never leaves the scale of 1 to 5.
 
     Args:
         sums: (clusters, strata), sums of scores.
@@ -149,4 +151,4 @@ def mean_of_means(sums: Array, counts: Array) -> Estimate:
     half = float(t.ppf(0.975, clusters - 1)) * variance**0.5
     if variance < _ROUNDING:
         half = float(unseen(clusters)) * PERSONA_SCORE.span
-    return Estimate(value, value - half, value + half)
+    return Estimate(value, max(LOWEST, value - half), min(LOWEST + PERSONA_SCORE.span, value + half))

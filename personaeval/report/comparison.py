@@ -90,7 +90,7 @@ def _metrics_table(base: Side, candidate: Side, pairs: Sequence[Pair], generalis
         f"by Holm over the {len(rows)} rows; * below {MARK}.",
         *_reading_notes(pairs, p_values),
     ]
-    notes += [f"{pair.task}: {note}" for pair in pairs for note in pair.notes]
+    notes += [f"{pair.task}: {note}" for pair in pairs for note in (*pair.notes, *pair.cautions)]
     if not (base.verifiable and candidate.verifiable):
         notes.append("An endpoint's checkpoint cannot be verified: the names are the server's.")
     columns = ("task", "metric", base.name, candidate.name, *_CHANGE_COLUMNS, "")

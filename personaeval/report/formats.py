@@ -117,7 +117,7 @@ def render(tables: Sequence[Table], format: str) -> str:
 def _tabulated(table: Table, style: str, cell: Callable[[str], str] = str) -> str:
     from tabulate import tabulate
 
-    rows = [[cell(str(value)) for value in row] for row in table.rows]
+    rows = [[cell(value) if isinstance(value, str) else str(value) for value in row] for row in table.rows]
     alignment = ["left" if isinstance(value, str) else "right" for value in (table.rows[0] if table.rows else ())]
     headers = [cell(column) for column in table.columns]
     return tabulate(rows, headers=headers, tablefmt=style, colalign=alignment or None, disable_numparse=True)
