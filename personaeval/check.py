@@ -18,7 +18,7 @@ from personaeval.compare import Pair, align
 from personaeval.errors import InvalidRunError
 from personaeval.metrics.catalogue import METRICS
 from personaeval.metrics.inference import holm
-from personaeval.metrics.jackknife import Estimates, intervals, p_above, unseen
+from personaeval.metrics.jackknife import Estimates, intervals, lean, p_above, unseen
 from personaeval.metrics.paired import Change
 from personaeval.metrics.worst import worst_change
 from personaeval.policy import EVERY_TASK, Gate, Policy, Severity
@@ -281,14 +281,16 @@ def _judge(test: _Test, p: float, tests: int) -> Finding:
 def bounds_of(decline: Estimates) -> tuple[float | None, float | None]:
     """Return both bounds of a decline, each one-sided at 97.5 %.
 
-    The upper one is never below the decline plus what none of n clusters shows (:func:`jackknife.unseen`): losses too
-    rare to be in the sample leave no trace in its variance.
+    Where losses, or gains, are rare and whole, a sample holds too few of them, or none, and its variance tells too
+    little: bounds reach farther on the side of the longer tail (:func:`jackknife.lean`), and the upper one is never
+    below the decline plus what none of n clusters shows (:func:`jackknife.unseen`).
     """
     [found] = intervals(decline, ["raw"])
-    if found.high is None:
-        return found.low, None
+    if found.low is None or found.high is None:
+        return None, None
+    down, up = (float(shift[0]) for shift in lean(decline))
     reach = float((unseen(decline.clusters) * decline.spans)[0])
-    return found.low, max(found.high, float(decline.values[0]) + reach)
+    return found.low - down, max(found.high + up, float(decline.values[0]) + reach)
 
 
 def _remedy(test: _Test, tests: int) -> str:
@@ -325,7 +327,9 @@ def times_needed(decline: Estimates, max_drop: float, tests: int = 1) -> float |
     gap = max_drop - float(decline.values[0])
     freedom = decline.freedom[0] * times
     level = ALPHA if gap > 0 else ALPHA / tests
-    enough = (stdtrit(freedom, 1 - level) + stdtrit(freedom, _POWER)) * decline.errors[0] / np.sqrt(times) <= abs(gap)
+    down, up = (float(shift[0]) for shift in lean(decline))
+    reach = (stdtrit(freedom, 1 - level) + stdtrit(freedom, _POWER)) * decline.errors[0] / np.sqrt(times)
+    enough = reach + (up if gap > 0 else down) / times <= abs(gap)
     if gap > 0:
         enough &= unseen(decline.clusters[0] * times) * decline.spans[0] <= gap
     elif decline.errors[0] == 0:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from personaeval.metrics.inference import holm
-from personaeval.metrics.jackknife import Estimates, intervals, jackknife, p_above, p_equal, unseen
+from personaeval.metrics.jackknife import Estimates, intervals, jackknife, lean, p_above, p_equal, unseen
 
 
 def mean_of(values):
@@ -15,7 +15,7 @@ def mean_of(values):
 
 
 def made(value: float, error: float, freedom: float = 1e9, clusters: int = 100) -> Estimates:
-    return Estimates(*(np.array([float(number)]) for number in (value, value, error, freedom, clusters, 1)))
+    return Estimates(*(np.array([float(number)]) for number in (value, value, error, freedom, 0, clusters, 1)))
 
 
 def test_a_means_error_interval_and_p_are_those_of_students_test():
@@ -23,7 +23,7 @@ def test_a_means_error_interval_and_p_are_those_of_students_test():
     found = mean_of(values)
     assert found.errors[0] == pytest.approx(stats.sem(values))
     assert found.corrected[0] == pytest.approx(values.mean())
-    normal = replace(found, freedom=np.array([49.0]))
+    normal = replace(found, freedom=np.array([49.0]), skewness=np.zeros(1))
     [interval] = intervals(normal, ["raw"])
     peer = stats.ttest_1samp(values, 0)
     assert (interval.low, interval.high) == pytest.approx(tuple(peer.confidence_interval(0.95)))
@@ -103,3 +103,16 @@ def test_holm_of_the_article_on_false_discoveries():
     found = holm(np.array([*small, 0.3240, 0.4262, 0.5719, 0.6528, 0.7590, 1.0]))
     assert np.sum(found <= 0.05) == 3
     assert found[3] == pytest.approx(12 * 0.0095)
+
+
+def test_the_skewness_is_that_of_the_mean_and_moves_the_bound_of_the_longer_tail():
+    values = np.random.default_rng(0).exponential(1, 400)
+    found = mean_of(values)
+    assert found.skewness[0] == pytest.approx(stats.skew(values) / 20, rel=1e-3)
+    down, up = lean(found)
+    # Johnson 1978: μ3 (1 + 2 z²) / (6 s² n), for the mean.
+    third = np.mean((values - values.mean()) ** 3)
+    assert up[0] == pytest.approx(third * (1 + 2 * 1.959964**2) / (6 * values.var() * 400), rel=5e-3)
+    assert down[0] == 0
+    mirrored = mean_of(-values)
+    assert lean(mirrored)[0][0] == pytest.approx(up[0]) and lean(mirrored)[1][0] == 0

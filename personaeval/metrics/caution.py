@@ -25,7 +25,8 @@ def cautions(items: int, accuracy: float | None, bias: float | None = None, solv
     if items < FEW_ITEMS:
         found.append(f"{items} items: with fewer than {FEW_ITEMS}, intervals cover less often than they say")
     elif accuracy is not None and items * min(accuracy, 1 - accuracy) < RARE:
-        found.append(f"accuracy {accuracy:.3f}: so near to its end, κ's interval covers less often than it says")
+        whose = "κ's interval covers" if accuracy > 0.5 else "the intervals of PSS and κ cover"
+        found.append(f"accuracy {accuracy:.3f}: so near to its end, {whose} less often than they say")
     if solved is not None and solved < min(RARE, items):
         found.append(f"PSS and κ rest on the {solved} items that were solved at all")
     if bias is not None and abs(bias) > BIASED:

@@ -29,6 +29,8 @@ class Estimates:
         errors: standard errors (Tukey 1958).
         freedom: degrees of freedom of the squared errors, from the kurtosis of the clusters' influences. Where few
             clusters carry all that varies, the error itself is uncertain, and the interval gets wider.
+        skewness: of the estimates: that of the clusters' influences / √n. It is above 0 where few clusters can raise an
+            estimate much.
         clusters: how many of them each rests on: items that nobody solves say nothing of PSS.
         spans: how far apart two values of each can be, in its unit.
     """
@@ -37,6 +39,7 @@ class Estimates:
     corrected: Floats
     errors: Floats
     freedom: Floats
+    skewness: Floats
     clusters: Floats
     spans: Floats
 
@@ -62,13 +65,14 @@ def jackknife(
         values = estimators(total)
         if n < 2:
             empty = np.full(values.shape, np.nan)
-            return Estimates(values, values, empty, empty, *_reach(values, n, carriers, spans))
+            return Estimates(values, values, empty, empty, np.zeros(values.shape), *_reach(values, n, carriers, spans))
         rows = max(1, _CHUNK_VALUES // sums.shape[1])
         left_out = np.concatenate([estimators(total - sums[start : start + rows]) for start in range(0, n, rows)])
         mean = left_out.mean(axis=0)
         apart = left_out - mean
         # What rounding leaves of equal clusters is no variance.
         apart[np.abs(apart) < 1e-12] = 0
+        cubes = np.einsum("ne,ne,ne->e", apart, apart, apart)
         apart *= apart
         squares = np.sum(apart, axis=0)
         apart *= apart
@@ -76,8 +80,10 @@ def jackknife(
         # 2 σ⁴ / Var(s²), Var(s²) = σ⁴ (κ / n − (n − 3) / (n (n − 1))); n − 1 for the normal's κ of 3 (n large).
         freedom = 2 / (kurtosis / n - (n - 3) / (n * (n - 1)))
         freedom = np.where(squares > 0, np.clip(freedom, 1, n - 1), n - 1)
+        # An estimate without a cluster is low where the cluster raises it.
+        skewness = np.where(squares > 0, -cubes / squares**1.5, 0)
         corrected, errors = n * values - (n - 1) * mean, np.sqrt((n - 1) / n * squares)
-        return Estimates(values, corrected, errors, freedom, *_reach(values, n, carriers, spans))
+        return Estimates(values, corrected, errors, freedom, skewness, *_reach(values, n, carriers, spans))
 
 
 def _reach(values: Floats, n: int, carriers: Floats | None, spans: Floats | float) -> tuple[Floats, Floats]:
@@ -97,14 +103,27 @@ def unseen(clusters: Floats | float, confidence: float = CONFIDENCE) -> Floats:
     return np.asarray(1 - ((1 - confidence) / 2) ** (1 / np.asarray(clusters, dtype=np.float64)))
 
 
-def p_above(found: Estimates, threshold: Floats | float) -> Floats:
-    """Return one-sided p-values of "not above the threshold", one for each estimate; they fit the intervals' bounds.
+def lean(found: Estimates, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+    """Return how much farther one-sided bounds of skewed estimates reach, down and up (Johnson 1978).
 
-    Where nothing varies between clusters: the chance to see none of the clusters that would have to differ.
+    error × skewness × (1 + 2 z²) / 6 on the side of the longer tail, of which a sample may hold nothing; the bound on
+    the other side is left as it is, which errs on the safe side.
+    """
+    from scipy.special import ndtri
+
+    shift = found.errors * found.skewness * (1 + 2 * ndtri((1 + confidence) / 2) ** 2) / 6
+    return np.maximum(-shift, 0), np.maximum(shift, 0)
+
+
+def p_above(found: Estimates, threshold: Floats | float) -> Floats:
+    """Return one-sided p-values of "not above the threshold", one for each estimate.
+
+    A long lower tail is reckoned with (:func:`lean`). Where nothing varies between clusters: the chance to see none of
+    the clusters that would have to differ.
     """
     from scipy.special import stdtr
 
-    over = found.corrected - threshold
+    over = found.corrected - lean(found)[0] - threshold
     with np.errstate(divide="ignore", invalid="ignore"):
         student = stdtr(found.freedom, -over / found.errors)
     exact = (1 - np.clip((found.values - threshold) / found.spans, 0, 1)) ** found.clusters

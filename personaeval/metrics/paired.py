@@ -59,7 +59,9 @@ class Change:
     def decline(self, better: int) -> Estimates:
         """Return the change as a decline: above 0 is worse, whichever direction of the metric is better."""
         found = self.tested
-        return found if better < 0 else replace(found, values=-found.values, corrected=-found.corrected)
+        if better < 0:
+            return found
+        return replace(found, values=-found.values, corrected=-found.corrected, skewness=-found.skewness)
 
 
 def changes(base: Summed, candidate: Summed) -> list[Change]:

@@ -87,7 +87,7 @@ def _estimates(values: Floats, drawn: Floats, runs: Sequence[Cells]) -> Estimate
     resting = np.any([own.weights(own.matrix) > 0 for own in sums], axis=0).sum(axis=0)[: len(RESAMPLED)]
     spans = sums[0].spans[: len(RESAMPLED)]
     freedom = np.full(len(values), max(min(n, m) - 1.0, 1.0))
-    return Estimates(values, values, errors, freedom, np.clip(resting, 1.0, float(m)), spans)
+    return Estimates(values, values, errors, freedom, np.zeros(len(values)), np.clip(resting, 1.0, float(m)), spans)
 
 
 def _point(cells: Cells) -> Floats:

@@ -34,7 +34,8 @@ def worst_change(base: Cells, candidate: Cells, seed: int = 0) -> Change:
     known = difference[np.isfinite(difference)]
     error = float(np.std(known, ddof=1)) if len(known) > _REPLICATES / 2 and n > 1 else float("nan")
     value = values[1:] - values[:1]
-    found = Estimates(value, value, np.array([error]), np.array([max(n - 1.0, 1.0)]), np.array([float(n)]), np.ones(1))
+    freedom, clusters = np.array([max(n - 1.0, 1.0)]), np.array([float(n)])
+    found = Estimates(value, value, np.array([error]), freedom, np.zeros(1), clusters, np.ones(1))
     return make_changes(found, [None], values[:1], values[1:])[0]
 
 
