@@ -282,15 +282,16 @@ def bounds_of(decline: Estimates) -> tuple[float | None, float | None]:
     """Return both bounds of a decline, each one-sided at 97.5 %.
 
     Where losses, or gains, are rare and whole, a sample holds too few of them, or none, and its variance tells too
-    little: bounds reach farther on the side of the longer tail (:func:`jackknife.lean`), and the upper one is never
-    below the decline plus what none of n clusters shows (:func:`jackknife.unseen`).
+    little: bounds reach farther on the side of the longer tail (:func:`jackknife.lean`), and no bound is nearer to the
+    decline than what none of n clusters shows (:func:`jackknife.unseen`).
     """
     [found] = intervals(decline, ["raw"])
     if found.low is None or found.high is None:
         return None, None
     down, up = (float(shift[0]) for shift in lean(decline))
     reach = float((unseen(decline.clusters) * decline.spans)[0])
-    return found.low - down, max(found.high + up, float(decline.values[0]) + reach)
+    value = float(decline.values[0])
+    return min(found.low - down, value - reach), max(found.high + up, value + reach)
 
 
 def _remedy(test: _Test, tests: int) -> str:
@@ -330,8 +331,6 @@ def times_needed(decline: Estimates, max_drop: float, tests: int = 1) -> float |
     down, up = (float(shift[0]) for shift in lean(decline))
     reach = (stdtrit(freedom, 1 - level) + stdtrit(freedom, _POWER)) * decline.errors[0] / np.sqrt(times)
     enough = reach + (up if gap > 0 else down) / times <= abs(gap)
-    if gap > 0:
-        enough &= unseen(decline.clusters[0] * times) * decline.spans[0] <= gap
-    elif decline.errors[0] == 0:
-        enough &= (1 - min(-gap / decline.spans[0], 1)) ** (decline.clusters[0] * times) <= level
+    # No bound is nearer than what none of the clusters shows, at the level of the test.
+    enough &= unseen(decline.clusters[0] * times, 1 - 2 * level) * decline.spans[0] <= abs(gap)
     return float(times[np.argmax(enough)]) if enough.any() else None

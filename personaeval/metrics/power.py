@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from personaeval.metrics.jackknife import lean
 from personaeval.metrics.paired import changes
 from personaeval.metrics.population import Declining, Population
 from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums
@@ -27,20 +28,23 @@ _ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class _UnitError:
-    """The standard error of a decline times √n, and its degrees of freedom for each item."""
+    """The standard error of a decline times √n, its degrees of freedom for each item, and its lean times n."""
 
     error: float
     freedom: float
+    lean: float
 
     def least(self, n: int) -> float:
         """Return the smallest decline that n items show."""
-        return float(self._quantiles(n) * self.error / n**0.5)
+        return float(self._quantiles(n) * self.error / n**0.5 + self.lean / n)
 
     def items(self, decline: float) -> int:
         """Return how many items show a decline."""
         n = 2.0
         for _ in range(_ROUNDS):
-            n = max(2.0, (self._quantiles(n) * self.error / decline) ** 2)
+            # d = q e / √n + l / n, solved for √n.
+            width = self._quantiles(n) * self.error
+            n = max(2.0, ((width + (width**2 + 4 * decline * self.lean) ** 0.5) / (2 * decline)) ** 2)
         return math.ceil(n)
 
     def _quantiles(self, n: float) -> float:
@@ -92,8 +96,8 @@ def _unit_error(population: Population, metric: Declining, decline: float, perso
     worse = population.worse(metric, decline)
     drawn = population.draw_pair(worse, np.random.default_rng(_SEED), n, personas, samples)
     base, candidate = (item_sums(drawn_cells(correct, samples), "", ()) for correct in drawn)
-    found = changes(base, candidate)[HEADLINE.index(metric)].tested
-    return _UnitError(float(found.errors[0]) * n**0.5, float(found.freedom[0]) / n)
+    found = changes(base, candidate)[HEADLINE.index(metric)].decline(better=1)
+    return _UnitError(float(found.errors[0]) * n**0.5, float(found.freedom[0]) / n, float(lean(found)[0][0]) * n)
 
 
 def drawn_cells(correct: Ints, samples: int) -> Cells:
