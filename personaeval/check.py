@@ -17,16 +17,13 @@ import numpy as np
 from personaeval.compare import Pair, align
 from personaeval.errors import InvalidRunError
 from personaeval.metrics.catalogue import METRICS
+from personaeval.metrics.decline import ALPHA, Decline
 from personaeval.metrics.inference import holm
-from personaeval.metrics.jackknife import Estimates, intervals, lean, p_above, unseen
 from personaeval.metrics.paired import Change
 from personaeval.metrics.worst import worst_change
 from personaeval.policy import EVERY_TASK, Gate, Policy, Severity
 from personaeval.sides import Side
 
-ALPHA = 0.025
-_POWER = 0.8
-_REASONABLE = 10
 _JUDGED = {"persona_score"}
 _REPEATED = {"repeatability", "persona_effect", "corrected_pss"}
 
@@ -60,7 +57,8 @@ class Finding:
         low: lower bound of the decline, 97.5 % one-sided.
         high: upper bound of it, which PASS compares with ``max_drop``.
         p: of "worse by no more than max_drop", adjusted for all gating metrics; REGRESSION needs at most 0.025.
-        defined: whether its formula gives a number for these answers; PSS gives none where nothing is solved.
+        defined: whether its formula gives a number for these answers; PSS gives none where nothing is solved, corrected
+            PSS none with one sample.
     """
 
     task: str
@@ -81,6 +79,11 @@ class Finding:
     def gates(self) -> bool:
         """Whether it can change the verdict on the whole."""
         return self.severity is not Severity.ADVISORY
+
+    @property
+    def decides(self) -> bool:
+        """Whether it did: a supporting metric without a value decides nothing."""
+        return self.gates and (self.defined or self.severity is Severity.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class _Test:
         change: None where there is none.
         problem: why it cannot be tested; empty where it can.
         sizes: of what more would shrink the error, and how many there are.
+        items: on how many items the change rests; infinite for a judged task.
         same: whether one checkpoint is checked against itself, and nothing differs.
         defined: as in :class:`Finding`.
     """
@@ -118,14 +122,15 @@ class _Test:
     change: Change | None
     problem: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict)
+    items: float = math.inf
     same: bool = False
     defined: bool = True
 
     @property
-    def decline(self) -> Estimates:
+    def decline(self) -> Decline:
         """By how much the candidate is worse."""
         assert self.change is not None, "only what could be estimated is tested"
-        return self.change.decline(METRICS[self.gate.metric].better)
+        return Decline(self.change.decline(METRICS[self.gate.metric].better), self.items)
 
 
 def check(base: Side, candidate: Side, policy: Policy, allow_different_settings: bool = False) -> Report:
@@ -158,9 +163,7 @@ def overall(findings: Sequence[Finding]) -> Outcome:
     and a supporting one without a value (κ of a perfect candidate) decides nothing. What could not be looked at does,
     and so does nothing to look at.
     """
-    gating = [
-        finding for finding in findings if finding.gates and (finding.defined or finding.severity is Severity.CRITICAL)
-    ]
+    gating = [finding for finding in findings if finding.decides]
     if not gating or any(finding.outcome is Outcome.INVALID and finding.defined for finding in gating):
         return Outcome.INVALID
     for outcome in (Outcome.REGRESSION, Outcome.INVALID):
@@ -223,14 +226,25 @@ def _prepare(gate: Gate, task: str, pair: Pair | str, policy: Policy, base: Side
     if change is None:
         return _Test(gate, task, None, f"{gate.metric} cannot be claimed of personas that were not tried")
     if change.absolute.value is None:
-        more = "; it needs two samples" if gate.metric in _REPEATED and pair.record["samples"] == 1 else ""
-        problem = f"{gate.metric} is not defined here{more}"
-        return _Test(gate, task, change, problem, defined=bool(more))
-    known = base.folders[task].resolve() == candidate.folders[task].resolve() or (
-        base.fingerprint == candidate.fingerprint and base.verifiable and candidate.verifiable
-    )
-    sizes = _sizes(pair, change, generalise)
-    return _Test(gate, task, change, sizes=sizes, same=known and pair.identical)
+        more = "; it needs two samples" if gate.metric in _REPEATED and not _is_repeated(pair) else ""
+        return _Test(gate, task, change, f"{gate.metric} is not defined here{more}", defined=False)
+    resting = change
+    if generalise and pair.judged is None:
+        resting = pair.changes()[gate.metric]
+    items = math.inf if pair.judged is not None else float(resting.tested.clusters[0])
+    same = pair.identical and _is_known(base, candidate, task)
+    return _Test(gate, task, change, sizes=_sizes(pair, change, generalise), items=items, same=same)
+
+
+def _is_known(base: Side, candidate: Side, task: str) -> bool:
+    """Return whether both are one checkpoint for sure; of an endpoint, whether both are one run (or its baseline)."""
+    if base.verifiable and candidate.verifiable:
+        return base.fingerprint == candidate.fingerprint
+    return base.records[task] == candidate.records[task]
+
+
+def _is_repeated(pair: Pair) -> bool:
+    return pair.cells is not None and all((cells.scored[:, 1:] > 1).any() for cells in pair.cells)
 
 
 def _sizes(pair: Pair, change: Change, generalise: bool) -> dict[str, int]:
@@ -242,7 +256,7 @@ def _sizes(pair: Pair, change: Change, generalise: bool) -> dict[str, int]:
 
 
 def _p_worse(test: _Test) -> float:
-    return math.nan if test.problem or test.change is None else float(p_above(test.decline, test.gate.max_drop)[0])
+    return math.nan if test.problem else test.decline.p_worse(test.gate.max_drop)
 
 
 def _judge(test: _Test, p: float, tests: int) -> Finding:
@@ -261,10 +275,10 @@ def _judge(test: _Test, p: float, tests: int) -> Finding:
     )
     if test.problem:
         return finding
-    low, high = bounds_of(test.decline)
+    low, high = test.decline.bounds
     finding = replace(
         finding,
-        decline=float(test.decline.values[0]) + 0.0,  # never -0.0
+        decline=test.decline.value,
         low=low,
         high=high,
         p=float(p) if math.isfinite(p) else None,
@@ -278,30 +292,18 @@ def _judge(test: _Test, p: float, tests: int) -> Finding:
     return replace(finding, outcome=Outcome.INCONCLUSIVE, reason=_remedy(test, tests))
 
 
-def bounds_of(decline: Estimates) -> tuple[float | None, float | None]:
-    """Return both bounds of a decline, each one-sided at 97.5 %.
-
-    Where losses, or gains, are rare and whole, a sample holds too few of them, or none, and its variance tells too
-    little: bounds reach farther on the side of the longer tail (:func:`jackknife.lean`), and no bound is nearer to the
-    decline than what none of n clusters shows (:func:`jackknife.unseen`).
-    """
-    [found] = intervals(decline, ["raw"])
-    if found.low is None or found.high is None:
-        return None, None
-    down, up = (float(shift[0]) for shift in lean(decline))
-    reach = float((unseen(decline.clusters) * decline.spans)[0])
-    value = float(decline.values[0])
-    return min(found.low - down, value - reach), max(found.high + up, value + reach)
-
-
 def _remedy(test: _Test, tests: int) -> str:
     """Say how much data would decide it at the observed decline, with a power of 80 %."""
     sizes = test.sizes
-    if not math.isfinite(test.decline.errors[0]):
+    if test.decline.bounds[1] is None:
         return f"{_list(sizes)} are too few for an interval"
-    times = times_needed(test.decline, test.gate.max_drop, tests)
+    times = test.decline.times_needed(test.gate.max_drop, tests)
     if times is None:
         what = " and ".join(sizes)
+        if test.decline.is_hidden(test.gate.max_drop):
+            return (
+                f"not decidable at a reasonable size: it rests on {test.decline.items:,.0f} items, too few even tenfold"
+            )
         return f"not decidable at a reasonable size: the decline is too near to max_drop for ten times the {what}"
     wanted = {kind: math.ceil(times * count) for kind, count in sizes.items()}
     return f"about {_list(wanted)} would decide it at this decline ({_list(sizes)} now)"
@@ -309,28 +311,3 @@ def _remedy(test: _Test, tests: int) -> str:
 
 def _list(sizes: Mapping[str, int]) -> str:
     return " and ".join(f"{count:,} {kind}" for kind, count in sizes.items())
-
-
-def times_needed(decline: Estimates, max_drop: float, tests: int = 1) -> float | None:
-    """Return how many times the data would decide a check with a power of 80 %, if the decline is the one observed.
-
-    Args:
-        decline: of one metric; its error shrinks with the root of the data, its degrees of freedom grow with them.
-        max_drop: what is allowed.
-        tests: for how many a REGRESSION is adjusted; the strictest of Holm's steps is taken.
-
-    Returns:
-        From just above 1 to 10; None beyond.
-    """
-    from scipy.special import stdtrit
-
-    times = np.geomspace(1, _REASONABLE, 4000)[1:]
-    gap = max_drop - float(decline.values[0])
-    freedom = decline.freedom[0] * times
-    level = ALPHA if gap > 0 else ALPHA / tests
-    down, up = (float(shift[0]) for shift in lean(decline))
-    reach = (stdtrit(freedom, 1 - level) + stdtrit(freedom, _POWER)) * decline.errors[0] / np.sqrt(times)
-    enough = reach + (up if gap > 0 else down) / times <= abs(gap)
-    # No bound is nearer than what none of the clusters shows, at the level of the test.
-    enough &= unseen(decline.clusters[0] * times, 1 - 2 * level) * decline.spans[0] <= abs(gap)
-    return float(times[np.argmax(enough)]) if enough.any() else None

@@ -5,7 +5,8 @@ import pytest
 
 from personaeval.metrics import twoway
 from personaeval.metrics.caution import cautions
-from personaeval.metrics.paired import changes, p_worse, shared
+from personaeval.metrics.decline import Decline
+from personaeval.metrics.paired import changes, shared
 from personaeval.metrics.population import Population, like
 from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.sums import HEADLINE, item_sums, pss
@@ -36,8 +37,8 @@ def test_a_decline_is_above_zero_where_the_candidate_is_worse():
     found = change(*pair())
     assert found.decline(1).values[0] == -found.absolute.value
     assert found.decline(-1).values[0] == found.absolute.value
-    assert p_worse(found, 1, 0.0) < 0.001
-    assert p_worse(found, 1, 0.2) > 0.9
+    assert Decline(found.decline(1), 400).p_worse(0.0) < 0.001
+    assert Decline(found.decline(1), 400).p_worse(0.2) > 0.9
 
 
 def test_only_cells_that_both_scored_are_compared():

@@ -89,6 +89,13 @@ def resampled_counts(n: int, seed: int, replicates: int) -> Iterator[Floats]:
         yield generator.multinomial(n, np.full(n, 1 / n), size=min(rows, replicates - start)).astype(np.float64)
 
 
+def skewness(drawn: Floats) -> float:
+    """Return the skewness of replicates; 0 where they do not vary."""
+    apart = drawn - drawn.mean() if len(drawn) else np.zeros(1)
+    spread = float(np.mean(apart**2))
+    return float(np.mean(apart**3) / spread**1.5) if spread > 0 else 0.0
+
+
 def _acceleration(jackknife: Floats) -> float:
     apart = jackknife.mean() - jackknife if len(jackknife) else np.zeros(1)
     spread = float(np.sum(apart**2))

@@ -118,8 +118,8 @@ def lean(found: Estimates, confidence: float = CONFIDENCE) -> tuple[Floats, Floa
 def p_above(found: Estimates, threshold: Floats | float) -> Floats:
     """Return one-sided p-values of "not above the threshold", one for each estimate.
 
-    A long lower tail is reckoned with (:func:`lean`), and p is at least the chance to see none of the clusters that
-    would have to differ: where those are rare, the others' variance tells nothing of them.
+    A long lower tail is reckoned with (:func:`lean`). Where nothing varies between clusters: the chance to see none of
+    the clusters that would have to differ.
     """
     from scipy.special import stdtr
 
@@ -127,7 +127,7 @@ def p_above(found: Estimates, threshold: Floats | float) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
         student = stdtr(found.freedom, -over / found.errors)
     exact = (1 - np.clip((found.values - threshold) / found.spans, 0, 1)) ** found.clusters
-    return np.where(found.errors > 0, np.maximum(student, exact), np.where(found.errors == 0, exact, np.nan))
+    return np.asarray(np.where(found.errors > 0, student, np.where(found.errors == 0, exact, np.nan)))
 
 
 def p_equal(found: Estimates) -> Floats:

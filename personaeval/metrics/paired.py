@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaeval.metrics.inference import Floats, Interval
-from personaeval.metrics.jackknife import Estimates, intervals, jackknife, p_above, p_equal
+from personaeval.metrics.jackknife import Estimates, intervals, jackknife, p_equal
 from personaeval.metrics.sums import Cells
 
 
@@ -103,11 +103,6 @@ def make_changes(
             )
         )
     return made
-
-
-def p_worse(change: Change, better: int, max_drop: float) -> float:
-    """Return the one-sided p-value of "worse by no more than ``max_drop``"; NaN where the change is not defined."""
-    return float(p_above(change.decline(better), max_drop)[0])
 
 
 def shared(runs: Sequence[Cells]) -> list[Cells]:

@@ -7,51 +7,52 @@ is detected at a one-sided level α with power 1 − β where d ≥ (t(1−α) +
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
 
-from personaeval.metrics.jackknife import lean
+from personaeval.metrics.decline import ALPHA, POWER
+from personaeval.metrics.jackknife import lean, unseen
 from personaeval.metrics.paired import changes
 from personaeval.metrics.population import Declining, Population
 from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums
 
-ALPHA = 0.025
-POWER = 0.8
 PLANNED: tuple[Declining, ...] = ("accuracy", "pss")
 _CELLS = 400_000
 _MOST_ITEMS = 8_000
 _SEED = 0
+_MOST_NEEDED = 10**9
 _ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _UnitError:
-    """The standard error of a decline times √n, its degrees of freedom for each item, and its lean times n."""
+    """What n items make of a decline's error.
+
+    Attributes:
+        error: the standard error times √n.
+        freedom: degrees of freedom for each item.
+        lean: what its longer tail adds, times n.
+        carrying: the share of the items that it rests on.
+    """
 
     error: float
     freedom: float
     lean: float
+    carrying: float
 
     def least(self, n: int) -> float:
-        """Return the smallest decline that n items show."""
-        return float(self._quantiles(n) * self.error / n**0.5 + self.lean / n)
+        """Return the smallest decline that n items show, by the test of :class:`personaeval.metrics.decline.Decline`."""
+        from scipy.special import stdtrit
+
+        freedom, error = max(1.0, min(n - 1, self.freedom * n)), self.error / n**0.5
+        shown = max(stdtrit(freedom, 1 - ALPHA) * error + self.lean / n, float(unseen(max(1.0, self.carrying * n))))
+        return float(shown + stdtrit(freedom, POWER) * error)
 
     def items(self, decline: float) -> int:
         """Return how many items show a decline."""
-        n = 2.0
-        for _ in range(_ROUNDS):
-            # d = q e / √n + l / n, solved for √n.
-            width = self._quantiles(n) * self.error
-            n = max(2.0, ((width + (width**2 + 4 * decline * self.lean) ** 0.5) / (2 * decline)) ** 2)
-        return math.ceil(n)
-
-    def _quantiles(self, n: float) -> float:
-        from scipy.special import stdtrit
-
-        freedom = max(1.0, min(n - 1, self.freedom * n))
-        return float(stdtrit(freedom, 1 - ALPHA) + stdtrit(freedom, POWER))
+        return bisect_left(range(_MOST_NEEDED), True, lo=2, key=lambda n: self.least(n) <= decline)
 
 
 def detectable(population: Population, metric: Declining, n: int, personas: int, samples: int) -> float | None:
@@ -97,7 +98,8 @@ def _unit_error(population: Population, metric: Declining, decline: float, perso
     drawn = population.draw_pair(worse, np.random.default_rng(_SEED), n, personas, samples)
     base, candidate = (item_sums(drawn_cells(correct, samples), "", ()) for correct in drawn)
     found = changes(base, candidate)[HEADLINE.index(metric)].decline(better=1)
-    return _UnitError(float(found.errors[0]) * n**0.5, float(found.freedom[0]) / n, float(lean(found)[0][0]) * n)
+    leaning, error = float(lean(found)[0][0]), float(found.errors[0])
+    return _UnitError(error * n**0.5, float(found.freedom[0]) / n, leaning * n, float(found.clusters[0]) / n)
 
 
 def drawn_cells(correct: Ints, samples: int) -> Cells:

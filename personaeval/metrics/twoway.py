@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personaeval.metrics.inference import REPLICATES, Floats
+from personaeval.metrics.inference import REPLICATES, Floats, skewness
 from personaeval.metrics.jackknife import Estimates
 from personaeval.metrics.sums import Cells, item_sums, pair_products
 
@@ -87,7 +87,8 @@ def _estimates(values: Floats, drawn: Floats, runs: Sequence[Cells]) -> Estimate
     resting = np.any([own.weights(own.matrix) > 0 for own in sums], axis=0).sum(axis=0)[: len(RESAMPLED)]
     spans = sums[0].spans[: len(RESAMPLED)]
     freedom = np.full(len(values), max(min(n, m) - 1.0, 1.0))
-    return Estimates(values, values, errors, freedom, np.zeros(len(values)), np.clip(resting, 1.0, float(m)), spans)
+    skewed = np.array([skewness(column[np.isfinite(column)]) for column in drawn.T])
+    return Estimates(values, values, errors, freedom, skewed, np.clip(resting, 1.0, float(m)), spans)
 
 
 def _point(cells: Cells) -> Floats:
