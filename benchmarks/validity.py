@@ -27,7 +27,7 @@ import numpy as np
 from personaeval.metrics import fidelity, power, twoway
 from personaeval.metrics.catalogue import STABILITY, WORST
 from personaeval.metrics.caution import FEW_PERSONAS, cautions
-from personaeval.metrics.decline import ALPHA, Decline
+from personaeval.metrics.decline import ALPHA, POWER, Decline
 from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Interval
 from personaeval.metrics.jackknife import Scale, intervals, jackknife
@@ -176,7 +176,7 @@ def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int) -> list
         "coverage of a difference of d": (covered, LEVEL),
         "false REGRESSION at max_drop = d": (regressed, ALPHA),
         "false PASS at max_drop = d / 2": (passed, ALPHA),
-        "power": (detected, power.POWER),
+        "power": (detected, POWER),
     }
     return [
         Result(what, metric, str(cell), cell.promised, *share(hits), expected)

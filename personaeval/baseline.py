@@ -19,6 +19,8 @@ def write_baseline(run: str, output: Path) -> list[Path]:
         UsageError: no such run, or something else is in the folder.
         StorageError: it cannot be written.
     """
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: is a file; name a folder with -o.")
     folders = list(dict.fromkeys(open_side(run).folders.values()))
     targets = [output] if len(folders) == 1 else [output / folder.name for folder in folders]
     _refuse_older(output, targets)

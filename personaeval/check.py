@@ -151,6 +151,8 @@ def check(base: Side, candidate: Side, policy: Policy, allow_different_settings:
     findings = tuple(_judge(test, p_values.get(id(test), _p_worse(test)), max(len(gating), 1)) for test in tests)
     gated = {task for task, gate in wanted if gate.severity is not Severity.ADVISORY}
     notes = [f"{task}: not gated by this policy." for task in base.records if task not in gated]
+    if {path.resolve() for path in base.folders.values()} & {path.resolve() for path in candidate.folders.values()}:
+        notes.append("Base and candidate are the same run.")
     aligned = [pair for pair in pairs.values() if isinstance(pair, Pair)]
     notes += [f"{pair.task}: {note}" for pair in aligned for note in (*pair.notes, *pair.cautions)]
     return Report(base.name, candidate.name, overall(findings), findings, tuple(notes))

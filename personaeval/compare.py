@@ -121,6 +121,8 @@ def align(base: Side, candidate: Side, task: str, allow_different_settings: bool
     notes = [f"Different settings, compared nevertheless: {'; '.join(differing)}."] if differing else []
     notes += placement_notes(base, candidate, task)
     record = base.records[task]["tasks"][task]
+    if ("personas" in record) != ("personas" in candidate.records[task]["tasks"][task]):
+        raise InvalidRunError(f"{task}: judged in one of {base.name} and {candidate.name} only.")
     if "personas" in record:
         return _align_judged(base, candidate, task, rows, notes)
     return _align_counted(base, candidate, task, rows, notes)

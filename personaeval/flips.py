@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personaeval.compare import Pair
-from personaeval.errors import UsageError
 from personaeval.results import RESPONSES
 from personaeval.sides import Side
 
@@ -31,7 +30,7 @@ class Flip:
         lost: under how many it became wrong.
         persona: under which it flipped most.
         answers: what the base and the candidate answered there, in a sample that flipped; None where the text may not
-            be shown or is not kept.
+            be shown, is not kept, or cannot be read.
     """
 
     item: str
@@ -87,8 +86,8 @@ def _answers(folder: Path, pair: Pair, cells: Collection[tuple[str, str]]) -> _A
             columns=["item", "persona", "sample", "answer", "text", "score"],
             filters=[("task", "=", pair.task), ("item", "in", items), ("persona", "in", personas)],
         )
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{path}: cannot be read ({error}); running the same command again writes it anew.") from error
+    except (OSError, pa.ArrowException):
+        return {}  # the numbers do not need the texts; running the same command again writes them anew
     found: _Answers = {}
     for row in table.to_pylist():
         if row["score"] is not None and (row["item"], row["persona"]) in cells:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -114,14 +115,21 @@ def write_starting_policy(path: Path, base: Side | None = None) -> None:
     """
     if path.exists():
         raise UsageError(f"{path}: exists already; name another file with --policy.")
-    tasks = [record["tasks"][name] for name, record in base.records.items()] if base else [{"samples": 1}]
-    counted = any("personas" not in task for task in tasks)
-    fits = {
-        "counted": counted,
-        "repeated": any("personas" not in task and task["samples"] > 1 for task in tasks),
-        "judged": any("personas" in task for task in tasks),
-    }
-    write_text(path, _STARTING.format(**{name: "" if fit else "# " for name, fit in fits.items()}))
+    write_text(path, _STARTING.format(**_fitting(base)))
+
+
+def _fitting(base: Side | None) -> dict[str, str]:
+    """Return what comments out the gates that do not fit a base, and the names of its tasks with two samples."""
+    if base is None:
+        return {"counted": "", "crossed": "", "repeated": "# ", "judged": "# ", "task": '"*"'}
+    own = {name: record["tasks"][name] for name, record in base.records.items()}
+    counted = {name: task for name, task in own.items() if "personas" not in task}
+    # Stability needs two personas beside none.
+    crossed = [name for name in counted if len(base.records[name]["personas"]) > 2]
+    repeated = [name for name in crossed if counted[name]["samples"] > 1]
+    fits = {"counted": counted, "crossed": crossed, "repeated": repeated, "judged": len(counted) < len(own)}
+    every = '"*"' if len(repeated) in (0, len(counted)) else json.dumps(repeated[0])
+    return {name: "" if fit else "# " for name, fit in fits.items()} | {"task": every}
 
 
 _STARTING = """\
@@ -143,12 +151,12 @@ generalise: items
 gates:
   {counted}- {{task: "*", metric: accuracy, max_drop: 0.05, severity: critical}}
   # PSS rises and falls with accuracy by itself, so it stands beside accuracy and kappa.
-  {counted}- {{task: "*", metric: pss, max_drop: 0.05, severity: critical}}
-  {counted}- {{task: "*", metric: kappa, max_drop: 0.10, severity: supporting}}
+  {crossed}- {{task: "*", metric: pss, max_drop: 0.05, severity: critical}}
+  {crossed}- {{task: "*", metric: kappa, max_drop: 0.10, severity: supporting}}
   # PSS without the noise of decoding; it needs two samples or more.
-  {repeated}- {{task: "*", metric: corrected_pss, max_drop: 0.05, severity: supporting}}
+  {repeated}- {{task: {task}, metric: corrected_pss, max_drop: 0.05, severity: supporting}}
   # The worst persona, chosen on one half of the items and measured on the other.
-  {counted}- {{task: "*", metric: worst_persona, max_drop: 0.10, severity: advisory}}
+  {crossed}- {{task: "*", metric: worst_persona, max_drop: 0.10, severity: advisory}}
   # Of judged tasks, on their scale from 1 to 5.
   {judged}- {{task: "*", metric: persona_score, max_drop: 0.2, severity: critical}}
 """

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from personaeval.errors import UsageError, suggest
 from personaeval.results import CELLS, COUNTS, RUN, read_json
 
+_KEYS = {"label", "model", "tasks", "personas", "config"}
 _COLUMNS = {"item", "persona", "digest", "dimension", "score_sum", *COUNTS}
 
 
@@ -82,6 +83,8 @@ def open_side(text: str) -> Side:
     Raises:
         UsageError: nothing there, several checkpoints of the name, or a task that several of its runs have.
     """
+    if not text.strip():
+        raise UsageError("an empty name: a run's folder, a baseline's or RESULTS/NAME is expected.")
     path = Path(text)
     if (path / RUN).is_file():
         return _side([path], text)
@@ -91,7 +94,7 @@ def open_side(text: str) -> Side:
             return _side(folders, text)
     if not path.parent.is_dir() or text.endswith(".."):
         raise UsageError(f"{text}: no such folder. A run's folder, a baseline's or RESULTS/NAME is expected.")
-    records = {found.parent: read_json(found) for found in sorted(path.parent.glob(f"*/*/{RUN}"))}
+    records = _readable(sorted(path.parent.glob(f"*/*/{RUN}")))
     chosen = [folder for folder, record in records.items() if path.name in _names(record)]
     if not chosen:
         known = {record["label"] for record in records.values()}
@@ -99,6 +102,19 @@ def open_side(text: str) -> Side:
             f"{text}: neither the folder of a finished run nor a checkpoint's name.{suggest(path.name, known)}"
         )
     return _side(chosen, text)
+
+
+def _readable(files: Sequence[Path]) -> dict[Path, dict[str, Any]]:
+    """Return the records of runs by folder; a broken one of another checkpoint is no reason not to find this one."""
+    records = {}
+    for file in files:
+        try:
+            record = read_json(file)
+        except UsageError:
+            continue
+        if record.keys() >= _KEYS:
+            records[file.parent] = record
+    return records
 
 
 def _names(record: dict[str, Any]) -> tuple[str, str]:
@@ -110,7 +126,7 @@ def _side(folders: Sequence[Path], text: str) -> Side:
     records: dict[str, dict[str, Any]] = {}
     found = {folder: read_json(folder / RUN) for folder in folders}
     for folder, record in found.items():
-        if not {"label", "model", "tasks"} <= record.keys():
+        if not record.keys() >= _KEYS:
             raise UsageError(f"{folder / RUN}: not the record of a personaeval run.")
     names = sorted({_names(record)[1] for record in found.values()})
     if len({record["model"]["fingerprint"] for record in found.values()}) > 1:

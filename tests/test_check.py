@@ -12,6 +12,7 @@ import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 from scipy import stats
 
+from personaeval.baseline import write_baseline
 from personaeval.check import Outcome, check
 from personaeval.compare import align
 from personaeval.errors import UsageError
@@ -22,7 +23,7 @@ from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.sums import item_sums
 from personaeval.policy import Policy, read_policy, write_starting_policy
-from personaeval.report.verdicts import conclusion
+from personaeval.report.verdicts import conclusion, to_junit
 from personaeval.sides import open_sides
 from tests.finished import counted, judged, write_run
 
@@ -305,8 +306,10 @@ def test_a_starting_policy_fits_its_base(tmp_path):
     plain = write_run(tmp_path / "plain", [counted(before)])
     both = write_run(tmp_path / "both", [counted(2 * before, samples=2), judged(np.full((3, 5, 1), 4.0))], samples=2)
     acting = write_run(tmp_path / "acting", [judged(np.full((3, 5, 1), 4.0))])
+    single = write_run(tmp_path / "single", [counted(before[:, :2])])
     expected = {plain: {"accuracy", "pss", "kappa", "worst_persona"}, acting: {"persona_score"}}
     expected[both] = expected[plain] | expected[acting] | {"corrected_pss"}
+    expected[single] = {"accuracy"}
     for folder, metrics in expected.items():
         file = tmp_path / f"{folder.name}.yaml"
         write_starting_policy(file, open_sides([str(folder)])[0])
@@ -323,7 +326,42 @@ def test_an_endpoints_run_against_itself_passes_however_its_folder_is_spelled(tm
     (folder / "run.json").write_text(json.dumps(record))
     monkeypatch.chdir(tmp_path)
     first, second = open_sides([str(folder), "run"])
+    report = check(first, second, policy(gate()))
+    assert report.outcome is Outcome.PASS
+    assert "Base and candidate are the same run." in report.notes
+    # And so does it against its own baseline, but not another of the same endpoint.
+    write_baseline(str(folder), tmp_path / "kept")
+    first, second = open_sides(["kept", "run"])
     assert check(first, second, policy(gate())).outcome is Outcome.PASS
+    record["plan"] = "1" * 16
+    (folder / "run.json").write_text(json.dumps(record))
+    first, second = open_sides(["kept", "run"])
+    assert check(first, second, policy(gate())).outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_supporting_metric_that_needs_more_samples_decides_nothing(tmp_path):
+    before, _ = drawn(0)
+    rules = policy(gate(), gate("corrected_pss", severity="supporting"))
+    report = verdict(tmp_path, counted(before), counted(before), rules)
+    assert report.exit_code == 0
+    assert "two samples" in report.findings[1].reason
+    # Nor is it an error to those who read the test report.
+    [suite] = JUnitXml.fromstring(to_junit(report).encode())
+    assert (suite.tests, suite.errors, suite.skipped) == (2, 0, 1)
+
+
+def test_a_fall_is_seen_however_few_the_personas(tmp_path):
+    population = Population(0.8, persona=0.05, cell=0.15)
+    before, after = population.draw_pair(population.worse("accuracy", 0.24), np.random.default_rng(0), 1000, 16, 1)
+    report = verdict(tmp_path / "1", counted(before), counted(after), policy(gate(), generalise=WIDE))
+    assert report.outcome is Outcome.REGRESSION
+    scores = np.random.default_rng(1).integers(3, 6, (24, 5, 4)).astype(float)
+    fallen = scores - (np.random.default_rng(2).random(scores.shape) < 0.7)
+    report = verdict(tmp_path / "2", judged(scores), judged(fallen), policy(gate("persona_score", 0.2)))
+    assert report.outcome is Outcome.REGRESSION
+    close = scores - (np.random.default_rng(2).random(scores.shape) < 0.02)
+    report = verdict(tmp_path / "3", judged(scores), judged(close), policy(gate("persona_score", 0.2)))
+    assert report.outcome is Outcome.PASS
 
 
 def test_what_is_known_is_told_though_a_metric_is_undefined(tmp_path):
@@ -413,6 +451,11 @@ def test_the_command_line(tmp_path, personaeval):
     assert "REGRESSION: worse by more than allowed: sums accuracy" in shown.stdout
     assert summary.read_text().startswith("before\n**bad checked against base**")
     assert personaeval("check", base, base, cwd=tmp_path).returncode == 0
+    # A report that cannot be written changes no verdict, or is told before there is one.
+    lost = personaeval("check", base, bad, cwd=tmp_path, env={"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "where")})
+    assert lost.returncode == 1 and "cannot be written" in lost.stderr
+    assert personaeval("check", base, bad, "--junit", "no/where.xml", cwd=tmp_path).returncode == 2
+    assert personaeval("check", base, "", cwd=tmp_path).returncode == 2
     strict = tmp_path / "strict.yaml"
     strict.write_text("version: 1\ngates: [{metric: accuracy, max_drop: 0.05}]\n")
     told = personaeval("check", base, close, "--policy", strict, "--json", cwd=tmp_path)

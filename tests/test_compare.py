@@ -1,6 +1,7 @@
 """Comparisons: what is aligned, what is refused, what the tables say."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -80,8 +81,23 @@ def test_the_trend_by_step(tmp_path, personaeval):
     trend = json.loads(shown.stdout)[0]
     assert trend["rows"][-1]["step"] == "slope"
     assert trend["rows"][-1]["accuracy"]["value"] == pytest.approx(0.4)
-    names = ("checkpoint-500", "checkpoint-500-aaaa1234", "global_step_70", "final", "model-aaaa1234", "qwen-7")
-    assert [step_of(name) for name in names] == [500, 500, 70, None, None, None]
+    names = (
+        "checkpoint-500",
+        "checkpoint-500-aaaa1234",
+        "global_step_70",
+        "final",
+        "model-aaaa1234",
+        "qwen-7",
+        "epoch-3",
+    )
+    assert [step_of(name) for name in names] == [500, 500, 70, None, None, None, None]
+    fewer = write_run(tmp_path / "fewer", [counted(np.ones((200, 4)))], label="ckpt-1500", fingerprint="f" * 32)
+    shown = personaeval("compare", *folders[:2], fewer)
+    assert shown.returncode == 0, shown.stderr
+    alike = write_run(tmp_path / "alike", [counted(np.ones((200, 4)))], label="ckpt-100", fingerprint="e" * 32)
+    shown = personaeval("compare", alike, folders[0], fewer)
+    assert shown.returncode == 0, shown.stderr
+    assert "No trend: these checkpoints were not all asked the same items" in shown.stdout
 
 
 def test_the_answers_shown_for_a_flip_have_flipped(tmp_path):
@@ -100,6 +116,36 @@ def test_the_answers_shown_for_a_flip_have_flipped(tmp_path):
     assert (gained.item, gained.persona, gained.gained) == ("i0", "p1", pytest.approx(1 / 3))
     assert gained.answers == ("wrong 1", "right 1")
     assert (lost.item, lost.answers) == ("i1", ("right 0", "wrong 0"))
+
+
+def test_what_is_not_defined_any_more_is_shown_and_said(tmp_path, personaeval):
+    right = np.ones((60, 5))
+    right[:6] = 0
+    base = write_run(tmp_path / "base", [counted(right)], label="base")
+    other = write_run(tmp_path / "zero", [counted(0 * right), judged(np.full((3, 5, 1), 4.0))], label="ze\x1b[31mro")
+    shown = personaeval("compare", base, other)
+    assert shown.returncode == 0, shown.stderr
+    assert re.search(r"\| PSS .*\| +1\.000 \| +– \|", shown.stdout)
+    assert "sums: PSS is not defined for ze [31mro." in shown.stdout
+    assert "acting: left out, base did not run it." in shown.stdout
+    assert "\x1b" not in shown.stdout
+
+
+def test_broken_files_beside_are_passed_over(tmp_path, personaeval):
+    before, after = drawn()
+    base = write_run(tmp_path / "r" / "base-aaaaaaaa" / "1", [counted(before)], label="base")
+    other = write_run(tmp_path / "r" / "other-bbbbbbbb" / "1", [counted(after)], label="other", fingerprint="b" * 32)
+    (tmp_path / "r" / "torn-cccccccc" / "1").mkdir(parents=True)
+    (tmp_path / "r" / "torn-cccccccc" / "1" / "run.json").write_text("{")
+    (other / "responses.parquet").write_bytes(b"PAR1 torn")
+    shown = personaeval("compare", tmp_path / "r" / "base", tmp_path / "r" / "other")
+    assert shown.returncode == 0, shown.stderr
+    file = tmp_path / "gate.yaml"
+    file.write_text("")
+    assert personaeval("baseline", base, "-o", file).returncode == 2
+    acting = write_run(tmp_path / "acting", [judged(np.full((3, 5, 1), 4.0), task="sums")], label="acting")
+    for pair in ((acting, base), (base, acting)):
+        assert personaeval("compare", *pair, "--allow-different-settings").returncode == 4
 
 
 def test_a_relative_change_is_shown_of_what_has_a_zero(tmp_path):

@@ -157,6 +157,12 @@ def test_an_interval_that_is_not_symmetric_is_written_with_both_ends():
     assert str(Number(0.5, 0.5, 0.5)) == "0.500 ±0.000"
 
 
+def test_names_make_no_elements_and_obey_no_terminal():
+    table = Table("a <b>bold</b> one", ("x",), (("\x1b[31mred",),), ("[click](javascript:1), p < 0.05",))
+    text = render([table], "markdown")
+    assert "\\<b>" in text and "\x1b" not in text and "](" not in text and "p < 0.05" in text
+
+
 def test_csv_is_neutralised_and_has_intervals_in_columns():
     rows = list(csv.reader(io.StringIO(render([HOSTILE], "csv"))))
     assert rows[0] == ["table", "name", "score", "score low", "score high"]

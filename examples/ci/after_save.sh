@@ -18,6 +18,7 @@ trap 'rm -f "$folders"' EXIT
 personaeval run --quiet --model "$checkpoint" --tasks "${TASKS:-math500}" --personas "${PERSONAS:-core}" \
     ${LIMIT:+--limit "$LIMIT"} ${MAX_TOKENS:+--max-tokens "$MAX_TOKENS"} --output "$results" --folders "$folders"
 
+test -s "$folders"
 verdict=0
 personaeval check "$baseline" "$(cat "$folders")" --policy "${POLICY:-gate.yaml}" --junit "$results/check.xml" ||
     verdict=$?

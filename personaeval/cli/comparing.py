@@ -9,7 +9,7 @@ import typer
 
 from personaeval.cli.app import app
 from personaeval.cli.options import complain, parse_generalise
-from personaeval.errors import UsageError
+from personaeval.errors import StorageError, UsageError
 
 Base = Annotated[str, typer.Argument(help="A run's or a baseline's folder, or RESULTS/NAME.")]
 Different = Annotated[
@@ -39,13 +39,9 @@ def compare(
     wide = parse_generalise(generalise)
     first, *others = open_sides([base, *candidates])
     pairs = [
-        [align(first, side, name, allow_different_settings) for name in common_tasks([first, *others], task)]
+        [align(first, side, name, allow_different_settings) for name in common_tasks([first, side], task)]
         for side in others
     ]
-    for name in dict.fromkeys(name for side in (first, *others) for name in side.records):
-        lacking = [side.name for side in (first, *others) if name not in side.records]
-        if lacking and task in (None, name):
-            complain(f"{name}: left out, {', '.join(lacking)} did not run it.")
     found = trend_tables([first, *others], pairs)
     for side, own in zip(others, pairs, strict=True):
         found += compare_tables(first, side, own, wide, details=len(others) == 1)
@@ -104,12 +100,17 @@ def check(
         raise UsageError(
             f"{policy}: no such file; personaeval check --init --policy {policy} writes one to start from."
         )
+    if junit is not None and not junit.resolve().parent.is_dir():
+        raise UsageError(f"--junit {junit}: there is no folder {junit.resolve().parent}.")
     rules = read_policy(policy)
     first, second = open_sides([base, candidate])
     report = check_sides(first, second, rules, allow_different_settings)
     print(to_json(report) if json else to_markdown(report))
     if junit is not None:
         write_text(junit, to_junit(report))
-    if os.environ.get("GITHUB_STEP_SUMMARY"):
-        append_text(Path(os.environ["GITHUB_STEP_SUMMARY"]), to_markdown(report) + "\n")
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            append_text(Path(summary), to_markdown(report) + "\n")
+        except StorageError as error:
+            complain(str(error))  # the verdict stands without it
     raise typer.Exit(report.exit_code)

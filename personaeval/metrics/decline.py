@@ -83,4 +83,4 @@ class Decline:
         return bool(self._floor(_REASONABLE * self.items) > abs(max_drop - self.value))
 
     def _floor(self, items: Floats | float, level: float = ALPHA) -> Floats:
-        return unseen(items, 1 - 2 * level) * self.found.spans[0]
+        return np.asarray(unseen(items, 1 - 2 * level) * self.found.spans[0])

@@ -43,7 +43,7 @@ class _UnitError:
     carrying: float
 
     def least(self, n: int) -> float:
-        """Return the smallest decline that n items show, by the test of :class:`personaeval.metrics.decline.Decline`."""
+        """Return the smallest decline that n items show, by the test of a check."""
         from scipy.special import stdtrit
 
         freedom, error = max(1.0, min(n - 1, self.freedom * n)), self.error / n**0.5

@@ -50,17 +50,19 @@ def trend_tables(sides: Sequence[Side], pairs: Sequence[Sequence[Pair]]) -> list
     steps = [step_of(side.name) for side in sides]
     if len(sides) < 3 or None in steps or len(set(steps)) < len(steps):
         return []
+    known = [step for step in steps if step is not None]
+    by_task = [{pair.task: pair for pair in row} for row in pairs]
     tables = []
-    for number, first in enumerate(pairs[0]):
-        column = [row[number] for row in pairs]
-        if all(pair.items == first.items for pair in column):
-            tables.append(_trend_table(sides, [step for step in steps if step is not None], column))
+    for task in by_task[0]:
+        column = [own[task] for own in by_task if task in own]
+        if len(column) == len(by_task):
+            tables.append(_trend_table(sides, known, column))
     return tables
 
 
 def step_of(name: str) -> int | None:
     """Return the training step in a checkpoint's name, such as checkpoint-500 or global_step_500; None without."""
-    found = re.search(r"(?:checkpoint|ckpt|step|iter|epoch)[-_]?(\d+)", name)
+    found = re.search(r"(?:checkpoint|ckpt|step|iter)[-_]?(\d+)", name)
     return int(found.group(1)) if found else None
 
 
@@ -70,7 +72,7 @@ def _metrics_table(base: Side, candidate: Side, pairs: Sequence[Pair], generalis
     found = [
         entry
         for entry in found
-        if entry[2].absolute.value is not None and not (entry[1] == "mean_score" and entry[0].binary)
+        if not (entry[2].base is entry[2].candidate is None or (entry[1] == "mean_score" and entry[0].binary))
     ]
     adjusted = holm(np.array([np.nan if change.p is None else change.p for _, _, change in found]))
     p_values = {(pair.task, name): float(p) for (pair, name, _), p in zip(found, adjusted, strict=True)}
@@ -89,6 +91,12 @@ def _metrics_table(base: Side, candidate: Side, pairs: Sequence[Pair], generalis
         f"{base.name}, in the metric's unit; relative: as a share of {base.name}. p: of no change, two-sided, adjusted "
         f"by Holm over the {len(rows)} rows; * below {MARK}.",
         *_reading_notes(pairs, p_values),
+        *_lacking_notes(base, candidate),
+    ]
+    notes += [
+        f"{pair.task}: {rows[place][1]} is not defined for {base.name if change.base is None else candidate.name}."
+        for place, (pair, _, change) in enumerate(found)
+        if change.base is None or change.candidate is None
     ]
     notes += [f"{pair.task}: {note}" for pair in pairs for note in (*pair.notes, *pair.cautions)]
     if not (base.verifiable and candidate.verifiable):
@@ -120,6 +128,16 @@ def _reading_notes(pairs: Sequence[Pair], p_values: Mapping[tuple[str, str], flo
             words = reading(pair.changes(), p_values.get((pair.task, "pss")))
             notes.append(f"{pair.task}: {words} (PSS, read beside κ and the persona effect).")
     return notes
+
+
+def _lacking_notes(base: Side, candidate: Side) -> list[str]:
+    """Say which tasks were left out, because one did not run them."""
+    return [
+        f"{task}: left out, {other.name} did not run it."
+        for side, other in ((base, candidate), (candidate, base))
+        for task in side.records
+        if task not in other.records
+    ]
 
 
 def _persona_tables(pair: Pair, base: Side, candidate: Side) -> list[Table]:
@@ -169,6 +187,10 @@ def _aligned_sums(pairs: Sequence[Pair]) -> Sequence[ItemSums | PersonaSums]:
 
 
 def _trend_table(sides: Sequence[Side], steps: Sequence[int], pairs: Sequence[Pair]) -> Table:
+    title = f"{pairs[0].record['title']} by training step"
+    if len({(pair.items, () if pair.cells is None else pair.cells[0].persona_ids) for pair in pairs}) > 1:
+        note = "No trend: these checkpoints were not all asked the same items under the same personas."
+        return Table(title, ("step", "checkpoint"), (), (note,))
     parts = _aligned_sums(pairs)
     names = ("persona_score",) if pairs[0].judged is not None else ("accuracy", "pss", "kappa")
     places = [0] if pairs[0].judged is not None else [0, 2, 3]
@@ -206,4 +228,4 @@ def _trend_table(sides: Sequence[Side], steps: Sequence[int], pairs: Sequence[Pa
         f"other items (judged tasks: personas); p of no slope: {tested} (not adjusted)."
     )
     columns = ("step", "checkpoint", *(METRICS[name].title for name in names))
-    return Table(f"{pairs[0].record['title']} by training step", columns, tuple(rows), (note,))
+    return Table(title, columns, tuple(rows), (note,))

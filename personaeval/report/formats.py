@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -111,7 +112,21 @@ def render(tables: Sequence[Table], format: str) -> str:
     }
     if format not in writers:
         raise UsageError(f"--format {format}: unknown.{suggest(format, writers)}")
-    return writers[format](tables)
+    return writers[format]([_clean(table) for table in tables])
+
+
+def _clean(table: Table) -> Table:
+    """Return a table without what a terminal would obey: names come from folders and files, answers from models."""
+
+    def clean(text: str) -> str:
+        return "".join(char if char.isprintable() else " " for char in text)
+
+    return Table(
+        clean(table.title),
+        tuple(map(clean, table.columns)),
+        tuple(tuple(clean(cell) if isinstance(cell, str) else cell for cell in row) for row in table.rows),
+        tuple(map(clean, table.notes)),
+    )
 
 
 def _tabulated(table: Table, style: str, cell: Callable[[str], str] = str) -> str:
@@ -128,13 +143,18 @@ def _markdown(tables: Sequence[Table]) -> str:
         # HTML and links of a model's answer are text, too, wherever the table is pasted.
         for char in "\\<[`|":
             text = text.replace(char, f"\\{char}")
-        return text.replace("\n", " ").replace("\r", " ")
+        return text
 
     parts = []
     for table in tables:
-        notes = "".join(f"\n\n{note}" for note in table.notes)
-        parts.append(f"**{table.title}**\n\n{_tabulated(table, 'pipe', cell)}{notes}")
+        notes = "".join(f"\n\n{_without_html(note)}" for note in table.notes)
+        parts.append(f"**{_without_html(table.title)}**\n\n{_tabulated(table, 'pipe', cell)}{notes}")
     return "\n\n".join(parts)
+
+
+def _without_html(text: str) -> str:
+    """Return prose whose names make neither elements nor links."""
+    return re.sub(r"<(?=[A-Za-z/!?])", r"\<", text).replace("](", "]\\(")
 
 
 def _html(tables: Sequence[Table]) -> str:

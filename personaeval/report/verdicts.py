@@ -49,7 +49,7 @@ def to_markdown(report: Report) -> str:
 
 def conclusion(report: Report) -> str:
     """Return the verdict in a line."""
-    named = [f for f in report.findings if f.gates and f.outcome is report.outcome]
+    named = [f for f in report.findings if f.decides and f.outcome is report.outcome]
     if report.outcome is Outcome.INCONCLUSIVE:
         named = [f for f in named if f.severity.value == "critical"]
     if not named and report.outcome is Outcome.INVALID:
@@ -72,25 +72,34 @@ def to_json(report: Report) -> str:
 
 
 def to_junit(report: Report) -> str:
-    """Return a test case per gating metric: REGRESSION a failure, INCONCLUSIVE skipped, not valid an error."""
+    """Return a test case per gating metric: REGRESSION a failure, INCONCLUSIVE skipped, not valid an error.
+
+    A supporting metric that is not defined is skipped.
+    """
     gating = [finding for finding in report.findings if finding.gates]
+    tags = [_tag(finding) for finding in gating]
     counts = {
-        plural: str(sum(_TAGS.get(finding.outcome) == tag for finding in gating))
+        plural: str(tags.count(tag))
         for tag, plural in (("failure", "failures"), ("skipped", "skipped"), ("error", "errors"))
     }
     name = f"{report.candidate} against {report.base}"
     suite = ElementTree.Element("testsuite", {"name": _printable(name), "tests": str(len(gating)), **counts})
-    for finding in gating:
+    for finding, tag in zip(gating, tags, strict=True):
         case = ElementTree.SubElement(
             suite, "testcase", {"classname": _printable(f"personaeval.{finding.task}"), "name": finding.metric}
         )
-        if finding.outcome in _TAGS:
+        if tag is not None:
             attributes = {"message": _printable(_message(finding)), "type": finding.outcome.value}
-            ElementTree.SubElement(case, _TAGS[finding.outcome], attributes)
+            ElementTree.SubElement(case, tag, attributes)
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _tag(finding: Finding) -> str | None:
+    """Return what a test case holds; a supporting metric without a value decides nothing, and is no error."""
+    return _TAGS.get(finding.outcome) if finding.decides else "skipped"
 
 
 def _message(finding: Finding) -> str:
