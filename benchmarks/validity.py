@@ -334,7 +334,7 @@ def jobs(experiments: int, seed: int) -> Iterator[Job]:
             yield two_way, (cell, experiments // 2, number := number + 1)
     for n, m in product((100, 500), PERSONAS):
         yield worst, (Cell(n, m, 1, "high"), experiments // 10, number := number + 1)
-    for n, max_drop in ((200, 0.03), (300, 0.03), (500, 0.02)):
+    for n, max_drop in ((100, 0.05), (300, 0.02), (500, 0.02)):
         yield rare_losses, (n, max_drop, True, experiments // 5, number := number + 1)
     for n, max_drop in RARE:
         yield rare_losses, (n, max_drop, False, experiments, number := number + 1)

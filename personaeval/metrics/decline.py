@@ -1,9 +1,9 @@
 """By how much a candidate is worse, and whether that is within what is allowed: the tests behind a verdict.
 
 Bounds and p-values are the jackknife's, with two precautions, for a sample's variance tells little of what is rare and
-large (an item lost or gained under every persona): they reach farther on the side of the longer tail
-(:func:`personaeval.metrics.jackknife.lean`), and are never nearer than what none of n items shows
-(:func:`personaeval.metrics.jackknife.unseen`).
+large (an item lost or gained under every persona): no bound is nearer than what none of n items shows
+(:func:`personaeval.metrics.jackknife.unseen`), and the upper one, by which a candidate passes, reaches farther where
+losses are the longer tail (:func:`personaeval.metrics.jackknife.lean`).
 """
 
 from __future__ import annotations
@@ -45,9 +45,8 @@ class Decline:
         [interval] = intervals(self.found, ["raw"])
         if interval.low is None or interval.high is None:
             return None, None
-        down, up = (float(shift[0]) for shift in lean(self.found))
-        floor = float(self._floor(self.items))
-        return min(interval.low - down, self.value - floor), max(interval.high + up, self.value + floor)
+        floor, up = float(self._floor(self.items)), float(lean(self.found)[0])
+        return min(interval.low, self.value - floor), max(interval.high + up, self.value + floor)
 
     def p_worse(self, max_drop: float) -> float:
         """Return the one-sided p-value of "worse by no more than ``max_drop``"; NaN with a single cluster."""
@@ -71,7 +70,7 @@ class Decline:
         gap = max_drop - self.value
         level = ALPHA if gap > 0 else ALPHA / tests
         freedom = self.found.freedom[0] * times
-        shift = float(lean(self.found)[1 if gap > 0 else 0][0])
+        shift = float(lean(self.found)[0]) if gap > 0 else 0.0
         reach = (stdtrit(freedom, 1 - level) + stdtrit(freedom, POWER)) * self.found.errors[0] / np.sqrt(times)
         enough = reach + shift / times <= abs(gap)
         items = self.items if self.found.errors[0] > 0 else float(self.found.clusters[0])

@@ -103,27 +103,26 @@ def unseen(clusters: Floats | float, confidence: float = CONFIDENCE) -> Floats:
     return np.asarray(1 - ((1 - confidence) / 2) ** (1 / np.asarray(clusters, dtype=np.float64)))
 
 
-def lean(found: Estimates, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
-    """Return how much farther one-sided bounds of skewed estimates reach, down and up (Johnson 1978).
+def lean(found: Estimates, confidence: float = CONFIDENCE) -> Floats:
+    """Return how much farther the upper bounds of skewed estimates reach (Johnson 1978).
 
-    error × skewness × (1 + 2 z²) / 6 on the side of the longer tail, of which a sample may hold nothing; the bound on
-    the other side is left as it is, which errs on the safe side.
+    error × skewness × (1 + 2 z²) / 6 where the upper tail is the longer one, of which a sample may hold too little; a
+    bound is left as it is where the lower one is, which errs on the safe side.
     """
     from scipy.special import ndtri
 
-    shift = found.errors * found.skewness * (1 + 2 * ndtri((1 + confidence) / 2) ** 2) / 6
-    return np.maximum(-shift, 0), np.maximum(shift, 0)
+    z = ndtri((1 + confidence) / 2)
+    return np.maximum(found.errors * found.skewness * (1 + 2 * z**2) / 6, 0)
 
 
 def p_above(found: Estimates, threshold: Floats | float) -> Floats:
-    """Return one-sided p-values of "not above the threshold", one for each estimate.
+    """Return one-sided p-values of "not above the threshold", one for each estimate; they fit the intervals' bounds.
 
-    A long lower tail is reckoned with (:func:`lean`). Where nothing varies between clusters: the chance to see none of
-    the clusters that would have to differ.
+    Where nothing varies between clusters: the chance to see none of the clusters that would have to differ.
     """
     from scipy.special import stdtr
 
-    over = found.corrected - lean(found)[0] - threshold
+    over = found.corrected - threshold
     with np.errstate(divide="ignore", invalid="ignore"):
         student = stdtr(found.freedom, -over / found.errors)
     exact = (1 - np.clip((found.values - threshold) / found.spans, 0, 1)) ** found.clusters

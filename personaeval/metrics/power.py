@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personaeval.metrics.decline import ALPHA, POWER
-from personaeval.metrics.jackknife import lean, unseen
+from personaeval.metrics.jackknife import unseen
 from personaeval.metrics.paired import changes
 from personaeval.metrics.population import Declining, Population
 from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums
@@ -33,13 +33,11 @@ class _UnitError:
     Attributes:
         error: the standard error times √n.
         freedom: degrees of freedom for each item.
-        lean: what its longer tail adds, times n.
         carrying: the share of the items that it rests on.
     """
 
     error: float
     freedom: float
-    lean: float
     carrying: float
 
     def least(self, n: int) -> float:
@@ -47,7 +45,7 @@ class _UnitError:
         from scipy.special import stdtrit
 
         freedom, error = max(1.0, min(n - 1, self.freedom * n)), self.error / n**0.5
-        shown = max(stdtrit(freedom, 1 - ALPHA) * error + self.lean / n, float(unseen(max(1.0, self.carrying * n))))
+        shown = max(stdtrit(freedom, 1 - ALPHA) * error, float(unseen(max(1.0, self.carrying * n))))
         return float(shown + stdtrit(freedom, POWER) * error)
 
     def items(self, decline: float) -> int:
@@ -98,8 +96,7 @@ def _unit_error(population: Population, metric: Declining, decline: float, perso
     drawn = population.draw_pair(worse, np.random.default_rng(_SEED), n, personas, samples)
     base, candidate = (item_sums(drawn_cells(correct, samples), "", ()) for correct in drawn)
     found = changes(base, candidate)[HEADLINE.index(metric)].decline(better=1)
-    leaning, error = float(lean(found)[0][0]), float(found.errors[0])
-    return _UnitError(error * n**0.5, float(found.freedom[0]) / n, leaning * n, float(found.clusters[0]) / n)
+    return _UnitError(float(found.errors[0]) * n**0.5, float(found.freedom[0]) / n, float(found.clusters[0]) / n)
 
 
 def drawn_cells(correct: Ints, samples: int) -> Cells:
