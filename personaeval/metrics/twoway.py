@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personaeval.metrics.inference import REPLICATES, Floats, skewness
+from personaeval.metrics.inference import REPLICATES, Floats, drawn_counts, skewness
 from personaeval.metrics.jackknife import Estimates
 from personaeval.metrics.sums import Cells, item_sums, pair_products
 
@@ -68,8 +68,7 @@ def _replicates(runs: Sequence[Cells], seed: int, replicates: int) -> list[Float
     rows = max(1, _CHUNK // n)
     for start in range(0, replicates, rows):
         size = min(rows, replicates - start)
-        items = generator.multinomial(n, np.full(n, 1 / n), size=size).astype(np.float64)
-        personas = generator.multinomial(m, np.full(m, 1 / m), size=size).astype(np.float64)
+        items, personas = drawn_counts(generator, size, n), drawn_counts(generator, size, m)
         for part, found in zip(parts, drawn, strict=True):
             found.append(part.replicate(items, personas))
     return [np.concatenate(found) for found in drawn]
