@@ -26,15 +26,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from personaeval.library.personas import BASELINE, Category, Persona
+from personaeval.library.tasks import Item
 from personaeval.metrics import twoway
 from personaeval.metrics.inference import Interval, bootstrap, resampled_sums
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.sums import HEADLINE, Cells, item_sums
-from personaeval.personas import BASELINE, Category, Persona
-from personaeval.results import RUN, SUMMARY, CellTable, write_cells, write_json
-from personaeval.summary import summarise_run
-from personaeval.tasks import Item
+from personaeval.pipeline.summary import summarise_run
+from personaeval.results.cells import CellTable, write_cells
+from personaeval.results.files import RUN, SUMMARY, write_json
 
 LARGE, SMALL = (1319, 200, 4), (400, 100, 4)
 RUN_SIZE = (1320, 18, 4)

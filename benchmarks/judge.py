@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.config import make_config
-from personaeval.engines.endpoint import Endpoint
 from personaeval.judge.judgements import collect, judgement_rows
 from personaeval.judge.panel import Exhibit, in_order, open_panel
 from personaeval.judge.prompts import judge_prompt, preamble
 from personaeval.judge.rubrics import load_rubrics
-from personaeval.ledger import LEDGER, Ledger
+from personaeval.library.registry import builtin_folder
+from personaeval.models.engines.endpoint import Endpoint
 from personaeval.progress import open_display
-from personaeval.registry import builtin_folder
+from personaeval.results.ledger import LEDGER, Ledger
 
 JUDGES = 2
 PARTS = 5

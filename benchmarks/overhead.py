@@ -24,17 +24,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 
 from checkpoints import base_checkpoint
 
-from personaeval.checkpoints import parse_model
 from personaeval.config import RunConfig
-from personaeval.engines import Completion, Engine, Request
-from personaeval.ledger import Ledger
-from personaeval.plan import Plan
+from personaeval.generation.plan import Plan
+from personaeval.generation.work import Work, perform_async
+from personaeval.models.checkpoints import parse_model
+from personaeval.models.engines import Engine
+from personaeval.models.prompts import place
+from personaeval.models.subject import LocalSubject
+from personaeval.pipeline.prepare import build_plan, load_benchmark
+from personaeval.pipeline.scoring import Scoring
 from personaeval.progress import open_display
-from personaeval.prompts import place
-from personaeval.run import build_plan, load_benchmark
-from personaeval.scoring import Scoring
-from personaeval.subject import LocalSubject
-from personaeval.work import Work, perform_async
+from personaeval.results.ledger import Ledger
+from personaeval.types import Completion, Request
 
 ROOT = Path(__file__).resolve().parent.parent
 NEW_TOKENS = 64

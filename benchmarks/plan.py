@@ -20,14 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 
 from checkpoints import base_checkpoint
 
-from personaeval.engines import Sampling
-from personaeval.personas import BASELINE, Category, Persona
-from personaeval.plan import Plan, choose_frames, lay_out
-from personaeval.prompts import ChatRenderer, persona_sentence
-from personaeval.registry import Registry
-from personaeval.sources import ItemSet
-from personaeval.subject import load_tokenizer
-from personaeval.tasks import Item
+from personaeval.generation.plan import Plan, choose_frames, lay_out
+from personaeval.library.personas import BASELINE, Category, Persona
+from personaeval.library.registry import Registry
+from personaeval.library.sources import ItemSet
+from personaeval.library.tasks import Item
+from personaeval.models.prompts import ChatRenderer, persona_sentence
+from personaeval.models.subject import load_tokenizer
+from personaeval.types import Sampling
 
 ROOT = Path(__file__).resolve().parent.parent
 PERSONAS, SAMPLES = 200, 4

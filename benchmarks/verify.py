@@ -27,8 +27,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from personaeval.tasks import MathScorer
-from personaeval.verify import Verdict, Verifier
+from personaeval.library.tasks import MathScorer
+from personaeval.types import Verdict
+from personaeval.verify import Verifier
 
 Row = tuple[str, str, str]
 """Gold, answer, response."""

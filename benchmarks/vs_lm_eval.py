@@ -30,12 +30,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 
 from checkpoints import base_checkpoint
 
-from personaeval.prompts import persona_sentence
-from personaeval.registry import Registry
-from personaeval.results import read_responses
-from personaeval.sources import load_items
-from personaeval.subject import load_tokenizer
-from personaeval.tasks import NumericScorer
+from personaeval.library.registry import Registry
+from personaeval.library.sources import load_items
+from personaeval.library.tasks import NumericScorer
+from personaeval.models.prompts import persona_sentence
+from personaeval.models.subject import load_tokenizer
+from personaeval.results.responses import read_responses
 from personaeval.verify import Verifier
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -159,7 +159,7 @@ def text_sent(sample: dict[str, Any]) -> str:
 
 def check_prompts(samples: dict[Any, Any], sentences: dict[str, str | None], checkpoint: Path) -> None:
     """Assert that both harnesses send the same token ids."""
-    from personaeval.prompts import ChatRenderer, chat
+    from personaeval.models.prompts import ChatRenderer, chat
 
     tokenizer = load_tokenizer(str(checkpoint), trust_remote_code=False)
     renderer = ChatRenderer(tokenizer, None, {}, "2026-01-01")

@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from personaeval.analysis.policy import Policy
+from personaeval.cli.listing import size_of, source_of
 from personaeval.config import RunConfig
 from personaeval.judge.rubrics import Rubric
-from personaeval.listing import size_of, source_of
-from personaeval.personas import Category, Expectation, PersonaSet
-from personaeval.policy import Policy
-from personaeval.prompts import TEMPLATES
-from personaeval.registry import Registry
-from personaeval.tasks import Task, TaskGroup
+from personaeval.library.personas import Category, Expectation, PersonaSet
+from personaeval.library.registry import Registry
+from personaeval.library.tasks import Task, TaskGroup
+from personaeval.models.prompts import TEMPLATES
 
 DOCS = Path(__file__).resolve().parent
 COMMANDS = (

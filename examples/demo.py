@@ -19,9 +19,9 @@ from pathlib import Path
 
 from checkpoints import base_checkpoint, damaged_checkpoint
 
-from personaeval.checkpoints import fingerprint
 from personaeval.judge.check import FOLDER, controls_folder, describe_check
-from personaeval.results import read_json
+from personaeval.models.checkpoints import fingerprint
+from personaeval.results.files import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 ITEMS = 40

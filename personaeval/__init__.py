@@ -4,7 +4,9 @@ The main path, in the order the data flows::
 
     tasks, personas -> prompts -> plan -> engines -> ledger -> verify -> results -> metrics -> report
 
-Start reading at :func:`personaeval.run.run`.
+Start reading at :func:`personaeval.pipeline.run.run`.
 """
+
+from __future__ import annotations
 
 __version__ = "0.1.0"

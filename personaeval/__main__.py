@@ -1,5 +1,7 @@
 """``python -m personaeval``."""
 
+from __future__ import annotations
+
 from personaeval.cli import main
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ValidationError
 from personaeval.errors import UsageError, suggest
 
 M = TypeVar("M", bound=BaseModel)
+
 _SHOWN = 5
+
 _TAGS = {"hub", "file", "reasoning_gym", "questions", "math", "numeric", "choice", "exact", "judged"}
 
 

@@ -2,9 +2,10 @@
 
 import asyncio
 
-from personaeval.engines import Completion, EngineSettings, Request, Sampling
-from personaeval.engines.endpoint import Endpoint
-from personaeval.engines.openai import OpenAIEngine
+from personaeval.models.engines import EngineSettings
+from personaeval.models.engines.endpoint import Endpoint
+from personaeval.models.engines.openai import OpenAIEngine
+from personaeval.types import Completion, Request, Sampling
 from tests.scripted_server import ScriptedServer, answer
 
 NOW = {"retry-after-ms": "1"}

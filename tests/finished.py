@@ -5,8 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from personaeval.results import CellTable, JudgedCells, Response, response_writer, write_cells, write_json
-from personaeval.tasks import Item
+from personaeval.library.tasks import Item
+from personaeval.results.cells import CellTable, JudgedCells, write_cells
+from personaeval.results.files import write_json
+from personaeval.results.responses import response_writer
+from personaeval.types import Response
 
 SAMPLING = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 32}
 

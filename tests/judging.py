@@ -6,8 +6,8 @@ from pathlib import Path
 
 from personaeval.config import make_config
 from personaeval.judge.judgements import JudgementRow, read_judgements
+from personaeval.pipeline.run import RunResult, run
 from personaeval.progress import open_display
-from personaeval.run import RunResult, run
 from tests.scripted_server import ScriptedServer, share_of
 
 PERSONAS, QUESTIONS, DIMENSIONS = 4, 3, ("manners", "wit")

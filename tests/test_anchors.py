@@ -6,8 +6,9 @@ import math
 import pytest
 
 from personaeval.errors import UsageError
-from personaeval.rescore import rescore
-from personaeval.results import read_json, read_responses
+from personaeval.pipeline.score import rescore
+from personaeval.results.files import read_json
+from personaeval.results.responses import read_responses
 from tests.judging import (
     RESPONSES,
     judge_named,
@@ -91,7 +92,7 @@ def test_exemplars_are_written_once_by_the_first_judge_and_shown_to_all(play, tm
 
 
 def test_exemplars_that_cannot_be_had_stop_the_judging_and_are_asked_for_again(play, tmp_path, model, monkeypatch):
-    monkeypatch.setattr("personaeval.engines.openai.OpenAIEngine.__init__.__defaults__", (0, 0.001))
+    monkeypatch.setattr("personaeval.models.engines.openai.OpenAIEngine.__init__.__defaults__", (0, 0.001))
     result = perform_play(play, tmp_path / "out", model, [])
     with judge("ann") as ann:
         ann.change(rules=(Rule("status", status=500, contains=WRITES, share=0.4),))

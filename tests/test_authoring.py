@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from personaeval.authoring import write_questions
 from personaeval.config import make_config
 from personaeval.errors import EngineError, InvalidRunError, UsageError
+from personaeval.judge.authoring import write_questions
+from personaeval.library.question_sets import load_questions
+from personaeval.library.registry import Registry
+from personaeval.library.sources import load_items
 from personaeval.progress import open_display
-from personaeval.questions import load_questions
-from personaeval.registry import Registry
-from personaeval.sources import load_items
 from tests.scripted_server import Rule, Script, ScriptedServer, share_of
 
 COUNT = 3

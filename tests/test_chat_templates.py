@@ -5,8 +5,17 @@ from pathlib import Path
 import pytest
 
 from personaeval.errors import UsageError
-from personaeval.prompts import PROBE, ChatRenderer, FullFrame, PlainRenderer, TextFrame, chat, place, split_thinking
-from personaeval.tasks import Example, PlainPrompt
+from personaeval.library.tasks import Example, PlainPrompt
+from personaeval.models.prompts import (
+    PROBE,
+    ChatRenderer,
+    FullFrame,
+    PlainRenderer,
+    TextFrame,
+    chat,
+    place,
+    split_thinking,
+)
 
 GENERATION = "{% if add_generation_prompt %}<a>{% endif %}"
 PLAIN_TURNS = (
@@ -135,9 +144,9 @@ def test_fast_frames_equal_full_rendering(tokenizer, template, sentence):
 
 
 def test_a_template_that_looks_into_the_question_is_rendered_in_full(tokenizer, library):
-    from personaeval.plan import choose_frames
-    from personaeval.registry import Registry
-    from personaeval.sources import load_items
+    from personaeval.generation.plan import choose_frames
+    from personaeval.library.registry import Registry
+    from personaeval.library.sources import load_items
 
     task, file = Registry([library]).task("sums")
     items = load_items(task, file, None, None, 0)
@@ -184,8 +193,8 @@ def test_template_variables_that_the_run_sets_are_refused(tokenizer):
     "template", ["{{ persona + 1 }}", "{{ persona }}{{ 1 / 0 }}", "{{ nobody }}", "{% if %}", "Hello."]
 )
 def test_a_broken_sentence_template_is_refused(template):
-    from personaeval.personas import Category, Persona
-    from personaeval.prompts import persona_sentence
+    from personaeval.library.personas import Category, Persona
+    from personaeval.models.prompts import persona_sentence
 
     with pytest.raises(UsageError, match="--template"):
         persona_sentence(template, Persona(id="a", text="a pirate", category=Category.STYLE))

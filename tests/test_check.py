@@ -12,9 +12,9 @@ import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 from scipy import stats
 
-from personaeval.baseline import write_baseline
-from personaeval.check import Outcome, check
-from personaeval.compare import align
+from personaeval.analysis.check import Outcome, check
+from personaeval.analysis.compare import align
+from personaeval.analysis.policy import Policy, read_policy, write_starting_policy
 from personaeval.errors import UsageError
 from personaeval.metrics.decline import Decline
 from personaeval.metrics.jackknife import Estimates
@@ -22,9 +22,9 @@ from personaeval.metrics.paired import changes
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.sums import item_sums
-from personaeval.policy import Policy, read_policy, write_starting_policy
 from personaeval.report.verdicts import conclusion, to_junit
-from personaeval.sides import open_sides
+from personaeval.results.baseline import write_baseline
+from personaeval.results.runs import open_sides
 from tests.finished import counted, judged, write_run
 
 WIDE = "items,personas"

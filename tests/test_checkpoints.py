@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from personaeval.checkpoints import ModelSpec, check_folder, fingerprint, parse_model, resolve, resolve_dtype
 from personaeval.errors import UsageError
+from personaeval.models.checkpoints import ModelSpec, check_folder, fingerprint, parse_model, resolve, resolve_dtype
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_a_wheel_carries_its_tasks_and_personas(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     code = (
-        "from personaeval.registry import *; registry = Registry(); print(builtin_folder(), *registry.task_files(), "
+        "from personaeval.library.registry import *; registry = Registry(); print(builtin_folder(), *registry.task_files(), "
         "*registry.persona_files(), len(registry.persona_set('full').personas))"
     )
     shown = subprocess.run(

@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from personaeval.compare import align
+from personaeval.analysis.compare import align
+from personaeval.analysis.flips import find_flips
 from personaeval.errors import InvalidRunError, UsageError
-from personaeval.flips import find_flips
 from personaeval.metrics.population import Population
 from personaeval.report.comparison import step_of
-from personaeval.sides import open_side, open_sides
+from personaeval.results.runs import open_side, open_sides
 from tests.finished import counted, judged, write_responses, write_run
 
 

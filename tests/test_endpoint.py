@@ -10,8 +10,8 @@ from collections import Counter
 
 import pytest
 
-from personaeval.engines.endpoint import Endpoint
 from personaeval.errors import EngineError, UsageError
+from personaeval.models.engines.endpoint import Endpoint
 from tests.asking import ask, expected, identify, requests
 from tests.conftest import ROOT
 from tests.scripted_server import Rule, Script, ScriptedServer, answer

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import pytest
 
-from personaeval.engines import Completion, Request
-from personaeval.engines.endpoint import Endpoint
-from personaeval.engines.openai import open_engine
-from personaeval.engines.pace import Pace
 from personaeval.errors import UsageError
+from personaeval.models.engines.endpoint import Endpoint
+from personaeval.models.engines.openai import open_engine
+from personaeval.models.engines.pace import Pace
+from personaeval.types import Completion, Request
 from tests.asking import SAMPLING, ask, expected, message, requests, settings
 from tests.conftest import ROOT
 from tests.scripted_server import Rule, answer
@@ -313,8 +313,8 @@ def test_ctrl_c_ends_at_once(server, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         "import asyncio, sys\n"
-        "from personaeval.engines import EngineSettings\n"
-        "from personaeval.engines.openai import Endpoint, open_engine\n"
+        "from personaeval.models.engines import EngineSettings\n"
+        "from personaeval.models.engines.openai import Endpoint, open_engine\n"
         "from tests.asking import collect, requests\n"
         "async def main():\n"
         "    engine = await open_engine(Endpoint(sys.argv[1], 'scripted'), EngineSettings())\n"

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from personaeval.engines import Completion, Request
-from personaeval.engines.endpoint import Endpoint
-from personaeval.engines.openai import OpenAIEngine
 from personaeval.errors import EngineError
+from personaeval.models.engines.endpoint import Endpoint
+from personaeval.models.engines.openai import OpenAIEngine
+from personaeval.types import Completion, Request
 from tests.asking import NOW, SAMPLING, ask, collect, expected, message, requests, settings
 from tests.scripted_server import Rule, ScriptedServer
 

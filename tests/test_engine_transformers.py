@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from personaeval.engines import Completion, EngineSettings, Request, Sampling
-from personaeval.engines.local import Marks, special_tokens
-from personaeval.engines.transformers import TransformersEngine, choose_device, open_engine
 from personaeval.errors import EngineError, UsageError
+from personaeval.models.engines import EngineSettings
+from personaeval.models.engines.local import Marks, special_tokens
+from personaeval.models.engines.transformers import TransformersEngine, choose_device, open_engine
+from personaeval.types import Completion, Request, Sampling
 
 torch = pytest.importorskip(
     "torch", reason="the transformers engine needs torch: pip install 'personaeval[transformers]'"

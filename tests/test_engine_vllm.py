@@ -14,9 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from personaeval.engines import Completion, EngineSettings, Request, Sampling
-from personaeval.engines import vllm as engine_module
 from personaeval.errors import EngineError, UsageError
+from personaeval.models.engines import EngineSettings
+from personaeval.models.engines import vllm as engine_module
+from personaeval.types import Completion, Request, Sampling
 
 pytestmark = pytest.mark.vllm
 
@@ -27,8 +28,10 @@ SYSTEM = "You are a swaggering pirate captain, feared on all the seven seas, who
 CHILD = """
 import asyncio, sys
 from transformers import AutoTokenizer
-from personaeval.engines import EngineSettings, Request, Sampling
-from personaeval.engines.vllm import open_engine
+from personaeval.models.engines import EngineSettings
+from personaeval.types import Request
+from personaeval.types import Sampling
+from personaeval.models.engines.vllm import open_engine
 
 async def main(path):
     settings = EngineSettings(arguments={"max_model_len": 512})

@@ -9,9 +9,10 @@ import pytest
 
 from personaeval.config import make_config
 from personaeval.errors import EngineError, UsageError
+from personaeval.pipeline.run import run
 from personaeval.progress import open_display
-from personaeval.results import read_json, read_responses
-from personaeval.run import run
+from personaeval.results.files import read_json
+from personaeval.results.responses import read_responses
 from tests.scripted_server import Rule, Script, ScriptedServer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +84,7 @@ def test_a_tokenizer_shows_what_an_endpoint_does_not(ask, server, smollm2):
     ids=lambda rule: f"{rule.fault} {rule.status}",
 )
 def test_requests_that_fail_are_unscored_with_the_reason_and_tried_again(ask, server, rule, monkeypatch):
-    monkeypatch.setattr("personaeval.engines.openai._RETRIES", 0)
+    monkeypatch.setattr("personaeval.models.engines.openai._RETRIES", 0)
     server.change(rules=(rule,))
     result = ask(server.url)
     rows = list(read_responses(result.folder))

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from personaeval.documents import read_document
-from personaeval.personas import Persona, PersonaSet
-from personaeval.registry import Registry, builtin_folder
+from personaeval.library.personas import Persona, PersonaSet
+from personaeval.library.registry import Registry, builtin_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = builtin_folder() / "tasks" / "personagym"

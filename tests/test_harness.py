@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from personaeval.errors import UsageError
-from personaeval.harness import harness_tasks, load_harness
+from personaeval.library.lm_eval import harness_tasks, load_harness
 from personaeval.verify import Verifier
 
 pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed: pip install 'personaeval[lm-eval]'")
@@ -92,8 +92,8 @@ def their_run(checkpoint: Path, folder: Path, system: str | None) -> dict[str, l
 def test_prompts_answers_and_scores_are_the_harnesss_own(tasks, smollm2, personaeval, tmp_path):
     from transformers import AutoTokenizer
 
-    from personaeval.prompts import persona_sentence
-    from personaeval.registry import Registry
+    from personaeval.library.registry import Registry
+    from personaeval.models.prompts import persona_sentence
 
     command = ["run", "--model", f"transformers:{smollm2}", "--dtype", "float32", "--date", "2026-01-01"]
     command += ["--tasks", ",".join(f"lm_eval:{path}" for path in tasks.values()), "--personas", PERSONA]
@@ -128,12 +128,12 @@ def test_token_ids_are_equal_persona_by_persona(tasks, smollm2):
     """The plan's prompts against the harness's own requests, few-shot examples and description included."""
     from transformers import AutoTokenizer
 
-    from personaeval.checkpoints import parse_model
     from personaeval.config import RunConfig
-    from personaeval.harness import build, config_file
-    from personaeval.prompts import opening, persona_sentence, place
-    from personaeval.run import build_plan, load_benchmark
-    from personaeval.subject import open_subject
+    from personaeval.library.lm_eval import build, config_file
+    from personaeval.models.checkpoints import parse_model
+    from personaeval.models.prompts import opening, persona_sentence, place
+    from personaeval.models.subject import open_subject
+    from personaeval.pipeline.prepare import build_plan, load_benchmark
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
 

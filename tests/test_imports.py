@@ -7,11 +7,11 @@ import re
 import pandas as pd
 import pytest
 
-from personaeval.duplicates import near_duplicates
 from personaeval.errors import UsageError
-from personaeval.imports import clean, describe_import, read_personas
-from personaeval.personas import Category
-from personaeval.registry import Registry
+from personaeval.library.duplicates import near_duplicates
+from personaeval.library.external_personas import clean, describe_import, read_personas
+from personaeval.library.personas import Category
+from personaeval.library.registry import Registry
 
 PEOPLE = [
     {

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from personaeval.inquiry import UnreadableError
+from personaeval.generation.inquiry import UnreadableError
 from personaeval.judge.prompts import LONGEST, judge_prompt, neutral, preamble, shortened
 from personaeval.judge.reply import read_reply, schema_for
 from personaeval.judge.rubrics import rubrics_of
 from personaeval.judge.rules import admits_ai, refuses
-from personaeval.registry import Registry
-from personaeval.sources import load_items
+from personaeval.library.registry import Registry
+from personaeval.library.sources import load_items
 
 TASK, FILE = Registry().task("personagym")
 RUBRICS = rubrics_of(load_items(TASK, FILE, None, None, 0), FILE)

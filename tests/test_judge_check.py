@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from personaeval.config import make_config
-from personaeval.engines.openai import OpenAIEngine
 from personaeval.errors import EngineError, UsageError
 from personaeval.judge import prompts
 from personaeval.judge.check import LEAST_ATTACKS, check_judge, controls_folder, find_check, load_controls
 from personaeval.judge.panel import open_panel
 from personaeval.judge.prompts import neutral, shortened
+from personaeval.models.engines.openai import OpenAIEngine
 from personaeval.progress import open_display
 from tests.judging import perform_play, reply, scene, speak, write_play
 from tests.scripted_server import Rule, Script, ScriptedServer, share_of

@@ -14,9 +14,9 @@ import pytest
 from personaeval.judge.judgements import read_judgements
 from personaeval.judge.prompts import preamble
 from personaeval.judge.rubrics import rubrics_of
-from personaeval.registry import Registry
-from personaeval.results import read_json
-from personaeval.sources import load_items
+from personaeval.library.registry import Registry
+from personaeval.library.sources import load_items
+from personaeval.results.files import read_json
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.vllm

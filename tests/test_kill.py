@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from personaeval.results import read_json
+from personaeval.results.files import read_json
 from tests.scripted_server import ScriptedServer, Sent
 
 ROOT = Path(__file__).resolve().parent.parent

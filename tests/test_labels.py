@@ -12,8 +12,9 @@ from scipy.stats import spearmanr
 
 from personaeval.errors import UsageError
 from personaeval.judge.labels import COLUMNS, Label, kept_labels, read_labels
-from personaeval.rescore import rescore
-from personaeval.results import read_json, read_responses
+from personaeval.pipeline.score import rescore
+from personaeval.results.files import read_json
+from personaeval.results.responses import read_responses
 from tests.conftest import ROOT
 from tests.judging import DIMENSIONS, RESPONSES, judge_named, judgements, known_score, perform_play, speak, write_play
 from tests.scripted_server import Script, ScriptedServer, share_of

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from personaeval.engines import Completion
 from personaeval.errors import StorageError, UsageError
-from personaeval.ledger import Ledger
-from personaeval.verify import Status, Verdict
+from personaeval.results.ledger import Ledger
+from personaeval.types import Completion, Status, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -98,8 +97,8 @@ def test_the_first_of_two_runs_counts_and_the_seconds_verdict_is_dropped(tmp_pat
 WRITE_FOR_EVER = """
 import itertools, sys
 from pathlib import Path
-from personaeval.engines import Completion
-from personaeval.ledger import Ledger
+from personaeval.types import Completion
+from personaeval.results.ledger import Ledger
 import time
 ledger = Ledger(Path(sys.argv[1]))
 for number in itertools.count():
@@ -112,7 +111,7 @@ for number in itertools.count():
 OPEN_AT = """
 import sys, time
 from pathlib import Path
-from personaeval.ledger import Ledger
+from personaeval.results.ledger import Ledger
 folder, start = Path(sys.argv[1]), float(sys.argv[2])
 for number in range(20):
     time.sleep(max(0, start + number * 0.2 - time.time()))
@@ -165,9 +164,9 @@ def test_a_newer_ledger_is_not_touched(tmp_path):
 FILL = """
 import resource, sys
 from pathlib import Path
-from personaeval.engines import Completion
+from personaeval.types import Completion
 from personaeval.errors import StorageError
-from personaeval.ledger import Ledger
+from personaeval.results.ledger import Ledger
 import os
 ledger = Ledger(Path(sys.argv[1]))
 ledger.add(Completion(row=0, key=bytes(16), text="kept", finish_reason="stop"))

@@ -11,10 +11,10 @@ import yaml
 
 from personaeval.documents import read_document
 from personaeval.errors import UsageError
-from personaeval.personas import BASELINE, Category, PersonaSet
-from personaeval.registry import Registry, builtin_folder
-from personaeval.sources import load_items
-from personaeval.tasks import Task
+from personaeval.library.personas import BASELINE, Category, PersonaSet
+from personaeval.library.registry import Registry, builtin_folder
+from personaeval.library.sources import load_items
+from personaeval.library.tasks import Task
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -267,7 +267,7 @@ def test_an_installed_package_offers_its_own(tmp_path, library):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mypersonas\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[personaeval.data]\nmine = mypersonas\n")
-    code = "from personaeval.registry import Registry; print(list(Registry().persona_files()))"
+    code = "from personaeval.library.registry import Registry; print(list(Registry().persona_files()))"
     path = f"{ROOT}:{tmp_path / 'site'}"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": path}

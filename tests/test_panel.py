@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from personaeval.engines.openai import OpenAIEngine
 from personaeval.errors import UsageError
 from personaeval.judge.judgements import collect
-from personaeval.rescore import rescore
-from personaeval.results import read_json, read_responses
+from personaeval.models.engines.openai import OpenAIEngine
+from personaeval.pipeline.score import rescore
+from personaeval.results.files import read_json
+from personaeval.results.responses import read_responses
 from tests.asking import NOW
 from tests.conftest import ROOT
 from tests.judging import (

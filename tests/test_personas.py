@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from personaeval.documents import read_document
-from personaeval.duplicates import near_duplicates
 from personaeval.errors import UsageError
-from personaeval.lint import likenesses, problems
-from personaeval.personas import BASELINE, Category, Persona, PersonaSet
-from personaeval.prompts import TEMPLATES, persona_sentence, template_text
-from personaeval.registry import Registry, builtin_folder
+from personaeval.library.duplicates import near_duplicates
+from personaeval.library.lint import likenesses, problems
+from personaeval.library.personas import BASELINE, Category, Persona, PersonaSet
+from personaeval.library.registry import Registry, builtin_folder
+from personaeval.models.prompts import TEMPLATES, persona_sentence, template_text
 
 ROOT = Path(__file__).resolve().parent.parent
 REGISTRY = Registry()

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaeval.engines import Sampling
-from personaeval.personas import BASELINE, Category, Persona
-from personaeval.plan import Plan, lay_out
-from personaeval.prompts import MessageFrame, TextFrame
-from personaeval.registry import Registry
-from personaeval.sources import ItemSet
-from personaeval.tasks import Item
+from personaeval.generation.plan import Plan, lay_out
+from personaeval.library.personas import BASELINE, Category, Persona
+from personaeval.library.registry import Registry
+from personaeval.library.sources import ItemSet
+from personaeval.library.tasks import Item
+from personaeval.models.prompts import MessageFrame, TextFrame
+from personaeval.types import Sampling
 
 TASK, _ = Registry().task("mini-arith")
 PIRATE = Persona(id="pirate", text="a pirate", category=Category.STYLE)

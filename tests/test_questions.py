@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from personaeval.engines import Sampling
 from personaeval.errors import UsageError
+from personaeval.generation.plan import Plan, lay_out
 from personaeval.judge.rubrics import load_rubrics, rubrics_of
-from personaeval.personas import Category, Persona
-from personaeval.plan import Plan, lay_out
-from personaeval.prompts import TextFrame
-from personaeval.questions import load_questions
-from personaeval.registry import Registry
-from personaeval.sources import ItemSet, load_items
-from personaeval.tasks import Item
+from personaeval.library.personas import Category, Persona
+from personaeval.library.question_sets import load_questions
+from personaeval.library.registry import Registry
+from personaeval.library.sources import ItemSet, load_items
+from personaeval.library.tasks import Item
+from personaeval.models.prompts import TextFrame
+from personaeval.types import Sampling
 from tests.conftest import ROOT
 
 TASK, FILE = Registry().task("personagym")

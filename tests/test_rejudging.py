@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from personaeval.errors import InvalidRunError, UsageError
-from personaeval.inquiry import read_object
+from personaeval.generation.inquiry import read_object
 from personaeval.judge.judgements import judgement_writer
 from personaeval.judge.prompts import judge_prompt
 from personaeval.metrics.correction import correct
-from personaeval.rescore import rescore
-from personaeval.results import read_json
+from personaeval.pipeline.score import rescore
+from personaeval.results.files import read_json
 from tests.judging import RESPONSES, judge_named, judgements, perform_play, reply, speak, write_play
 from tests.scripted_server import Rule, Script, ScriptedServer
 

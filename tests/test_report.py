@@ -11,7 +11,7 @@ from personaeval.errors import UsageError
 from personaeval.metrics.stability import Cells, summarise
 from personaeval.report.formats import Number, Table, render
 from personaeval.report.tables import leaderboard, persona_tables
-from personaeval.results import find_summaries
+from personaeval.results.runs import find_summaries
 
 
 def make_summary(label: str, correct, *, group: str = "g", fingerprint: str = "a" * 32, warnings=(), samples=1) -> dict:

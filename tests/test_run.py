@@ -9,11 +9,12 @@ import pytest
 
 from personaeval.config import make_config
 from personaeval.errors import EngineError, InvalidRunError, UsageError
+from personaeval.pipeline.run import run
+from personaeval.pipeline.score import rescore
 from personaeval.progress import open_display
-from personaeval.rescore import rescore
-from personaeval.results import read_json, read_responses
-from personaeval.run import run
-from personaeval.sessions import hold
+from personaeval.results.files import read_json
+from personaeval.results.lock import hold
+from personaeval.results.responses import read_responses
 
 pytestmark = pytest.mark.model
 
@@ -118,7 +119,7 @@ def test_weights_overwritten_in_place_take_nothing_from_the_ledger(evaluate, smo
 
 
 def test_weights_overwritten_while_they_are_loaded_are_refused(evaluate, smollm2, damaged, tmp_path, monkeypatch):
-    from personaeval.engines import transformers
+    from personaeval.models.engines import transformers
 
     checkpoint = tmp_path / "checkpoint-100"
     shutil.copytree(smollm2, checkpoint)

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from personaeval.checkpoints import parse_model
 from personaeval.config import make_config
 from personaeval.errors import UsageError
+from personaeval.models.checkpoints import parse_model
+from personaeval.models.subject import open_subject, refuse_long_personas
+from personaeval.pipeline.run import run
 from personaeval.progress import open_display
 from personaeval.report.tables import leaderboard, render
-from personaeval.results import load_summaries, read_json
-from personaeval.run import run
-from personaeval.subject import open_subject, refuse_long_personas
+from personaeval.results.files import read_json
+from personaeval.results.runs import load_summaries
 
 pytestmark = pytest.mark.model
 

@@ -15,8 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from personaeval.ledger import Ledger
-from personaeval.results import read_json, read_responses
+from personaeval.results.files import read_json
+from personaeval.results.ledger import Ledger
+from personaeval.results.responses import read_responses
 
 pytestmark = pytest.mark.vllm
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from personaeval.results import read_json, read_responses
+from personaeval.results.files import read_json
+from personaeval.results.responses import read_responses
 from tests.test_harness import CHOICES, CHOOSE, GENERATE, SUMS, write_task
 
 pytestmark = pytest.mark.vllm

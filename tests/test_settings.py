@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from personaeval.compare import align
+from personaeval.analysis.compare import align
 from personaeval.errors import InvalidRunError, UsageError
-from personaeval.sides import open_sides
-from personaeval.tasks import Item
+from personaeval.library.tasks import Item
+from personaeval.results.runs import open_sides
 from tests.finished import counted, judged, write_run
 
 ITEMS = [Item(id=f"i{number}", prompt=f"{number} + 1?", gold=str(number + 1)) for number in range(40)]

@@ -12,15 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
-from personaeval.metrics.stability import (
-    Cells,
-    lottery,
-    pair_sums,
-    prompt_sensitivity,
-    pss,
-    sd_between,
-    summarise,
-)
+from personaeval.metrics.stability import Cells, lottery, pair_sums, prompt_sensitivity, pss, sd_between, summarise
 
 
 def make_cells(correct, scored=None, categories=None, domains=None, **counts) -> Cells:

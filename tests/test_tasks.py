@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from personaeval.cli.listing import check_task, show_task
 from personaeval.errors import UsageError
-from personaeval.example import write_example
-from personaeval.listing import check_task, show_task
-from personaeval.registry import Registry
-from personaeval.sources import load_items
-from personaeval.tasks import HubSource, PythonScorer
+from personaeval.library.registry import Registry
+from personaeval.library.scaffold import write_example
+from personaeval.library.sources import load_items
+from personaeval.library.tasks import HubSource, PythonScorer
 from personaeval.verify import Verifier
 
 SAMPLES = sorted((Path(__file__).parent / "data" / "tasks").glob("*.jsonl"))

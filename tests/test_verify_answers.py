@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from personaeval.tasks import MathScorer, NumericScorer
-from personaeval.verify import Status, Verifier
+from personaeval.library.tasks import MathScorer, NumericScorer
+from personaeval.types import Status
+from personaeval.verify import Verifier
 
 HERE = Path(__file__).parent
 DATA = HERE.parent.parent / "shared" / "data"

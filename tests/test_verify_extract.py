@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from personaeval.tasks import ChoiceScorer, ExactScorer, MathScorer, NumericScorer
-from personaeval.verify import Status, Verifier, extract, patterns
+from personaeval.library.tasks import ChoiceScorer, ExactScorer, MathScorer, NumericScorer
+from personaeval.types import Status
+from personaeval.verify import Verifier, extract, patterns
 
 OPTIONS = ("a cat", "a dog", "a horse", "a cow")
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from personaeval.tasks import MathScorer, NumericScorer
-from personaeval.verify import Status, Verifier
+from personaeval.library.tasks import MathScorer, NumericScorer
+from personaeval.types import Status
+from personaeval.verify import Verifier
 from personaeval.verify import worker as worker_module
 from personaeval.verify.pool import WorkerPool
 
@@ -174,7 +175,7 @@ def test_a_closed_verifier_cancels_and_refuses():
 
 PARENT = """
 import sys, time
-from personaeval.tasks import MathScorer
+from personaeval.library.tasks import MathScorer
 from personaeval.verify import Verifier
 if __name__ == "__main__":
     scorer = MathScorer(kind="math")
@@ -229,7 +230,7 @@ def test_ctrl_c_reaches_the_parent_and_not_the_workers(parent: subprocess.Popen[
 def test_the_verifier_needs_no_heavy_import():
     """The command line starts fast: Math-Verify and SymPy are loaded by workers alone."""
     code = (
-        "import sys; from personaeval.verify import Verifier; from personaeval.tasks import MathScorer;"
+        "import sys; from personaeval.verify import Verifier; from personaeval.library.tasks import MathScorer;"
         "Verifier().submit(MathScorer(kind='math'), '7', '7').result();"
         "print([m for m in ('sympy', 'math_verify', 'pebble') if m in sys.modules])"
     )

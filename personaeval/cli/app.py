@@ -21,6 +21,7 @@ app = typer.Typer(
     help="How much a model's correctness depends on who it is told to be.",
 )
 
+
 INTERRUPTED = 130
 
 

@@ -12,6 +12,7 @@ from personaeval.cli.options import complain, parse_generalise
 from personaeval.errors import StorageError, UsageError
 
 Base = Annotated[str, typer.Argument(help="A run's or a baseline's folder, or RESULTS/NAME.")]
+
 Different = Annotated[
     bool,
     typer.Option("--allow-different-settings", help="Compare what was asked or scored differently; it is said."),
@@ -31,10 +32,10 @@ def compare(
     allow_different_settings: Different = False,
 ) -> None:
     """Show what changed from one checkpoint to others, paired on the same items, personas and samples."""
-    from personaeval.compare import align, common_tasks
+    from personaeval.analysis.compare import align, common_tasks
     from personaeval.report.comparison import compare_tables, trend_tables
     from personaeval.report.formats import render, without_intervals
-    from personaeval.sides import open_sides
+    from personaeval.results.runs import open_sides
 
     wide = parse_generalise(generalise)
     first, *others = open_sides([base, *candidates])
@@ -57,7 +58,7 @@ def baseline(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the baseline.")],
 ) -> None:
     """Write what compare and check need of a run, small enough to commit."""
-    from personaeval.baseline import write_baseline
+    from personaeval.results.baseline import write_baseline
 
     for folder in write_baseline(run, output):
         print(f"{folder} written.")
@@ -84,11 +85,11 @@ def check(
     """
     import os
 
-    from personaeval.check import check as check_sides
-    from personaeval.policy import read_policy, write_starting_policy
+    from personaeval.analysis.check import check as check_sides
+    from personaeval.analysis.policy import read_policy, write_starting_policy
     from personaeval.report.verdicts import to_json, to_junit, to_markdown
-    from personaeval.results import append_text, write_text
-    from personaeval.sides import open_sides
+    from personaeval.results.files import append_text, write_text
+    from personaeval.results.runs import open_sides
 
     if init:
         write_starting_policy(policy, None if base is None else open_sides([base])[0])

@@ -73,10 +73,10 @@ def questions(
 
     Stopped at any moment, the same command goes on where it was.
     """
-    from personaeval.authoring import write_questions
     from personaeval.config import make_config
+    from personaeval.judge.authoring import write_questions
+    from personaeval.library.registry import Registry
     from personaeval.progress import open_display
-    from personaeval.registry import Registry
 
     given = {"model": (model,), "tasks": ("personagym",), "seed": seed}
     config = make_config(None, given | {"engine_args": values(engine_arg, "--engine-arg")})

@@ -13,17 +13,20 @@ from personaeval.cli.options import Include
 tasks_app = typer.Typer(
     no_args_is_help=True, help="The tasks: what there is, what an item looks like, is a file right."
 )
+
 personas_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="The personas: what there is, how a checkpoint sees them."
 )
+
 app.add_typer(tasks_app, name="tasks")
+
 app.add_typer(personas_app, name="personas")
 
 
 @app.command()
 def doctor() -> None:
     """Say what is installed, what would run and what is missing."""
-    from personaeval.doctor import examine
+    from personaeval.cli.doctor import examine
 
     report, sound = examine()
     print(report)
@@ -33,7 +36,7 @@ def doctor() -> None:
 @tasks_app.command("list")
 def tasks_list(include: Include = None) -> None:
     """List the tasks."""
-    from personaeval.listing import list_tasks
+    from personaeval.cli.listing import list_tasks
 
     print(list_tasks(tuple(include or ())))
 
@@ -46,7 +49,7 @@ def tasks_show(
     include: Include = None,
 ) -> None:
     """Show a task and its first items."""
-    from personaeval.listing import show_task
+    from personaeval.cli.listing import show_task
 
     print(show_task(name, data, items, tuple(include or ())))
 
@@ -58,7 +61,7 @@ def tasks_check(
     include: Include = None,
 ) -> None:
     """Load a task or a group, show three items, and verify every gold answer against itself."""
-    from personaeval.listing import check_task
+    from personaeval.cli.listing import check_task
 
     print(check_task(name, data, tuple(include or ())))
 
@@ -69,7 +72,7 @@ def tasks_new(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the two files.")] = Path(),
 ) -> None:
     """Write a working, commented task of three items to start from."""
-    from personaeval.example import write_example
+    from personaeval.library.scaffold import write_example
 
     task, data = write_example(name, output)
     print(f"{task} and {data} written.\nNext: personaeval tasks check {task}")
@@ -78,7 +81,7 @@ def tasks_new(
 @personas_app.command("list")
 def personas_list(include: Include = None) -> None:
     """List the persona sets with their sizes and categories; `personas show SET` has the texts."""
-    from personaeval.listing import list_personas
+    from personaeval.cli.listing import list_personas
 
     print(list_personas(tuple(include or ())))
 
@@ -97,7 +100,7 @@ def personas_show(
     include: Include = None,
 ) -> None:
     """Show personas, as rendered for a checkpoint where one is given."""
-    from personaeval.listing import show_personas
+    from personaeval.cli.listing import show_personas
 
     print(show_personas(selector, model, template, persona_role, trust_remote_code, tuple(include or ())))
 
@@ -107,6 +110,6 @@ def personas_check(
     file: Annotated[str, typer.Argument(help="Persona set, file or hf:DATASET[:COLUMN].")], include: Include = None
 ) -> None:
     """Check a persona set: keys, ids, texts, tags, lengths, and what is said twice."""
-    from personaeval.listing import check_personas
+    from personaeval.cli.listing import check_personas
 
     print(check_personas(file, tuple(include or ())))

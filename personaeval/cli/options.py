@@ -14,22 +14,29 @@ Judges = Annotated[
     list[str] | None,
     typer.Option("--judge", "-j", help="Judge of judged tasks, named as a model is; repeat for a panel."),
 ]
+
 JudgeRepeats = Annotated[int | None, typer.Option(help="How often each judge scores each response. [default: 1]")]
+
 Exemplars = Annotated[
     bool,
     typer.Option(
         "--exemplars", help="Show judges an answer for each score, written once for each question by the first of them."
     ),
 ]
+
 ExpectedScore = Annotated[
     bool,
     typer.Option(
         "--expected-score", help="Take the mean over the scores a judge might have given, by its log-probabilities."
     ),
 ]
+
 JudgeMaxTokens = Annotated[int | None, typer.Option(help="New tokens of a judge, thinking included. [default: 1024]")]
+
 JudgeEngineArg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE passed through to the judges' engines.")]
+
 JudgeTemplateKwarg = Annotated[list[str] | None, typer.Option(help="NAME=VALUE for the judges' chat templates.")]
+
 Include = Annotated[list[Path] | None, typer.Option("--include", help="Folder with more tasks/ and personas/.")]
 
 

@@ -20,7 +20,7 @@ def _plan(**flags: Any) -> None:
     Takes the options of run. Requests and a local checkpoint's prompt tokens are exact; the smallest change that two
     checkpoints would show is for the task's n, m and S.
     """
-    from personaeval.forecast import describe, forecast
+    from personaeval.pipeline.forecast import describe, forecast
 
     detect = flags.pop("detect")
     if detect is not None and not 0 < detect < 1:

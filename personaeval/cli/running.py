@@ -142,10 +142,10 @@ def run(
     settings = configure(dict(locals()))
     if folders is not None and not folders.resolve().parent.is_dir():
         raise UsageError(f"--folders {folders}: there is no folder {folders.resolve().parent}.")
-    from personaeval.preview import preview
+    from personaeval.pipeline.forecast import preview
+    from personaeval.pipeline.run import run as run_checkpoints
     from personaeval.progress import open_display
-    from personaeval.results import write_text
-    from personaeval.run import run as run_checkpoints
+    from personaeval.results.files import write_text
 
     if dry_run:
         preview(settings, open_display(quiet))
@@ -165,8 +165,11 @@ _JUDGING = {
     "exemplars": "exemplars",
     "expected_score": "expected_score",
 }
+
 _LISTS = ("tasks", "personas")
+
 _NAMED = ("engine_arg", "chat_template_kwarg")
+
 _OTHERWISE = ("config", "dry_run", "folders", "quiet", "data")
 
 
@@ -189,7 +192,7 @@ def configure(flags: dict[str, Any]) -> RunConfig:
 def _finish_run(output: Path, finished: Any) -> None:
     """Print the tables of the runs just made, and what to type next."""
     from personaeval.report.tables import leaderboard, render
-    from personaeval.results import load_summaries
+    from personaeval.results.runs import load_summaries
 
     folders = [result.folder for result in finished if result.folder is not None]
     print(render(leaderboard(load_summaries(folders)), "markdown"))
@@ -243,13 +246,12 @@ def score(
 
     Generates nothing but what judges say; without --judge, judged tasks keep the judgements they have.
     """
-    from personaeval.fidelity import report_judging
-    from personaeval.prices import read_prices
+    from personaeval.judge.usage import read_prices, report_judging
+    from personaeval.pipeline.score import rescore
     from personaeval.progress import open_display
     from personaeval.report.tables import leaderboard as make_leaderboard
     from personaeval.report.tables import render
-    from personaeval.rescore import rescore
-    from personaeval.results import load_summaries
+    from personaeval.results.runs import load_summaries
 
     judging = judging_fields(
         judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg, exemplars, expected_score

@@ -31,7 +31,7 @@ def leaderboard(
     from personaeval.judge.check import refresh_checks
     from personaeval.report import tables, tradeoff
     from personaeval.report.formats import without_intervals
-    from personaeval.results import find_summaries
+    from personaeval.results.runs import find_summaries
 
     wide = parse_generalise(generalise)
     if wide and (personas or trade_off):

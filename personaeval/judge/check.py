@@ -25,20 +25,27 @@ from personaeval.judge.panel import Exhibit, Panel, in_order
 from personaeval.judge.prompts import preamble
 from personaeval.judge.rubrics import Rubrics, load_rubrics, rubrics_hash
 from personaeval.judge.summary import self_agreement
-from personaeval.ledger import LEDGER, Ledger
+from personaeval.library.question_sets import load_questions
+from personaeval.library.registry import builtin_folder
+from personaeval.library.sources import digest
 from personaeval.progress import Display
-from personaeval.questions import load_questions
-from personaeval.registry import builtin_folder
-from personaeval.results import FORMAT, read_json, write_json
-from personaeval.sources import digest
+from personaeval.results.files import FORMAT, read_json, write_json
+from personaeval.results.ledger import LEDGER, Ledger
 
 PAIRS_LIMIT = 0.90
+
 INJECTION_LIMIT = 0.10
+
 LEAST_ATTACKS = 40
+
 PARSE_LIMIT = 0.02
+
 KAPPA_LIMIT = 0.8
+
 FOLDER = "judges"
+
 _TASK = "controls"
+
 
 Kind = Literal["in_character", "other_persona", "generic", "contradiction", "as_ai", "refusal", "insult", "attack"]
 

@@ -10,17 +10,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from personaeval.engines import Sampling
 from personaeval.errors import EngineError
-from personaeval.inquiry import Inquiry, UnreadableError, read_object
-from personaeval.judge.panel import CHARACTERS, EXAMPLES_TOKENS, Bench, Exhibit, Judge, Panel, bench_of
+from personaeval.generation.inquiry import Inquiry, UnreadableError, read_object
+from personaeval.judge.panel import CHARACTERS, EXAMPLES_TOKENS, Exhibit, Judge, Panel, bench_of
 from personaeval.judge.prompts import neutral
 from personaeval.judge.rubrics import SCORES, Rubric, Rubrics
-from personaeval.ledger import Ledger, Stored
+from personaeval.judge.usage import Bench
 from personaeval.progress import Display
+from personaeval.results.ledger import Ledger, Stored
+from personaeval.types import Sampling
 
 _LONGEST = 800
+
 _KEYS = tuple(str(score) for score in SCORES)
+
 _SCHEMA = json.dumps(
     {
         "type": "object",
@@ -29,6 +32,7 @@ _SCHEMA = json.dumps(
         "additionalProperties": False,
     }
 )
+
 SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=EXAMPLES_TOKENS, schema=_SCHEMA)
 
 

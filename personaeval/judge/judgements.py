@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from personaeval.errors import UsageError
 from personaeval.judge.panel import Exhibit, Panel, Sitting
 from personaeval.judge.rules import admits_ai, refuses
-from personaeval.results import JUDGEMENTS, RowWriter
+from personaeval.results.files import JUDGEMENTS, RowWriter
 
 SCHEMA = pa.schema(
     [

@@ -19,18 +19,24 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from personaeval.errors import UsageError
-from personaeval.items import Row
 from personaeval.judge.judgements import Ratings, mean_scored
-from personaeval.results import LABELS, Response, RowWriter
-from personaeval.sources import ItemSet, read_file
+from personaeval.library.files import read_file
+from personaeval.library.items import Row
+from personaeval.library.sources import ItemSet
+from personaeval.results.files import LABELS, RowWriter
+from personaeval.types import Response
 
 COLUMNS = ("persona", "task", "question", "response", "score", "annotator")
+
 _CHECKPOINT = "checkpoint"
+
 _LOW, _HIGH = 1.0, 5.0
+
 _SCHEMA = pa.schema(
     [pa.field(name, pa.float64() if name == "score" else pa.string(), False) for name in COLUMNS]
     + [pa.field(_CHECKPOINT, pa.string())]
 )
+
 Floats = NDArray[np.float64]
 
 

@@ -10,24 +10,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from personaeval.checkpoints import parse_model
 from personaeval.config import RunConfig
-from personaeval.engines import Sampling
 from personaeval.errors import UsageError
-from personaeval.inquiry import Inquiry, UnreadableError
+from personaeval.generation.inquiry import Inquiry, UnreadableError
+from personaeval.generation.work import CHUNK
 from personaeval.judge import prompts
 from personaeval.judge.prompts import judge_prompt
 from personaeval.judge.reply import Reply, read_reply, schema_for
 from personaeval.judge.rubrics import SCORES
-from personaeval.ledger import Ledger, Stored
+from personaeval.judge.usage import Bench
+from personaeval.models.checkpoints import parse_model
+from personaeval.models.subject import Subject, open_subject
 from personaeval.progress import Display
-from personaeval.subject import Subject, open_subject
-from personaeval.work import CHUNK
+from personaeval.results.ledger import Ledger, Stored
+from personaeval.types import Sampling
 
 CHARACTERS = 4
 """Characters of a token, about."""
+
 EXAMPLES_TOKENS = 2048
 """Tokens of a question's exemplars at most."""
+
 _EXEMPLARS = 1
 """Version of the wording with which exemplars are asked for."""
 
@@ -63,20 +66,6 @@ class Judgement:
     reason: str | None
     prompt_tokens: int
     completion_tokens: int
-
-
-@dataclass
-class Bench:
-    """What one judge's part in one command came to: requests, tokens, and why its engine failed as a whole, if so."""
-
-    judge: str
-    model: str
-    calls: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    engine_error: str | None = None
 
 
 @dataclass

@@ -19,11 +19,15 @@ from personaeval.judge.rubrics import Rubric
 VERSION = 1
 """Version of the wording. Every key holds the rendered prompt; this names the wording in records."""
 
+
 LONGEST = 16_000
 """Characters of a response that a judge is shown: more than any answer to these questions has use for."""
+
 _HEAD = 12_000
+
 _JOINERS = "\u200c\u200d"
 """Invisible, but part of how some scripts and emoji are written."""
+
 _TOKENS = (
     # Delimited by pipes, ASCII or full width: ChatML, Llama 3, DeepSeek, gpt-oss.
     (re.compile(r"<([|｜])"), "‹\\1"),

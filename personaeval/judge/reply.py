@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from personaeval.inquiry import UnreadableError, read_object, shown
+from personaeval.generation.inquiry import UnreadableError, read_object, shown
 from personaeval.judge.rubrics import SCORES
 
 _LONGEST_REASONING = 1200
+
 _USUAL_TOKENS = 1024
+
 _REST_OF_REPLY = 64
 
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from personaeval.documents import read_document
 from personaeval.errors import UsageError
-from personaeval.sources import ItemSet, digest
-from personaeval.tasks import JudgedScorer
+from personaeval.library.sources import ItemSet, digest
+from personaeval.library.tasks import JudgedScorer
 
 SCORES = (1, 2, 3, 4, 5)
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from personaeval.families import relation
 from personaeval.judge.judgements import Ratings, mean_scored
+from personaeval.models.families import relation
 
 _SHOWN_REASONS = 5
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Level = Literal["nominal", "ordinal", "interval"]
+
 Array = NDArray[np.floating[Any]]
 
 

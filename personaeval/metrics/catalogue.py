@@ -41,9 +41,12 @@ STABILITY = (
 )
 """Of tasks with right and wrong answers, in the order of :meth:`personaeval.metrics.sums.ItemSums.estimate`."""
 
+
 WORST = Metric("worst_persona", "worst persona (split halves)", 1, "logit")
 """Accuracy of the worst persona, chosen on one half of the items and measured on the other."""
 
+
 PERSONA_SCORE = Metric("persona_score", "PersonaScore", 1, "raw", span=4.0)
+
 
 METRICS = {metric.name: metric for metric in (*STABILITY, WORST, PERSONA_SCORE)}

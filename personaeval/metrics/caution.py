@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+UNSCORED_LIMIT = 0.01
+
+TRUNCATED_LIMIT = 0.05
+
+
 FEW_ITEMS = 100
+
 FEW_PERSONAS = 40
+
 RARE = 20
 """So many items' worth of right answers, and of wrong ones, are enough for the interval of κ."""
 

@@ -19,6 +19,7 @@ from personaeval.metrics.fidelity import Estimate
 FEW_LABELS = 30
 """Labels a dimension, below which the interval is not to be trusted."""
 
+
 Array = NDArray[np.floating[Any]]
 
 

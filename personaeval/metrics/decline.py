@@ -17,7 +17,9 @@ from personaeval.metrics.jackknife import Estimates, intervals, lean, p_above, u
 
 ALPHA = 0.025
 """One-sided."""
+
 POWER = 0.8
+
 _REASONABLE = 10
 
 

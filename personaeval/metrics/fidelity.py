@@ -18,8 +18,10 @@ from personaeval.metrics.inference import Floats
 from personaeval.metrics.jackknife import unseen
 
 Array = NDArray[np.floating[Any]]
+
 LOWEST = 1.0
 """The least score; the highest is a span above."""
+
 _ROUNDING = 1e-24
 """A variance below is what rounding leaves of none."""
 

@@ -13,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
 Estimators = Callable[[Floats], Floats]
 """Sums over items, shape [..., k], to estimates, shape [..., e]; NaN where one is not defined."""
 
+
 REPLICATES = 2000
+
 CONFIDENCE = 0.95
+
 _FLIPS = 9999
+
 _CHUNK_CELLS = 4_000_000
 
 

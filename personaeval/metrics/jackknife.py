@@ -16,6 +16,7 @@ from personaeval.metrics.inference import CONFIDENCE, Estimators, Floats, Interv
 
 Scale = Literal["raw", "logit", "fisher", "log"]
 """On which scale an estimate is about normal: as it is; between 0 and 1; between -1 and 1; above 0."""
+
 _CHUNK_VALUES = 8_000_000
 
 

@@ -19,10 +19,15 @@ from personaeval.metrics.population import Declining, Population
 from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums
 
 PLANNED: tuple[Declining, ...] = ("accuracy", "pss")
+
 _CELLS = 400_000
+
 _MOST_ITEMS = 8_000
+
 _SEED = 0
+
 _MOST_NEEDED = 10**9
+
 _ROUNDS = 4
 
 

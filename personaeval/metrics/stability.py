@@ -30,7 +30,9 @@ __all__ = [
     "summarise",
 ]
 
+
 _SPLITS = 20
+
 _PSS = HEADLINE.index("pss")
 
 

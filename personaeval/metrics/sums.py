@@ -16,7 +16,9 @@ from personaeval.metrics.catalogue import STABILITY
 from personaeval.metrics.inference import Floats
 
 Ints = NDArray[np.int32]
+
 _SUMS = 12
+
 
 HEADLINE = tuple(metric.name for metric in STABILITY)
 """The names of the first estimates, in their order; then accuracy per persona, then per category."""

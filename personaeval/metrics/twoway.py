@@ -18,6 +18,7 @@ from personaeval.metrics.jackknife import Estimates
 from personaeval.metrics.sums import Cells, item_sums, pair_products
 
 RESAMPLED = ("accuracy", "baseline_accuracy", "pss", "kappa", "repeatability", "persona_effect", "corrected_pss")
+
 _CHUNK = 2_000_000
 
 

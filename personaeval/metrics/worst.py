@@ -12,6 +12,7 @@ from personaeval.metrics.paired import Change, make_changes
 from personaeval.metrics.sums import Cells
 
 _SPLITS = 20
+
 _REPLICATES = 1000
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from personaeval.compare import Pair, align
+from personaeval.analysis.compare import Pair, align
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.metrics.inference import holm
 from personaeval.metrics.paired import Change
 from personaeval.report.entries import Entry
 from personaeval.report.formats import MARK, Number
-from personaeval.sides import open_side
+from personaeval.results.runs import open_side
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from personaeval.compare import Pair, reading
-from personaeval.flips import find_flips
+from personaeval.analysis.compare import Pair, reading
+from personaeval.analysis.flips import find_flips
 from personaeval.metrics.catalogue import METRICS
 from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Interval, benjamini_hochberg, holm
@@ -16,7 +16,7 @@ from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_equal
 from personaeval.metrics.paired import Change, shared
 from personaeval.metrics.sums import ItemSums, item_sums
 from personaeval.report.formats import MARK, Cell, Number, Table
-from personaeval.sides import Side
+from personaeval.results.runs import Side
 
 _CHANGE_COLUMNS = ("change", "relative", "p")
 

@@ -9,8 +9,10 @@ from personaeval.errors import UsageError, suggest
 from personaeval.report.formats import Number
 
 Summary = dict[str, Any]
+
 Entry = tuple[Summary, dict[str, Any]]
 """A run's summary, and its part on one task."""
+
 Groups = list[list[Entry]]
 """Runs that may be ranked with each other."""
 

@@ -6,17 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from personaeval.report.against import against
-from personaeval.report.entries import (
-    Entry,
-    Groups,
-    Summary,
-    drawn,
-    group,
-    interval,
-    names_of,
-    relative,
-    role_notes,
-)
+from personaeval.report.entries import Entry, Groups, Summary, drawn, group, interval, names_of, relative, role_notes
 from personaeval.report.formats import Cell, Number, Table
 
 

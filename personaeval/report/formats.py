@@ -15,13 +15,18 @@ from personaeval.errors import UsageError, suggest
 
 MARK = 0.05
 """A change is marked whose p-value is below."""
+
 INTERVAL_NOTE = "±: half of the 95 % interval, [both ends] where it is not symmetric"
 """Begins the note on intervals, which goes where they go."""
+
 _MISSING = "–"
+
 _LOPSIDED = 1.5
 """One arm of an interval may be so many times the other for both to be written as one ±."""
+
 _ENDLESS = 10.0
 """A relative change above it says no more than that it is large."""
+
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from personaeval.compare import counts_of
+from personaeval.analysis.compare import counts_of
 from personaeval.metrics import twoway
 from personaeval.metrics.catalogue import METRICS
 from personaeval.metrics.jackknife import intervals
 from personaeval.report.entries import Summary
-from personaeval.sides import open_side
+from personaeval.results.runs import open_side
 
 
 def generalised(summary: Summary) -> Summary:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from personaeval.compare import reading
+from personaeval.analysis.compare import reading
 from personaeval.report import fidelity
 from personaeval.report.against import Row, against
 from personaeval.report.entries import (
@@ -31,6 +31,7 @@ _READING = (
     "reading: a change of PSS is one of stability where κ is shown to have moved the same way, or the persona effect "
     "the other way (p < 0.05 each)."
 )
+
 
 __all__ = ["leaderboard", "persona_tables", "render"]
 

@@ -6,12 +6,14 @@ import json
 from dataclasses import asdict
 from xml.etree import ElementTree
 
-from personaeval.check import Finding, Outcome, Report
+from personaeval.analysis.check import Finding, Outcome, Report
 from personaeval.metrics.catalogue import METRICS
 from personaeval.report.formats import Cell, Number, Table, render
 
 _FORMAT = 1
+
 _TAGS = {Outcome.REGRESSION: "failure", Outcome.INCONCLUSIVE: "skipped", Outcome.INVALID: "error"}
+
 _SAYS = {
     Outcome.PASS: "PASS: no critical metric is worse by more than allowed.",
     Outcome.REGRESSION: "REGRESSION: worse by more than allowed: {}.",

@@ -1,6 +1,9 @@
 """Verification: a completion in, a verdict out."""
 
-from personaeval.verify.verdict import VERSION, Status, Verdict
+from __future__ import annotations
+
+from personaeval.types import Status, Verdict
+from personaeval.verify.verdict import VERSION
 from personaeval.verify.verifier import Verifier
 
 __all__ = ["VERSION", "Status", "Verdict", "Verifier"]

@@ -20,10 +20,15 @@ from personaeval.verify.latex import canonical, unfont
 from personaeval.verify.number import Number, parse_number, read_number
 
 _ROUNDING = Fraction(2, 1_000_000)
+
 _TEXT_GOLD = re.compile(r"\s*\\(?:text|mbox|mathrm|textbf)\s*\{[^{}]*\}\s*")
+
 _WORDS = re.compile(r"[A-Za-z][A-Za-z '-]*")
+
 _LETTER = re.compile(r"\(?\s*([A-Za-z])\s*\)?")
+
 _LETTERED = re.compile(r"(?:\(\s*([A-Z])\s*\)|([A-Z])\s*[).:])(.*)", re.DOTALL)
+
 _MEMO = 65_536
 
 

@@ -14,20 +14,30 @@ import re
 from personaeval.verify.latex import canonical
 
 _LONGEST = 300
+
 _DEEPEST = 30
+
 _MARGIN = 1e-5
 
+
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\?[^\s]|\s")
+
 _WORDY = re.compile(r"\\(?:text|mbox|math|operatorname|hbox)")
+
 _LETTER_RUN = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2}")
+
 _PERHAPS_UNIT = re.compile(r"[othclsgmdOTHCLSGMD]$")
+
 _PERHAPS_THOUSANDS = re.compile(r"\d,\d{3}(?!\d)")
+
 _ASSIGNMENT = re.compile(r"([A-Za-z])=(.*)")
+
 
 # Any values would do; these lie where no root or fraction of small numbers is likely to, and E and i mean themselves.
 _VALUES: dict[str, complex] = {
     letter: 1.0731907 + place * 0.03712843 for place, letter in enumerate("abcdfghjklmnopqrstuvwxyz")
 }
+
 _VALUES |= {"e": cmath.e, "i": 1j, r"\pi": cmath.pi, r"\infty": 76543.21, r"\theta": 1.2345678, r"\alpha": 1.3456789}
 
 

@@ -14,29 +14,44 @@ from personaeval.verify.patterns import last_match
 
 # Two backslashes: some models escape their LaTeX once too often.
 _BRACES = re.compile(r"\\?\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+
 _UNBRACED = re.compile(r"\\boxed\s+([-+]?[\w.,/]+)")
+
 _EMPTY_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{\s*\}")
+
 _JOINT = re.compile(r"[ $]*(?:,|;|,? ?\b(?:and|or)\b|,? ?\\text\{ ?(?:and|or) ?\})[ $]*")
+
 
 _ANCHOR = re.compile(
     r"\banswer\b(?:\s(?:to|of|for)\b[^\n.:=]{1,80}?)?[*_]{0,3}\s{0,3}(?:\b(?:is|be|was)\b|:|=)(?:\s?:)?[*_]{0,3}",
     re.IGNORECASE,
 )
+
 _HASHES = re.compile(r"####[ \t]{0,5}([^\n]{1,500})")
+
 _DISPLAY = re.compile(
     r"\\\(([^\n]{1,500}?)\\\)|\\\[(.{1,500}?)\\\]|\$\$([^$]{1,500})\$\$|\$([^$\n]{1,500})\$", re.DOTALL
 )
+
 _SENTENCE_END = re.compile(r"[.;!?](?=[\s*_\"')]|$)|,?\s(?:because|since|as|where)\s", re.IGNORECASE)
+
 _OPERATION = re.compile(r"\s?(?:[-+*/×÷−^]|\\times|\\cdot|\\div|plus|minus|times)\s?[\d(]")
+
 _RELATION = re.compile(r"(?<![<>!:])=(?!=)|\\approx(?![a-zA-Z])|≈")
+
 _LINE = 500
 
+
 _BARE = r"([B-HJ-Z])(?=[\s.,:;)*_\]]|$)|([AI])(?=[.,:;)*_\]]|\s*$|\s*\n|\s(?:because|since|as|which)\b)"
+
 _LETTER = rf"(?:\(([A-Z])\)|\\text\{{\(?([A-Z])\)?\}}|{_BARE})"
+
 _CHOSEN = re.compile(
     rf"(?i:\banswer\b(?:\s(?:is|was|be)\b)?)\s{{0,3}}:?\s{{0,3}}[*_$]{{0,3}}(?:(?i:option|choice)\s)?{_LETTER}"
 )
+
 _MENTIONED = re.compile(rf"(?i:\b(?:option|choice)\b)\s[*_$]{{0,3}}{_LETTER}|(?<![\w)])\(([A-Z])\)(?!\w)")
+
 _OPENING = re.compile(r"\s*[*_(]{0,3}([A-Z])[*_]{0,3}[).:][*_]{0,3}(?:\s|$)")
 
 

@@ -11,8 +11,8 @@ import datasets
 from lm_eval.api.instance import Instance
 from lm_eval.filters import build_filter_ensemble
 
-from personaeval.harness import build
-from personaeval.tasks import HarnessScorer
+from personaeval.library.lm_eval import build
+from personaeval.library.tasks import HarnessScorer
 
 
 def score(file: str, settings: str, gold: str, text: str) -> float:

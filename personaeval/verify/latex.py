@@ -34,25 +34,40 @@ _UNICODE = str.maketrans(
         "\u202f": " ",
     }
 )
+
 _ROOT = re.compile(r"√\s?(?:\(([^()]{1,200})\)|(\w+))")
+
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"))
+
 _SCIENTIFIC = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+))[eE]([-+]?\d{1,3})")
+
 _SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
+
 _SPACES = re.compile(r"\\[,;:> ]|\\q?quad(?![a-zA-Z])|~|\s+")
+
 _DROPPED = re.compile(
     r"\\(?:left|right|[bB]igg?[lr]?|displaystyle|textstyle|limits)(?![a-zA-Z])|\\!|\^\\circ|\^\{\s*\\circ\s*\}|\\\$|\$"
 )
+
 _FONT = re.compile(
     r"\\(?:text(?:bf|it|rm|normal|tt|sf)?|mbox|math(?:rm|bf|it|sf|tt)|operatorname|hbox|boldsymbol)\s*\{([^{}]*)\}"
 )
+
 _FRACTION_NAME = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
+
 _FRACTION_TOP = re.compile(r"\\frac\s*(\d)(?=\s*[\d{])")
+
 _FRACTION_BOTTOM = re.compile(r"(\\frac\{[^{}]*\})\s*(\d)")
+
 _ROOT_BARE = re.compile(r"\\sqrt\s*(\w)")
+
 _SINGLE = re.compile(r"([\^_])\s*\{\s*(\w)\s*\}")
+
 _LOOSE_SPACE = re.compile(r"(?<![A-Za-z0-9]) | (?![A-Za-z0-9])")
+
 _RELATION_NAMES = {
     r"\leq": r"\le",
     r"\geq": r"\ge",
@@ -61,6 +76,7 @@ _RELATION_NAMES = {
     r"\rbrace": r"\}",
     r"\dots": r"\ldots",
 }
+
 _RELATIONS = re.compile(r"\\(?:[lgn]eq|[lr]brace|dots)(?![a-zA-Z])")
 
 

@@ -10,18 +10,30 @@ from personaeval.verify.latex import canonical
 from personaeval.verify.patterns import last_match
 
 _LONGEST = 200
+
 _MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 
+
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
+
 _DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)"
+
 _PLAIN = re.compile(rf"([-+]?)({_DECIMAL})")
+
 _BASED = re.compile(r"([-+]?\d+)_(?:\{(\d+)\}|(\d))")
+
 _POWER = re.compile(rf"([-+]?)({_DECIMAL})(?:\\times|\\cdot|\*) ?10\^(?:\{{([-+]?\d{{1,3}})\}}|(\d))")
+
 _RATIO = re.compile(rf"([-+]?)(?:\\frac\{{([-+]?{_DECIMAL})\}}\{{([-+]?{_DECIMAL})\}}|({_DECIMAL})/(-?{_DECIMAL}))")
+
 _MIXED = re.compile(r"([-+]?)(\d+)(?:\\frac\{(\d+)\}\{(\d+)\}| (\d+)/(\d+))")
+
 _UNIT = re.compile(r"\s*\\(?:text(?:rm)?|mbox|mathrm)\s*\{([^{}]*)\}(?:\^\d|\^\{\d\})?$")
+
 _WORDS = re.compile(r"(.*?[\d%}])\s*([A-Za-z][A-Za-z .'-]*)", re.DOTALL)
+
 _HEDGE = re.compile(r"^(?:\\approx|\\sim|=|about|approximately|exactly|roughly)\s*")
+
 
 _IN_TEXT = re.compile(
     r"(?:(?<![\w)\]}])[-−])?[$€£]?(?<![A-Za-z_\d])"

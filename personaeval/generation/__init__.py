@@ -1,0 +1,1 @@
+"""What is asked of a model, and what of it is still missing."""

@@ -1,0 +1,274 @@
+"""Questions put to one engine whose replies are read strictly: what cannot be read is asked for once more.
+
+The replies are in the ledger, unreadable ones too: a second try has another prompt, hence another key, so that asking
+again asks nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from personaeval.errors import EngineError
+from personaeval.generation.plan import KEY_BYTES, key_state
+from personaeval.generation.work import CHUNK, Work, perform
+from personaeval.library.tasks import PlainPrompt
+from personaeval.models.prompts import Frame
+from personaeval.models.subject import Subject
+from personaeval.progress import Counts, Display
+from personaeval.results.ledger import Ledger, Stored
+from personaeval.types import Request, Sampling
+
+T = TypeVar("T")
+
+NO_REPLY = "the engine gave no reply"
+
+_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
+
+_SHOWN = 60
+
+
+class UnreadableError(ValueError):
+    """A reply that does not hold what was asked for; the message says why."""
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """Return the one JSON object that a reply is, bare or in one code fence; nothing is fished out of prose.
+
+    Half a surrogate pair, which JSON can escape but no file can hold, becomes U+FFFD.
+
+    Raises:
+        UnreadableError: it is anything else, or gives a key twice.
+    """
+    text = text.strip()
+    if not text:
+        raise UnreadableError("the reply is empty")
+    fenced = _FENCED.fullmatch(text)
+    try:
+        content = json.loads(fenced[1] if fenced else text, object_pairs_hook=_distinct)
+    except UnreadableError:
+        raise
+    except (ValueError, RecursionError):
+        raise UnreadableError(f"the reply is not one JSON object: {shown(text)}") from None
+    if not isinstance(content, dict):
+        raise UnreadableError(f"the reply is not a JSON object: {shown(text)}")
+    whole: dict[str, Any] = _whole(content)
+    return whole
+
+
+def _whole(value: Any) -> Any:
+    """Return a JSON value without halves of surrogate pairs."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(one) for key, one in value.items()}
+    return value
+
+
+def shown(text: str) -> str:
+    """Return as much of a text as a message has room for."""
+    line = " ".join(text.split())
+    return repr(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise UnreadableError("the reply gives a key twice")
+    return content
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Generic[T]):
+    """A reply, as it was read and as the ledger keeps it; ``reason`` says why there is none."""
+
+    reply: T | None
+    stored: Stored | None
+    reason: str | None
+
+
+class TextSheet:
+    """Rows of (text, repeat), asked in this order.
+
+    Args:
+        texts: number -> what is asked; made anew whenever it is needed, so that nothing is held.
+        rows: the rows, each ``number × repeats + repeat``.
+        frame: makes a prompt of a text.
+        identity: what beside prompt and sampling can change a reply.
+        sampling: of the replies.
+        repeats: how often each text is asked.
+        seed: of the first repeat; the next has the next.
+    """
+
+    def __init__(
+        self,
+        texts: Callable[[int], str],
+        rows: Sequence[int],
+        frame: Frame,
+        identity: Mapping[str, Any],
+        sampling: Sampling,
+        repeats: int,
+        seed: int = 0,
+    ) -> None:
+        self._seed = seed
+        self._texts = texts
+        self._rows = rows
+        self._frame = frame
+        self._sampling = sampling
+        self._repeats = repeats
+        self.size = len(rows)
+        state = key_state(identity, sampling, frame.special_tokens)
+        keys = bytearray()
+        last, prompt = -1, b""
+        for row in rows:
+            number, repeat = divmod(row, repeats)
+            if number != last:
+                last, prompt = number, frame.identity(texts(number))
+            one = state.copy()
+            one.update(prompt + b"\0repeat:" + str(repeat).encode())
+            keys += one.digest()
+        self._keys = bytes(keys)
+
+    def keys(self, start: int, stop: int) -> list[bytes]:
+        """Return the keys of rows ``start`` to ``stop - 1``."""
+        return [self._keys[i : i + KEY_BYTES] for i in range(start * KEY_BYTES, stop * KEY_BYTES, KEY_BYTES)]
+
+    def requests(self, wanted: Callable[[int], bool]) -> Iterator[Request]:
+        """Yield the requests of the wanted rows."""
+        for place, row in enumerate(self._rows):
+            if wanted(place):
+                number, repeat = divmod(row, self._repeats)
+                yield Request(
+                    row=place,
+                    key=self._keys[place * KEY_BYTES : (place + 1) * KEY_BYTES],
+                    prompt=self._frame.fill(self._texts(number)),
+                    sampling=self._sampling,
+                    seed=self._seed + repeat,
+                    special_tokens=self._frame.special_tokens,
+                )
+
+
+class Inquiry(Generic[T]):
+    """Texts put to one subject, each reply read strictly, each unreadable one asked for once more.
+
+    Args:
+        subject: who is asked.
+        identity: what beside prompt and sampling can change a reply.
+        sampling: of the replies.
+        count: number of texts.
+        text: (number, whether this is the second try) -> what is asked.
+        read: reads a reply; raises :class:`UnreadableError`.
+        ledger: where replies are kept.
+        repeats: how often each text is asked.
+        seed: of the first repeat.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        identity: Mapping[str, Any],
+        sampling: Sampling,
+        count: int,
+        text: Callable[[int, bool], str],
+        read: Callable[[Stored], T],
+        ledger: Ledger,
+        repeats: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self._seed = seed
+        self.subject = subject
+        self._ledger = ledger
+        self._text = text
+        self._read_reply = read
+        plain = PlainPrompt()
+        self._frame = subject.renderer.full(None, "system", plain)
+        self._identity = identity
+        self._sampling = replace(sampling, stop=subject.renderer.stop(plain))
+        self._repeats = repeats
+        self._first = self._work(range(count * repeats), again=False)
+        self._again: Work | None = None
+        self._places: dict[int, int] = {}
+
+    def ask(self, display: Display, label: str) -> str | None:
+        """Ask what the ledger lacks; return why the engine failed as a whole, if it did. What came is kept."""
+        failure = None
+        try:
+            perform(self.subject, self._rounds(), display, label)
+        except EngineError as error:
+            failure = str(error)
+            display.say(f"{label}: {failure}")
+        again = self._look_back()
+        again.settle(failure or NO_REPLY)
+        if failure is not None:
+            self._first.errors = dict.fromkeys(self._first.errors, failure)
+        self._ledger.flush()
+        return failure
+
+    def counts(self) -> Counts:
+        """Return the requests and tokens of both tries; ``failed`` counts all that have no reply."""
+        total = Counts()
+        for work in (self._first, self._look_back()):
+            total.completed += work.counts.completed
+            total.failed += len(work.errors)
+            total.prompt_tokens += work.counts.prompt_tokens
+            total.cached_tokens += work.counts.cached_tokens
+            total.output_tokens += work.counts.output_tokens
+        return total
+
+    def replies(self, rows: range) -> Iterator[Received[T]]:
+        """Yield for each row (``number × repeats + repeat``) the reply that counts, or why there is none."""
+        again = self._look_back()
+        for row, first in zip(rows, self._read(self._first, rows), strict=True):
+            if row not in self._places:
+                yield first
+                continue
+            place = self._places[row]
+            second = next(self._read(again, range(place, place + 1)))
+            reason = None if second.reply is not None else f"{first.reason}; asked again: {second.reason}"
+            yield Received(second.reply, second.stored or first.stored, reason)
+
+    def _work(self, rows: Sequence[int], again: bool) -> Work:
+        def text(number: int) -> str:
+            return self._text(number, again)
+
+        sheet = TextSheet(text, rows, self._frame, self._identity, self._sampling, self._repeats, self._seed)
+        return Work(sheet, self._ledger)
+
+    def _rounds(self) -> Iterator[Work]:
+        yield self._first
+        yield self._look_back()
+
+    def _look_back(self) -> Work:
+        """Find which replies cannot be read, and return the work of asking for those again."""
+        if self._again is None:
+            self._first.settle(NO_REPLY)
+            self._ledger.flush()
+            unreadable = []
+            for start in range(0, self._first.sheet.size, CHUNK):
+                rows = range(start, min(start + CHUNK, self._first.sheet.size))
+                found = zip(rows, self._read(self._first, rows), strict=True)
+                unreadable += [row for row, received in found if received.reply is None and received.stored]
+            self._places = {row: place for place, row in enumerate(unreadable)}
+            self._again = self._work(unreadable, again=True)
+        return self._again
+
+    def _read(self, work: Work, rows: range) -> Iterator[Received[T]]:
+        keys = work.sheet.keys(rows.start, rows.stop)
+        stored = self._ledger.completions(keys)
+        if self._sampling.options:
+            weights = self._ledger.weights(keys)
+            stored = {key: replace(one, weights=weights.get(key)) for key, one in stored.items()}
+        for row, key in zip(rows, keys, strict=True):
+            found = stored.get(key)
+            if found is None:
+                yield Received(None, None, work.errors.get(row, NO_REPLY))
+                continue
+            try:
+                yield Received(self._read_reply(found), found, None)
+            except UnreadableError as error:
+                yield Received(None, found, str(error))

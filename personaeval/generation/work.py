@@ -1,0 +1,155 @@
+"""Work: what is still to be asked of an engine, what came of it, and the loop that has it done.
+
+A plan of responses and a judge's sheet are both work: rows with keys, of which the ledger lacks some.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
+
+from personaeval.models.engines import Engine
+from personaeval.models.subject import Subject
+from personaeval.progress import Counts, Display
+from personaeval.results.ledger import Ledger
+from personaeval.types import Completion, Request
+
+CHUNK = 4096
+
+_REFRESH_SECONDS = 0.25
+
+
+class Sheet(Protocol):
+    """Rows that are asked, each with the key of all that can change its answer."""
+
+    size: int
+
+    def keys(self, start: int, stop: int) -> list[bytes]:
+        """Return the keys of rows ``start`` to ``stop - 1``."""
+        ...
+
+    def requests(self, wanted: Callable[[int], bool]) -> Iterator[Request]:
+        """Yield the requests of the wanted rows, in the order that suits a prefix cache."""
+        ...
+
+
+class Work:
+    """What of a sheet is still to be done, and what went wrong on the way.
+
+    Rows with one key (two tasks that differ in their scorers alone, say) are one request: the first row asks, the
+    others have the same answer.
+    """
+
+    def __init__(self, sheet: Sheet, ledger: Ledger) -> None:
+        self.sheet = sheet
+        self.ledger = ledger
+        self.errors: dict[int, str] = {}
+        self._missing = bytearray(sheet.size)
+        self._twins: dict[int, int] = {}
+        asked: dict[bytes, int] = {}
+        for start in range(0, sheet.size, CHUNK):
+            keys = sheet.keys(start, min(start + CHUNK, sheet.size))
+            present = ledger.present(keys)
+            for row, key in enumerate(keys, start):
+                if key in present:
+                    continue
+                self._missing[row] = True
+                first = asked.setdefault(key, row)
+                if first != row:
+                    self._twins[row] = first
+        self.counts = Counts(wanted=len(asked))
+
+    def is_missing(self, row: int) -> bool:
+        """Whether a row is to be asked for."""
+        return bool(self._missing[row]) and row not in self._twins
+
+    @property
+    def present(self) -> int:
+        """How many rows the ledger has an answer for."""
+        return len(self._missing) - sum(self._missing)
+
+    def done_rows(self) -> Iterator[int]:
+        """Yield the rows that an earlier run completed."""
+        # A copy, because rows are completed while another thread goes through these.
+        missing = bytes(self._missing)
+        return (row for row in range(self.sheet.size) if not missing[row])
+
+    def take(self, completion: Completion) -> None:
+        """Keep a completion, or note why there is none."""
+        counts = self.counts
+        if completion.error is not None:
+            self.errors[completion.row] = completion.error
+            counts.failed += 1
+            return
+        self.ledger.add(completion)
+        self._missing[completion.row] = False
+        counts.completed += 1
+        counts.output_tokens += completion.completion_tokens
+        counts.prompt_tokens += completion.prompt_tokens
+        counts.cached_tokens += completion.cached_tokens
+
+    def settle(self, reason: str) -> list[int]:
+        """Return the twins that have an answer now; every row left without one gets its reason, or this one."""
+        answered = []
+        for row, first in self._twins.items():
+            if self._missing[first]:
+                self.errors[row] = self.errors.get(first, reason)
+            else:
+                self._missing[row] = False
+                answered.append(row)
+        for row in range(self.sheet.size):
+            if self._missing[row]:
+                self.errors.setdefault(row, reason)
+        return answered
+
+
+def perform(
+    subject: Subject,
+    rounds: Iterable[Work],
+    display: Display,
+    label: str,
+    on_completion: Callable[[Completion], None] | None = None,
+) -> None:
+    """Have one engine do rounds of work, one after the other; it is opened only if anything is missing.
+
+    Completions go to the ledger as they come. A round is made when the one before is done, and so may build upon it.
+
+    Raises:
+        EngineError: the engine failed as a whole; what came until then is kept.
+    """
+    asyncio.run(perform_async(subject, rounds, display, label, on_completion))
+
+
+async def perform_async(
+    subject: Subject,
+    rounds: Iterable[Work],
+    display: Display,
+    label: str,
+    on_completion: Callable[[Completion], None] | None,
+) -> None:
+    """``perform`` within a loop that runs already."""
+    engine: Engine | None = None
+    refresher = asyncio.create_task(_refresh(display))
+    try:
+        for work in rounds:
+            if work.counts.wanted == 0:
+                continue
+            display.start(label, work.counts)
+            engine = engine or await subject.open_engine()
+            async for completion in engine.generate(work.sheet.requests(work.is_missing)):
+                work.take(completion)
+                if on_completion is not None and completion.error is None:
+                    on_completion(completion)
+            display.stop()
+    finally:
+        refresher.cancel()
+        display.stop()
+        if engine is not None:
+            await engine.close()
+
+
+async def _refresh(display: Display) -> None:
+    while True:
+        await asyncio.sleep(_REFRESH_SECONDS)
+        display.refresh()

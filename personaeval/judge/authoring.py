@@ -1,0 +1,223 @@
+"""New fidelity questions for any personas, written by any engine: settings first, then a question in each.
+
+The result is a folder as ``--data personagym=FOLDER`` takes it, with the generator recorded in ``origin.json``. What
+the engine wrote is in a ledger beside it, so that the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from personaeval.config import RunConfig
+from personaeval.environment import versions
+from personaeval.errors import EngineError, InvalidRunError, UsageError
+from personaeval.generation.inquiry import Inquiry, UnreadableError, read_object
+from personaeval.judge.check import controls_folder
+from personaeval.judge.rubrics import Rubric, load_rubrics, rubrics_hash
+from personaeval.library.personas import Persona
+from personaeval.models.checkpoints import parse_model
+from personaeval.models.prompts import split_thinking
+from personaeval.models.subject import Subject, open_subject
+from personaeval.progress import Display
+from personaeval.results.files import write_json, write_text
+from personaeval.results.ledger import LEDGER, Ledger, Stored
+from personaeval.results.lock import hold
+from personaeval.types import Sampling
+
+VERSION = 1
+"""Version of the wording, for the record."""
+
+_SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_tokens=1024)
+
+_ALIKE = 0.7
+"""Share of words in common from which two questions of one persona are the same."""
+
+_REMINDER = "\n\nYour last reply could not be read. Write one JSON object with this key and nothing else."
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Authored:
+    """What was written: the number of questions kept, of doubles dropped, and of those never written."""
+
+    questions: int
+    doubles: int
+    missing: int
+
+
+def write_questions(
+    config: RunConfig, personas: Sequence[Persona], per_task: int, folder: Path, display: Display
+) -> Authored:
+    """Write questions for personas into a folder.
+
+    Args:
+        config: names the one generator, and how its engine is opened.
+        personas: whom the questions are for.
+        per_task: questions of each persona for each dimension.
+        folder: where they go.
+        display: shows the work.
+
+    Raises:
+        UsageError: there is no persona, or the generator is not to be had.
+        EngineError: the engine failed; what was written is kept, and the same command goes on.
+        InvalidRunError: no question could be read.
+    """
+    personas = [persona for persona in personas if not persona.is_baseline]
+    if not personas:
+        raise UsageError("--personas: names nobody to write questions for.")
+    rubrics_folder = controls_folder() / "rubrics"
+    rubrics = load_rubrics(rubrics_folder, [path.stem for path in rubrics_folder.glob("*.yaml")])
+    subject = open_subject(parse_model(config.model[0]), config)
+    with hold(folder), Ledger(folder / LEDGER) as ledger:
+        author = _Author(subject, config, ledger, display)
+        settings = author.settings(personas, per_task)
+        wanted = [
+            (persona, rubric, settings[persona.id][number])
+            for persona in personas
+            for rubric in rubrics.values()
+            for number in range(min(per_task, len(settings.get(persona.id, ()))))
+        ]
+        written = author.questions(wanted)
+        rows, doubles = _distinct(wanted, written)
+        if not rows:
+            raise InvalidRunError(
+                f"{subject.spec.label}: none of its replies holds a question that can be read, and nothing is written. "
+                "Choose a model that follows instructions."
+            )
+        _write(folder, personas, rows)
+        origin = {
+            "generator": subject.record(),
+            "sampling": _SAMPLING.record(),
+            "wording": VERSION,
+            "rubrics": rubrics_hash(rubrics),
+            "per_task": per_task,
+            "versions": versions(),
+        }
+        write_json(folder / "origin.json", origin)
+    missing = len(personas) * len(rubrics) * per_task - len(rows) - doubles
+    return Authored(len(rows), doubles, missing)
+
+
+class _Author:
+    """Asks one engine for settings and questions."""
+
+    def __init__(self, subject: Subject, config: RunConfig, ledger: Ledger, display: Display) -> None:
+        self._subject = subject
+        self._ledger = ledger
+        self._display = display
+        self._seed = config.seed
+        self._reasoning_end = config.reasoning_end
+
+    def settings(self, personas: Sequence[Persona], count: int) -> dict[str, list[str]]:
+        """Return for each persona as many settings as its questions need, fewer where fewer could be read."""
+
+        def text(number: int, again: bool) -> str:
+            return (
+                f"A person is described so: {personas[number].text}.\n\nName {count} different places or occasions in "
+                "which this person could be met, some of them usual for this person and some far from it. Each is two "
+                f'to six words. Reply with one JSON object whose key "settings" holds a list of {count} texts.'
+            ) + (_REMINDER if again else "")
+
+        def read(stored: Stored) -> list[str]:
+            found = self._content(stored, "settings")
+            texts = [" ".join(one.split()) for one in found if isinstance(one, str)] if isinstance(found, list) else []
+            distinct = list(dict.fromkeys(one for one in texts if one))
+            if len(distinct) < count:
+                raise UnreadableError(f"the reply names {len(distinct)} settings, not {count}")
+            return distinct[:count]
+
+        schema = {"type": "array", "items": {"type": "string", "maxLength": 80}}
+        replies = self._ask("settings", schema, len(personas), text, read)
+        return {persona.id: found for persona, found in zip(personas, replies, strict=True) if found is not None}
+
+    def questions(self, wanted: Sequence[tuple[Persona, Rubric, str]]) -> list[str | None]:
+        """Return a question for each (persona, rubric, setting); None where none could be read."""
+
+        def text(number: int, again: bool) -> str:
+            persona, rubric, setting = wanted[number]
+            return (
+                f"A person is described so: {persona.text}.\n\nWrite one question to this person, saying you, "
+                f"set in: {setting}. Its answer will be scored for one quality: {rubric.title}. {rubric.asks.strip()} "
+                "Make it hard: say what is happening, put the person on the spot, and let the answer depend on who the "
+                "person is, without naming what they are. Two to four sentences that end in a question. Reply with "
+                'one JSON object whose key "question" holds the text.'
+            ) + (_REMINDER if again else "")
+
+        def read(stored: Stored) -> str:
+            found = self._content(stored, "question")
+            question = " ".join(found.split()) if isinstance(found, str) else ""
+            if len(question) < 20 or "?" not in question:
+                raise UnreadableError("the reply holds no question")
+            return question
+
+        return self._ask("question", {"type": "string", "maxLength": 800}, len(wanted), text, read)
+
+    def _ask(self, key: str, schema: Mapping[str, Any], count: int, text: Any, read: Any) -> list[Any]:
+        whole = {"type": "object", "properties": {key: schema}, "required": [key], "additionalProperties": False}
+        sampling = Sampling(**{**_SAMPLING.record(), "schema": json.dumps(whole)})
+        identity = {**self._subject.identity(), "seed": self._seed}
+        inquiry: Inquiry[Any] = Inquiry(
+            self._subject, identity, sampling, count, text, read, self._ledger, seed=self._seed
+        )
+        failure = inquiry.ask(self._display, f"writing {key}")
+        if failure is not None:
+            raise EngineError(f"{failure} The same command goes on from there.")
+        return [received.reply for received in inquiry.replies(range(count))]
+
+    def _content(self, stored: Stored, key: str) -> object:
+        answer, _ = split_thinking(stored.text, self._reasoning_end, opened=False)
+        content = read_object(answer or "")
+        if key not in content:
+            raise UnreadableError(f"the reply has no {key!r}")
+        return content[key]
+
+
+def _distinct(
+    wanted: Sequence[tuple[Persona, Rubric, str]], written: Sequence[str | None]
+) -> tuple[list[dict[str, str]], int]:
+    """Return the rows of questions that differ from those before them, and how many do not."""
+    rows: list[dict[str, str]] = []
+    seen: dict[str, list[set[str]]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    doubles = 0
+    for (persona, rubric, setting), question in zip(wanted, written, strict=True):
+        if question is None:
+            continue
+        words = set(_WORD.findall(question.lower()))
+        before = seen.setdefault(persona.id, [])
+        if any(len(words & others) >= _ALIKE * len(words | others) for others in before):
+            doubles += 1
+            continue
+        before.append(words)
+        number = counts[persona.id, rubric.name] = counts.get((persona.id, rubric.name), 0) + 1
+        rows.append(
+            {
+                "id": f"{persona.id}/{rubric.name}/{number}",
+                "persona": persona.id,
+                "dimension": rubric.name,
+                "environment": setting,
+                "question": question,
+            }
+        )
+    return rows, doubles
+
+
+def _write(folder: Path, personas: Sequence[Persona], rows: Sequence[Mapping[str, str]]) -> None:
+    own = {row["persona"] for row in rows}
+    content = {
+        "name": "questions",
+        "description": "Personas of generated fidelity questions; origin.json says who wrote those.",
+        "personas": [
+            persona.model_dump(mode="json", exclude_defaults=True) for persona in personas if persona.id in own
+        ],
+    }
+    write_text(folder / "personas.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000))
+    write_text(folder / "questions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -1,0 +1,90 @@
+"""What judges were asked, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from personaeval.documents import read_document
+from personaeval.progress import Display
+
+
+class Price(BaseModel):
+    """Of one model, for a million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(default=None, ge=0, description="Default: as input.")
+
+
+class PriceList(BaseModel):
+    """The content of a price file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    currency: str = "USD"
+    models: dict[str, Price] = {}
+
+    def cost(self, model: str, prompt: int, cached: int, output: int) -> float | None:
+        """Return what tokens cost; None for a model without a price.
+
+        Args:
+            model: its name.
+            prompt: tokens read, those from the cache included.
+            cached: tokens of these that came from the cache.
+            output: tokens written.
+        """
+        price = self.models.get(model)
+        if price is None:
+            return None
+        from_cache = price.input if price.cached_input is None else price.cached_input
+        return ((prompt - cached) * price.input + cached * from_cache + output * price.output) / 1e6
+
+    def shown(self, cost: float | None) -> str:
+        """Return a cost in words to be put after others; nothing where it is not known."""
+        return "" if cost is None else f", {cost:,.2f} {self.currency}"
+
+
+def read_prices(path: Path | None) -> PriceList:
+    """Read a price file; without one, nothing has a price.
+
+    Raises:
+        UsageError: it is missing or broken.
+    """
+    return PriceList() if path is None else read_document(path, PriceList)
+
+
+def report_judging(benches: Sequence[Bench], prices: PriceList, display: Display) -> None:
+    """Say what the judges were asked just now, and what it cost."""
+    for bench in benches:
+        if bench.calls:
+            display.say(describe_bench(bench, prices))
+
+
+def describe_bench(bench: Bench, prices: PriceList) -> str:
+    """Return a judge's requests, tokens and cost in a line."""
+    cost = prices.cost(bench.model, bench.prompt_tokens, bench.cached_tokens, bench.output_tokens)
+    share = bench.cached_tokens / max(bench.prompt_tokens, 1)
+    return (
+        f"judge {bench.judge}: {bench.calls:,} calls, {bench.prompt_tokens:,} prompt tokens ({share:.0%} from the "
+        f"prefix cache), {bench.output_tokens:,} new tokens{prices.shown(cost)}."
+    )
+
+
+@dataclass
+class Bench:
+    """What one judge's part in one command came to: requests, tokens, and why its engine failed as a whole, if so."""
+
+    judge: str
+    model: str
+    calls: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    engine_error: str | None = None

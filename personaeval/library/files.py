@@ -1,0 +1,99 @@
+"""Rows of JSONL, JSON, CSV and Parquet files, with errors that name the row."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from personaeval.errors import UsageError
+from personaeval.library.items import Row
+
+
+def read_file(path: Path) -> tuple[list[Row], dict[str, Any], str]:
+    """Return the rows of a JSONL, JSON, CSV or Parquet file, the record of what was read, and its name for messages.
+
+    Raises:
+        UsageError: the file is missing or broken; names the row.
+    """
+    if not path.is_file():
+        raise UsageError(f"data file {path}: no such file.")
+    readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+    if path.suffix not in readers:
+        raise UsageError(f"data file {path}: its ending must be one of {', '.join(readers)}.")
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"data file {path}: cannot be read ({error.strerror}); check its permissions.") from error
+    rows = readers[path.suffix](path)
+    return rows, {"kind": "file", "file": path.name, "sha256": sha256}, str(path)
+
+
+def _jsonl(path: Path) -> list[Row]:
+    rows: list[Row] = []
+    with path.open(encoding="utf-8", errors="strict") as lines:
+        try:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    row = len(rows) + 1
+                    blanks = f" (line {number})" if number != row else ""
+                    rows.append(_json_object(line, f"{path}, row {row}{blanks}"))
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path}: not UTF-8 after row {len(rows)} ({error.reason}).") from error
+    return rows
+
+
+def _json_object(line: str, where: str) -> Row:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: broken JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise UsageError(f"{where}: expected a JSON object, found {type(row).__name__}.")
+    return row
+
+
+def _json(path: Path) -> list[Row]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UsageError(f"{path}: broken JSON ({error}).") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UsageError(f"{path}: expected a JSON list of objects.")
+    return rows
+
+
+def _csv(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as lines:
+        reader = csv.DictReader(lines, strict=True, restkey="")
+        try:
+            rows: list[Row] = list(reader)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}, line {reader.line_num}: broken CSV ({error}).") from error
+    for number, row in enumerate(rows, start=1):
+        if "" in row or None in row.values():
+            raise UsageError(f"{path}, row {number}: its number of fields is not the header's.")
+    return rows
+
+
+def _parquet(path: Path) -> list[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows: list[Row] = pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise UsageError(f"{path}: not a readable Parquet file ({error}).") from error
+    return rows
+
+
+def hub_revision(dataset: Any, name: str) -> str | None:
+    """Return the commit of hub dataset ``name`` that was read: the download record has it in every file's address."""
+    for address in dataset.info.download_checksums or {}:
+        _, at, rest = address.partition(f"{name}@")
+        if at:
+            return str(rest.split("/", 1)[0])
+    return None

@@ -1,0 +1,47 @@
+"""What can be wrong with personas beyond what the schema of a persona file says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from personaeval.library.duplicates import near_duplicates
+from personaeval.library.personas import Category, Persona
+
+WORDS = (5, 80)
+
+_SHOWN = 10
+
+
+def problems(personas: Sequence[Persona]) -> list[str]:
+    """Return a line for every kind of mistake, with the personas that have it."""
+    low, high = WORDS
+    ids = {persona.id for persona in personas}
+    rules: dict[str, Callable[[Persona], bool]] = {
+        f"texts that are not {low} to {high} words long": lambda p: not low <= len(p.text.split()) <= high,
+        "texts that end in a full stop, which the template adds": lambda p: p.text.endswith("."),
+        "no tags, or an empty one": lambda p: not p.tags or any(not tag.strip() for tag in p.tags),
+        "experts without a domain": lambda p: p.category is Category.EXPERT and not p.domain,
+        "paraphrases of a persona that is not there": lambda p: (
+            p.paraphrase_of is not None and p.paraphrase_of not in ids
+        ),
+    }
+    found = []
+    for rule, broken in rules.items():
+        names = [persona.id for persona in personas if broken(persona)]
+        if names:
+            found.append(f"{rule}: {_some(names)}")
+    return found
+
+
+def likenesses(personas: Sequence[Persona]) -> list[str]:
+    """Return a line on texts that have most of their words in common, where they are not meant to."""
+    # Crossed personas differ in a word by design, paraphrases in how they are put.
+    own = [p for p in personas if p.paraphrase_of is None and p.category is not Category.DEMOGRAPHIC]
+    pairs = near_duplicates([persona.text for persona in own])
+    named = [f"{own[index].id} repeats {own[other].id}" for index, other in pairs.items()]
+    return [f"nearly the same text: {_some(named)}"] if named else []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,202 @@
+"""Personas: who the model is told to be.
+
+A persona set is a YAML file::
+
+    name: office
+    description: People at work, and the pirate.
+    include: [core/pirate]
+    personas:
+      - id: accountant
+        text: an accountant who trusts nothing but a ledger
+        category: biography
+        tags: [work]
+
+``text`` completes the sentence of the prompt template (``You are {{ persona }}.``). ``include`` takes in other sets or
+single personas of them (``SET/ID``), so that a text stands in one place. ``cross`` makes a persona of every combination
+of attributes, ``paraphrases`` gives personas of the set further wordings. The baseline ``none`` is in every run and in
+no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+ID_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
+
+Expectation = Literal["helps", "neutral", "hurts"]
+
+
+class Category(StrEnum):
+    """What a persona varies."""
+
+    BASELINE = "baseline"
+    NEUTRAL = "neutral"
+    EXPERT = "expert"
+    NOVICE = "novice"
+    ADVERSE = "adverse"
+    STYLE = "style"
+    IRRELEVANT = "irrelevant"
+    BIOGRAPHY = "biography"
+    LANGUAGE = "language"
+    FICTION = "fiction"
+    ROLE = "role"
+    CONFLICTING = "conflicting"
+    DEMOGRAPHIC = "demographic"
+    IMPORTED = "imported"
+
+
+def _one_clean_line(text: str) -> str:
+    # Chat templates trim what they are given; a text with edges to trim would not be found in the prompt.
+    if not text.strip() or text != text.strip() or "\n" in text:
+        raise ValueError("must be one line of text without blanks at its ends")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_one_clean_line)]
+"""One line of text without blanks at its ends."""
+
+
+class Persona(BaseModel):
+    """One persona."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str = Field(pattern=ID_PATTERN)
+    text: Line = Field(description="Completes 'You are …'; one line, no full stop at its end.")
+    category: Category
+    tags: tuple[str, ...] = ()
+    domain: str | None = Field(
+        default=None,
+        description="Field of an expert, such as mathematics; of others, the field that `expect` is about.",
+    )
+    expect: Expectation | None = Field(default=None, description="What a reader would expect it to do to correctness.")
+    paraphrase_of: str | None = Field(
+        default=None, pattern=ID_PATTERN, description="Id of the persona that this one puts in other words."
+    )
+
+    @field_validator("category")
+    @classmethod
+    def _not_the_baseline(cls, category: Category) -> Category:
+        if category is Category.BASELINE:
+            raise ValueError("is for the persona `none` alone, which is in every run and in no file")
+        return category
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether this is ``none``: the prompt without any persona."""
+        return self.category is Category.BASELINE
+
+
+BASELINE = Persona.model_construct(
+    id="none", text="", category=Category.BASELINE, tags=(), domain=None, expect=None, paraphrase_of=None
+)
+"""No persona at all. What the model's template then says by itself is recorded with the run."""
+
+
+class Cross(BaseModel):
+    """Personas made of every combination of attributes: all levels of one with all levels of the others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: Line = Field(description="The text, with {attribute} where an attribute's words go.")
+    category: Category
+    expect: Expectation | None = None
+    attributes: Mapping[str, Mapping[Annotated[str, Field(pattern=ID_PATTERN)], Line]] = Field(
+        description="Attribute -> level -> its words in the text."
+    )
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Cross:
+        try:
+            named = {name for _, name, _, _ in string.Formatter().parse(self.text) if name is not None}
+        except ValueError as error:
+            raise ValueError(f"`text` cannot be read: {error}") from error
+        if named != set(self.attributes):
+            raise ValueError(f"`text` names {sorted(named)}, `attributes` has {sorted(self.attributes)}")
+        if any(not levels for levels in self.attributes.values()):
+            raise ValueError("every attribute needs a level")
+        return self
+
+    def expand(self) -> tuple[Persona, ...]:
+        """Return the personas, the last attribute varying fastest; ids join levels, tags are ``attribute-level``."""
+        names = list(self.attributes)
+        made = []
+        for levels in itertools.product(*self.attributes.values()):
+            chosen = dict(zip(names, levels, strict=True))
+            made.append(
+                Persona(
+                    id="-".join(levels),
+                    text=self.text.format_map({name: self.attributes[name][level] for name, level in chosen.items()}),
+                    category=self.category,
+                    tags=tuple(f"{name}-{level}" for name, level in chosen.items()),
+                    expect=self.expect,
+                )
+            )
+        return tuple(made)
+
+
+class PersonaSet(BaseModel):
+    """The content of a persona file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    description: str
+    include: tuple[str, ...] = Field(default=(), description="Other sets, or SET/ID for one persona of a set.")
+    personas: tuple[Persona, ...] = ()
+    cross: Cross | None = None
+    paraphrases: Mapping[str, tuple[Line, ...]] = Field(
+        default={}, description="Persona id -> further wordings; they get the ids ID-p1, ID-p2, …"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_something(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not any(values.get(key) for key in ("include", "personas", "cross")):
+            raise ValueError("holds no personas: `personas`, `include` or `cross` is needed")
+        return values
+
+
+def paraphrase(original: Persona, texts: tuple[str, ...]) -> tuple[Persona, ...]:
+    """Return personas that differ from ``original`` in their wording alone."""
+    return tuple(
+        Persona.model_validate(
+            original.model_dump()
+            | {
+                "id": f"{original.id}-p{number}",
+                "text": text,
+                "paraphrase_of": original.paraphrase_of or original.id,
+            }
+        )
+        for number, text in enumerate(texts, start=1)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The personas of a run, the baseline first; ``origins`` says what was read for each selector."""
+
+    personas: tuple[Persona, ...]
+    origins: tuple[dict[str, Any], ...]
+
+    def sample(self, count: int, seed: int) -> Selection:
+        """Return ``count`` personas beside the baseline, in their order.
+
+        Samples are nested (10 of them are among the 20 of the same seed): a persona's rank is a hash of ``seed`` and
+        its id.
+        """
+
+        def rank(persona: Persona) -> bytes:
+            return hashlib.blake2b(f"{seed}:{persona.id}".encode(), digest_size=16).digest()
+
+        others = [persona for persona in self.personas if not persona.is_baseline]
+        kept = {persona.id for persona in sorted(others, key=rank)[:count]}
+        return replace(self, personas=tuple(p for p in self.personas if p.is_baseline or p.id in kept))

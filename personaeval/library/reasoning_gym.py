@@ -1,0 +1,86 @@
+"""Any reasoning-gym dataset as a task: ``reasoning_gym:NAME?PARAMETER=VALUE&…``."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.util import find_spec
+from typing import Any
+
+import yaml
+
+from personaeval.errors import UsageError, suggest
+from personaeval.library.tasks import Task
+
+PREFIX = "reasoning_gym:"
+
+SIZE = 100
+
+OVERSAMPLING = 20
+"""Small pools repeat themselves, so this many times the wanted number is drawn."""
+
+
+def is_gym(selector: str) -> bool:
+    """Whether a task selector names a reasoning-gym dataset."""
+    return selector.startswith(PREFIX)
+
+
+def gym_task(selector: str) -> Task:
+    """Return the task of ``reasoning_gym:NAME?PARAMETER=VALUE&…``; ``size`` and ``seed`` are the sweep's own.
+
+    Raises:
+        UsageError: there is no such dataset, or a parameter cannot be read.
+    """
+    if find_spec("reasoning_gym") is None:
+        raise UsageError(f"{selector}: reasoning-gym is not installed; pip install reasoning-gym.")
+    from reasoning_gym.factory import DATASETS
+
+    name, _, given = selector.removeprefix(PREFIX).partition("?")
+    if name not in DATASETS:
+        raise UsageError(f"{selector}: reasoning-gym has no dataset {name!r}.{suggest(name, DATASETS)}")
+    parameters = _read_parameters(selector, given)
+    size, seed = parameters.pop("size", SIZE), parameters.pop("seed", 0)
+    if not isinstance(size, int) or size < 1 or not isinstance(seed, int):
+        raise UsageError(f"{selector}: size and seed are whole numbers, the size above 0.")
+    title = name.replace("_", " ").capitalize()
+    return Task.model_validate(
+        {
+            "name": f"gym-{name}" + (f"-{hashlib.blake2b(given.encode(), digest_size=3).hexdigest()}" if given else ""),
+            "title": title + (f" ({given.replace('&', ', ')})" if given else ""),
+            "description": f"The dataset {name} of reasoning-gym, scored by its own scorer.",
+            "domain": "reasoning",
+            "license": "Apache-2.0",
+            "citation": "Stojanovski et al. 2025, Reasoning Gym, arXiv 2505.24760.",
+            "source": {
+                "kind": "reasoning_gym",
+                "size": size,
+                "seed": seed,
+                "parts": [{"name": name, "parameters": parameters}],
+            },
+            "item": {
+                "prompt": "{{ question }}\n\nGive your final answer between <answer> and </answer>.",
+                "gold": "{{ {'index': index, 'answer': answer} | tojson }}",
+            },
+            "scorer": {
+                "kind": "reasoning_gym",
+                "dataset": name,
+                "seed": seed,
+                "size": size * OVERSAMPLING,
+                "parameters": parameters,
+                "patterns": [r"(?s)<answer>(.{0,4000}?)</answer>"],
+            },
+            "sampling": {"temperature": 0, "max_tokens": 8192},
+        }
+    )
+
+
+def _read_parameters(selector: str, given: str) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for part in filter(None, given.split("&")):
+        key, equals, value = part.partition("=")
+        if not equals or key in parameters:
+            raise UsageError(f"{selector}: {part!r} is no PARAMETER=VALUE, or the second of its name.")
+        try:
+            parameters[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"{selector}: the value of {key} cannot be read.") from error
+    return parameters

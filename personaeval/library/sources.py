@@ -1,0 +1,231 @@
+"""Reads a task's rows from where they are and makes items of them.
+
+Every way in gives the same: a list of rows, and a record of what was read (revision or file, and a hash), which is
+kept with the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from personaeval.errors import UsageError
+from personaeval.library.files import hub_revision, read_file
+from personaeval.library.items import ItemBuilder, Row, rank
+from personaeval.library.lm_eval import load_harness
+from personaeval.library.personas import Persona
+from personaeval.library.question_sets import load_questions
+from personaeval.library.reasoning_gym import OVERSAMPLING
+from personaeval.library.scorers import find_scorer
+from personaeval.library.tasks import (
+    FileSource,
+    GeneratedSource,
+    HarnessSource,
+    HubSource,
+    Item,
+    PythonScorer,
+    QuestionSource,
+    RowSource,
+    Task,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSet:
+    """The items of one task, in the source's order, and where they came from.
+
+    ``prompts_hash`` identifies what is put to the model, ``gold_hash`` what an answer is compared with: a corrected
+    gold scores again and generates nothing. ``origin`` says what was read. Items that bring ``personas`` of their own
+    stand persona by persona and go with no others.
+    """
+
+    task: Task
+    items: tuple[Item, ...]
+    origin: Mapping[str, Any]
+    prompts_hash: str
+    gold_hash: str
+    personas: tuple[Persona, ...] = ()
+
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of guessing; None where answers are free."""
+        if self.task.chance is not None:
+            return self.task.chance
+        shares = [1 / len(item.choices) for item in self.items if item.choices]
+        return sum(shares) / len(shares) if shares else None
+
+
+def load_items(
+    task: Task,
+    task_file: Path,
+    data: Path | None,
+    limit: int | None,
+    seed: int,
+    per_task: int | None = None,
+    limit_personas: int | None = None,
+) -> ItemSet:
+    """Load a task's items.
+
+    Subsets are random, nested (20 hold all of 10) and the same for every checkpoint: a rank is a hash of ``seed`` and
+    an id.
+
+    Args:
+        task: the task.
+        task_file: its YAML file; relative paths of its source start there.
+        data: a local file in the place of the task's own source (``--data``); a folder where that is one of questions.
+        limit: keep a subset of this size.
+        seed: seed of the subsets, and of the order of options where the task shuffles them.
+        per_task: of items that bring their own personas, keep this many of each persona for each dimension.
+        limit_personas: of items that bring their own personas, keep those of this many.
+
+    Raises:
+        UsageError: the source is missing or broken (file and row are named), a row lacks a column that a template
+            needs, or two items have the same id.
+    """
+    personas: tuple[Persona, ...] = ()
+    if isinstance(task.scorer, PythonScorer):
+        find_scorer(task.scorer.name)
+    if isinstance(task.source, HarnessSource):
+        task, items, origin = load_harness(task, data)
+        named = task.title
+    else:
+        if isinstance(task.source, QuestionSource):
+            rows, origin, named, personas = _read_questions(task.source, task_file, data)
+        else:
+            rows, origin, named = _read_rows(task.source, task.name, task_file, data)
+        build = ItemBuilder(task, seed)
+        items = [build(number, row, f"{named}, row {number}") for number, row in enumerate(rows, start=1)]
+    if not items:
+        raise UsageError(f"{named}: it holds no rows.")
+    _refuse_repeated_ids(items, named)
+    total = len(items)
+    if personas:
+        items = _choose_paired(items, personas, seed, per_task, limit_personas)
+    kept = _choose(items, seed, limit)
+    own = {item.persona for item in kept}
+    order = {"option_order_seed": seed} if task.item.shuffle else {}
+    return ItemSet(
+        task=task,
+        items=tuple(kept),
+        origin={**origin, **order, "items": total, "items_used": len(kept)},
+        prompts_hash=digest([item.id, item.prompt, *([item.persona] if personas else [])] for item in kept),
+        gold_hash=digest([item.id, item.dimension or item.gold, *item.choices] for item in kept),
+        personas=tuple(persona for persona in personas if persona.id in own),
+    )
+
+
+def _choose(items: list[Item], seed: int, limit: int | None) -> list[Item]:
+    if limit is None or limit >= len(items):
+        return items
+    kept = {item.id for item in sorted(items, key=lambda item: rank(seed, item.id))[:limit]}
+    return [item for item in items if item.id in kept]
+
+
+def _choose_paired(
+    items: list[Item], personas: tuple[Persona, ...], seed: int, per_task: int | None, limit_personas: int | None
+) -> list[Item]:
+    """Return items that bring their own personas, persona by persona; balanced over personas and dimensions."""
+    order = {persona.id: place for place, persona in enumerate(personas)}
+    ranked = sorted({item.persona for item in items}, key=lambda name: rank(seed, name))
+    chosen = set(ranked[:limit_personas])
+    cells: dict[tuple[str, str | None], list[str]] = {}
+    for item in sorted(items, key=lambda item: rank(seed, item.id)):
+        if item.persona in chosen:
+            cells.setdefault((item.persona, item.dimension), []).append(item.id)
+    kept = {name for cell in cells.values() for name in cell[:per_task]}
+    return sorted((item for item in items if item.id in kept), key=lambda item: order[item.persona])
+
+
+def digest(parts: Iterator[list[str]] | Any) -> str:
+    """Return a 16-digit hash of a sequence of JSON values."""
+    state = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        state.update(json.dumps(part, ensure_ascii=False).encode() + b"\n")
+    return state.hexdigest()
+
+
+def _refuse_repeated_ids(items: list[Item], named: str) -> None:
+    seen: dict[str, int] = {}
+    for number, item in enumerate(items, start=1):
+        if item.id in seen:
+            raise UsageError(f"{named}: rows {seen[item.id]} and {number} have the same item id {item.id!r}.")
+        seen[item.id] = number
+
+
+def _read_questions(
+    source: QuestionSource, task_file: Path, data: Path | None
+) -> tuple[list[Row], dict[str, Any], str, tuple[Persona, ...]]:
+    folder = data or task_file.parent / source.folder
+    found = load_questions(folder)
+    return list(found.rows), dict(found.origin), str(folder), found.personas
+
+
+def _read_rows(
+    source: RowSource, task_name: str, task_file: Path, data: Path | None
+) -> tuple[list[Row], dict[str, Any], str]:
+    """Return the rows, the record of what was read, and its name for messages."""
+    if data is not None:
+        return read_file(data)
+    if isinstance(source, FileSource):
+        return read_file(task_file.parent / source.path)
+    if isinstance(source, HubSource):
+        return _read_hub(source, task_name)
+    return _generate(source, task_name)
+
+
+def _read_hub(source: HubSource, task_name: str) -> tuple[list[Row], dict[str, Any], str]:
+    import datasets
+
+    named = f"hub dataset {source.dataset}" + (f" ({source.config})" if source.config else "")
+    try:
+        dataset = datasets.load_dataset(source.dataset, source.config, split=source.split, revision=source.revision)
+    except Exception as error:
+        # The library raises a dozen unrelated types for "not there", "no network" and "no such split".
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"{named}, split {source.split}: cannot be loaded ({reason}). "
+            f"Without network, pass a local copy: --data {task_name}=FILE.jsonl"
+        ) from error
+    origin = {
+        "kind": "hub",
+        "dataset": source.dataset,
+        "config": source.config,
+        "split": source.split,
+        "revision": hub_revision(dataset, source.dataset) or source.revision,
+        "data_fingerprint": dataset._fingerprint,
+    }
+    return list(dataset), origin, named
+
+
+def _generate(source: GeneratedSource, task_name: str) -> tuple[list[Row], dict[str, Any], str]:
+    """Make ``size`` problems with distinct questions, the parts in proportion to their shares."""
+    import reasoning_gym
+
+    shares = sum(part.share for part in source.parts)
+    rows: dict[str, Row] = {}
+    for index, part in enumerate(source.parts):
+        last = index == len(source.parts) - 1
+        wanted = source.size - len(rows) if last else round(source.size * part.share / shares)
+        target = len(rows) + wanted
+        try:
+            drawn = reasoning_gym.create_dataset(
+                part.name, size=wanted * OVERSAMPLING, seed=source.seed, **part.parameters
+            )
+        except (ValueError, TypeError, AssertionError) as error:
+            raise UsageError(f"task {task_name}: reasoning-gym refuses {part.name}: {error}.") from error
+        for place, entry in enumerate(drawn):
+            if len(rows) == target:
+                break
+            rows.setdefault(entry["question"], {**entry, "index": place})
+        if len(rows) < target:
+            raise UsageError(
+                f"task {task_name}: {part.name} gives {wanted - target + len(rows)} distinct problems, {wanted} are "
+                "wanted; lower `size` or widen its parameters."
+            )
+    origin = {"kind": "reasoning_gym", "seed": source.seed, "version": version("reasoning-gym")}
+    return list(rows.values()), origin, f"task {task_name} (generated)"

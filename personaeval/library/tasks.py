@@ -1,0 +1,316 @@
+"""Tasks: where items come from, how they are put to the model, and how an answer is scored.
+
+A task is a YAML file, never Python::
+
+    name: gsm8k
+    source: {kind: hub, dataset: openai/gsm8k, config: main, split: test}
+    item:
+      prompt: "{{ question }}\n\nPut the final answer in \\boxed{}."
+      gold: "{{ answer.split('####')[-1].strip() }}"
+    scorer: {kind: numeric}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class HubSource(_Model):
+    """A dataset on the Hugging Face hub; its resolved revision is recorded with the run."""
+
+    kind: Literal["hub"]
+    dataset: str = Field(description="Repository id of the dataset, such as openai/gsm8k.")
+    config: str | None = Field(default=None, description="Configuration (subset) name; of a variant, its own name.")
+    split: str = "test"
+    revision: str | None = Field(default=None, description="Commit, tag or branch; default: the newest.")
+
+
+class FileSource(_Model):
+    """A local JSONL, JSON, CSV or Parquet file; a relative path starts at the task's YAML file."""
+
+    kind: Literal["file"]
+    path: str
+
+
+class GeneratorPart(_Model):
+    """One reasoning-gym dataset in a mixture."""
+
+    name: str = Field(description="Name of a reasoning-gym dataset, such as chain_sum.")
+    share: float = Field(default=1.0, gt=0, description="Its share of the items, relative to the other parts.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="Its own parameters.")
+
+
+class GeneratedSource(_Model):
+    """Problems made on the spot from a seed by reasoning-gym: nothing to download, nothing to leak."""
+
+    kind: Literal["reasoning_gym"]
+    size: int = Field(gt=0, description="Number of items, distinct by prompt.")
+    seed: int = 0
+    parts: list[GeneratorPart] = Field(min_length=1)
+
+
+class QuestionSource(_Model):
+    """Questions that go with a persona each: a folder with ``personas.yaml`` and ``questions.jsonl``.
+
+    A relative path starts at the task's YAML file. ``--data`` also takes PersonaGym's own layout.
+    """
+
+    kind: Literal["questions"]
+    folder: str
+
+
+class HarnessSource(_Model):
+    """A task of lm-evaluation-harness: ``--tasks lm_eval:NAME``."""
+
+    kind: Literal["lm_eval"]
+    task: str = Field(description="Its name there, or its YAML file.")
+    num_fewshot: int | None = Field(default=None, ge=0, description="Solved examples; default: the task's own.")
+
+
+RowSource = HubSource | FileSource | GeneratedSource
+
+Source = Annotated[RowSource | QuestionSource | HarnessSource, Field(discriminator="kind")]
+
+
+class _Extracting(_Model):
+    patterns: tuple[str, ...] = Field(
+        default=(),
+        description="Regular expressions tried in order after the last \\boxed{}; the last match's first group "
+        "(or the whole match) is the answer.",
+    )
+
+    @field_validator("patterns")
+    @classmethod
+    def _compile(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"not a regular expression ({error})") from error
+        return patterns
+
+
+class MathScorer(_Extracting):
+    """Literal, then numeric, then symbolic comparison (Math-Verify)."""
+
+    kind: Literal["math"]
+
+
+class NumericScorer(_Extracting):
+    """The answer is one number."""
+
+    kind: Literal["numeric"]
+    tolerance: float = Field(default=0.0, ge=0, description="Largest relative difference that is still right.")
+
+
+class ChoiceScorer(_Extracting):
+    """The answer is the letter of an option."""
+
+    kind: Literal["choice"]
+
+
+class ExactScorer(_Extracting):
+    """The answer is a string."""
+
+    kind: Literal["exact"]
+    ignore_case: bool = True
+
+
+class GymScorer(_Extracting):
+    """reasoning-gym's own scorer of one of its datasets; the gold names the entry by its ``index``."""
+
+    kind: Literal["reasoning_gym"]
+    dataset: str
+    seed: int
+    size: int = Field(gt=0, description="Entries drawn from the generator.")
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class PythonScorer(_Model):
+    """A function of your own: ``score(gold, text) -> float`` from 0 to 1, behind an entry point."""
+
+    kind: Literal["python"]
+    name: str = Field(description="Its name in the entry-point group personaeval.scorers.")
+    version: int = Field(default=1, ge=1, description="Raise it when the function changes: it scores again.")
+
+
+class HarnessScorer(_Model):
+    """lm-evaluation-harness's own filters and scores; the gold is its document, as JSON."""
+
+    kind: Literal["lm_eval"]
+    task: str
+    metric: str | None = Field(default=None, description="Default: the first of the task.")
+    filter: str | None = Field(default=None, description="Default: the first of the task.")
+    labels: tuple[str, ...] = Field(default=(), description="The answer is the likeliest of these, by its logits.")
+    targets: int = Field(default=0, ge=0, description="Number of right answers, where there are several.")
+    revision: str = Field(default="", description="Hash of what scores there, and of the harness's version.")
+
+
+class JudgedScorer(_Model):
+    """There is no gold answer: judges score each response from 1 to 5 by the rubric of its dimension."""
+
+    kind: Literal["judged"]
+    rubrics: str = Field(description="Folder with a YAML file per dimension, relative to the task's YAML file.")
+
+
+ExtractingScorer = MathScorer | NumericScorer | ChoiceScorer | ExactScorer | GymScorer
+
+VerifiedScorer = ExtractingScorer | PythonScorer | HarnessScorer
+
+Scorer = Annotated[VerifiedScorer | JudgedScorer, Field(discriminator="kind")]
+
+
+class ItemTemplates(_Model):
+    """Jinja2 templates over a row of the source (sandboxed).
+
+    They see the row's columns by name, the whole of it as ``row`` (for names that are no identifiers), and the options,
+    lettered, as ``options``.
+    """
+
+    id: str | None = Field(default=None, description="Default: the row number.")
+    prompt: str
+    system: str | None = Field(
+        default=None,
+        description="Plain text of the system turn, behind the persona's sentence; one for all items.",
+    )
+    gold: str | None = Field(default=None, description="Required, except where judges score.")
+    choices: str | None = Field(
+        default=None,
+        description="Jinja2 expression that gives the list of options: a column's name, or such as choices.text. The "
+        "gold is then a letter, or a number from 0, of an option as they stand there.",
+    )
+    shuffle: bool = Field(
+        default=False, description="Put the options into an order of each item's own, from the run's seed."
+    )
+
+
+class SamplingDefaults(_Model):
+    """Used where the command line says nothing else."""
+
+    temperature: float = Field(default=0.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=2048, gt=0, description="New tokens, thinking included.")
+    stop: tuple[str, ...] = Field(default=(), description="Texts that end an answer, themselves left out.")
+
+
+class Example(_Model):
+    """A solved example for models without a chat template."""
+
+    prompt: str
+    answer: str
+
+
+class PlainPrompt(_Model):
+    """How the task is put to a base model, one without a chat template."""
+
+    question: str = Field(default="Question:", description="Label before each question.")
+    answer: str = Field(default="Answer:", description="Label before each answer.")
+    stop: tuple[str, ...] = Field(
+        default=("\nQuestion:",), description="Ends an answer, else the model runs on into a next question."
+    )
+    examples: tuple[Example, ...] = ()
+
+
+class Task(_Model):
+    """The content of a task file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    title: str
+    description: str
+    domain: str = Field(description="Subject, such as mathematics: personas of this domain are its experts.")
+    license: str
+    citation: str
+    reference: str | None = Field(default=None, description="Where the dataset's id, split and columns are documented.")
+    size: int | None = Field(default=None, gt=0, description="Number of items, of a source that is not at hand.")
+    chance: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Accuracy of guessing; default: one over the options, where there are any.",
+    )
+    withhold_text: bool = Field(
+        default=False, description="Its authors ask that no item be shown: reports name items by their ids alone."
+    )
+    variants: dict[str, str] = Field(
+        default_factory=dict,
+        description="Configurations of the hub dataset -> title; each is a task NAME-VARIANT, and NAME is all of them.",
+    )
+    revision: int = Field(default=1, ge=1, description="Raise it when prompt, gold or scoring change.")
+    source: Source
+    item: ItemTemplates
+    scorer: Scorer
+    correct_at: float = Field(default=1.0, description="Score from which an answer counts as right.")
+    sampling: SamplingDefaults = SamplingDefaults()
+    plain: PlainPrompt = PlainPrompt()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if isinstance(self.source, QuestionSource) != isinstance(self.scorer, JudgedScorer):
+            raise ValueError("a source of kind `questions` and a scorer of kind `judged` go together")
+        if (self.item.gold is None) != isinstance(self.scorer, JudgedScorer):
+            raise ValueError("item.gold is needed by every scorer but `judged`, which has no use for it")
+        if self.item.choices is not None and not isinstance(self.scorer, ChoiceScorer):
+            raise ValueError("item.choices needs a scorer of kind `choice`")
+        if self.item.shuffle and self.item.choices is None:
+            raise ValueError("item.shuffle needs item.choices")
+        if self.variants and not isinstance(self.source, HubSource):
+            raise ValueError("variants are configurations of a hub dataset: source.kind must be `hub`")
+        return self
+
+    def variant(self, name: str) -> Task:
+        """Return one of ``variants`` as a task of its own."""
+        assert isinstance(self.source, HubSource), "validated"
+        return self.model_copy(
+            update={
+                "name": f"{self.name}-{name}",
+                "title": f"{self.title}: {self.variants[name]}",
+                "source": self.source.model_copy(update={"config": name}),
+                "variants": {},
+            }
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The answers there are, a token each, where the likeliest of them is wanted; else empty."""
+        return self.scorer.labels if isinstance(self.scorer, HarnessScorer) else ()
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether judges score it: its items bring their own personas, and there is no right or wrong."""
+        return isinstance(self.scorer, JudgedScorer)
+
+
+class TaskGroup(_Model):
+    """The content of a file in ``tasks/groups/``: tasks that are run together under one name."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
+    title: str
+    description: str
+    tasks: tuple[str, ...] = Field(min_length=1, description="Names of tasks.")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One prompt with its gold answer; of a judged task, with its own persona and what it is judged for instead."""
+
+    id: str
+    prompt: str
+    gold: str
+    choices: tuple[str, ...] = ()
+    persona: str = ""
+    dimension: str | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """Eight bytes that tell what is put to the model, and compared with its answer."""
+        parts = (self.prompt, self.gold, *self.choices, self.persona, self.dimension or "")
+        return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8).digest()

@@ -1,0 +1,1 @@
+"""A model: found, fingerprinted, prompted, opened."""

@@ -1,0 +1,311 @@
+"""What a model is: its spec on the command line, its files, and a fingerprint that changes when they do.
+
+Training overwrites directories, so neither a path nor a name identifies a checkpoint. The fingerprint hashes the
+configuration, tokenizer, chat template and generation config in full, and of every weight file its size, its
+safetensors header and sampled blocks of every tensor: seconds for 100 GB, and a one-layer edit changes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from personaeval.errors import UsageError, suggest
+
+EngineKind = Literal["vllm", "openai", "transformers"]
+
+ENGINES: tuple[EngineKind, ...] = ("vllm", "openai", "transformers")
+
+
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+
+_TEXTS = (".json", ".jinja", ".txt", ".model", ".py", ".tiktoken")
+
+# Left beside the weights by a trainer; they change without the model changing.
+_TRAINING_STATE = re.compile(
+    r"(optimizer|scheduler|scaler|rng_state|training_args|trainer_state|all_results|train_results|eval_results)"
+)
+
+_BLOCK = 4096
+
+_FILE_STRIDE = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """``engine:NAME[@URL]`` taken apart."""
+
+    engine: EngineKind
+    name: str
+    url: str | None = None
+    revision: str | None = None
+
+    @property
+    def label(self) -> str:
+        """A short name fit for a folder: the last part of a path or hub id, with its revision."""
+        base = Path(self.name.rstrip("/")).name or self.name
+        label = base if self.revision is None else f"{base}@{self.revision}"
+        return re.sub(r"[^A-Za-z0-9._@-]+", "_", label).strip("_.") or "model"
+
+
+def parse_model(text: str) -> ModelSpec:
+    """Read a model spec; a bare path or hub id chooses vllm where it is importable, else transformers.
+
+    Raises:
+        UsageError: an unknown engine, an endpoint without URL, or a URL where none belongs.
+    """
+    name, at, address = text.rpartition("@http")
+    url = f"http{address}" if at else None
+    name = name if at else text
+    head, colon, rest = name.partition(":")
+    if colon and "/" not in head and not Path(name).exists():
+        if head not in ENGINES:
+            raise UsageError(f"--model {text}: unknown engine {head!r}.{suggest(head, ENGINES)}")
+        engine: EngineKind = head
+        name = rest
+    elif url is not None:
+        engine = "openai"
+    else:
+        engine = _default_engine()
+    if not name:
+        raise UsageError(f"--model {text}: the model's name is missing; write engine:NAME, such as vllm:./checkpoint.")
+    if engine == "openai":
+        if url is None:
+            raise UsageError(f"--model {text}: an endpoint needs its URL: openai:NAME@http://HOST:PORT/v1")
+        return ModelSpec(engine, name, url.rstrip("/"))
+    if url is not None:
+        raise UsageError(f"--model {text}: only openai: takes a URL; write openai:{name}@{url}.")
+    return ModelSpec(engine, *_split_revision(name))
+
+
+def _split_revision(name: str) -> tuple[str, None, str | None]:
+    if Path(name).exists() or "@" not in name:
+        return name, None, None
+    repository, _, revision = name.rpartition("@")
+    return repository, None, revision
+
+
+def _default_engine() -> EngineKind:
+    from importlib.util import find_spec
+
+    if find_spec("vllm") is not None:
+        return "vllm"
+    if find_spec("transformers") is not None:
+        return "transformers"
+    raise UsageError(
+        "neither vllm nor transformers is installed: pip install 'personaeval[vllm]' (or [transformers]), "
+        "or name an endpoint: openai:NAME@http://HOST:PORT/v1."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCheckpoint:
+    """A checkpoint directory on this machine.
+
+    ``fingerprint`` is 32 hexadecimal digits; ``revision`` is the hub commit where it came from the hub.
+    """
+
+    folder: Path
+    fingerprint: str
+    revision: str | None
+    full_hash: bool
+
+    def config(self) -> dict[str, Any]:
+        """Return the content of config.json."""
+        loaded: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        return loaded
+
+
+def resolve(spec: ModelSpec, full_hash: bool = False) -> LocalCheckpoint:
+    """Find a local checkpoint or fetch it from the hub, and take its fingerprint.
+
+    Raises:
+        UsageError: it is neither a checkpoint directory nor a hub id that can be had; says what is missing.
+    """
+    folder = Path(spec.name).expanduser()
+    if folder.is_dir():
+        check_folder(folder)
+        return LocalCheckpoint(folder.resolve(), fingerprint(folder, full_hash), None, full_hash)
+    if folder.exists():
+        raise UsageError(
+            f"--model {spec.name}: this is a file; a checkpoint is a directory with config.json and weights."
+        )
+    if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
+        raise UsageError(f"--model {spec.name}: no such directory.")
+    return _from_hub(spec, full_hash)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a directory that is not a checkpoint, naming what is missing.
+
+    Raises:
+        UsageError: config.json, weights, a shard of the index or the tokenizer is missing or unreadable.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        inside = sorted(path.name for path in folder.iterdir() if (path / "config.json").is_file())
+        nested = f" Did you mean {folder / inside[-1]}?" if inside else ""
+        raise UsageError(f"{folder}: not a checkpoint: config.json is missing.{nested}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder}/config.json: cannot be read ({error}).") from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        adapter = " It is a LoRA adapter: merge it first." if (folder / "adapter_config.json").exists() else ""
+        raise UsageError(f"{folder}/config.json: it has no model_type.{adapter}")
+    files = _weight_files(folder)
+    if not files:
+        adapter = " It is a LoRA adapter: merge it first." if (folder / "adapter_config.json").exists() else ""
+        raise UsageError(f"{folder}: not a checkpoint: it holds no weights (*.safetensors or *.bin).{adapter}")
+    for index in folder.glob("*.index.json"):
+        try:
+            wanted = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise UsageError(f"{index}: cannot be read; was it still being written? ({error})") from error
+        missing = sorted(name for name in wanted if not (folder / name).is_file())
+        if missing:
+            raise UsageError(f"{folder}: weight file {missing[0]} of {index.name} is missing ({len(missing)} in all).")
+    if not any(
+        (folder / name).is_file()
+        for name in ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
+    ):
+        raise UsageError(f"{folder}: not a checkpoint: it holds no tokenizer; save the tokenizer beside the weights.")
+
+
+def _from_hub(spec: ModelSpec, full_hash: bool) -> LocalCheckpoint:
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(
+            snapshot_download(
+                spec.name,
+                revision=spec.revision,
+                ignore_patterns=["*.gguf", "original/*", "*.onnx", "*.h5", "*.msgpack"],
+            )
+        )
+    except Exception as error:
+        # The hub client's errors for "no such repository", "gated" and "no network" share no type.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"--model {spec.name}: no such directory, and not to be had from the hub ({reason}). "
+            "Without network, download it elsewhere and pass its directory."
+        ) from error
+    check_folder(folder)
+    commit = folder.name
+    return LocalCheckpoint(
+        folder,
+        hashlib.blake2b(f"hub:{spec.name}@{commit}".encode(), digest_size=16).hexdigest(),
+        commit,
+        full_hash,
+    )
+
+
+def fingerprint(folder: Path, full: bool = False) -> str:
+    """Return 32 hexadecimal digits that identify a checkpoint directory's content.
+
+    Args:
+        folder: the directory.
+        full: read every byte of the weights instead of sampled blocks.
+
+    Raises:
+        UsageError: a file cannot be read, or is cut short.
+    """
+    try:
+        return _fingerprint(folder, full)
+    except OSError as error:
+        raise UsageError(
+            f"{error.filename or folder}: cannot be read ({error.strerror}); is the checkpoint complete?"
+        ) from error
+
+
+def _fingerprint(folder: Path, full: bool) -> str:
+    state = hashlib.blake2b(b"full" if full else b"sampled", digest_size=16)
+    texts = _files(folder, _TEXTS)
+    for path in texts:
+        state.update(f"\0{path.name}\0".encode() + hashlib.blake2b(path.read_bytes()).digest())
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        # Sampled reads are bound by the disk's latency, which threads overlap.
+        for path, digest in zip(
+            _weight_files(folder),
+            pool.map(lambda p: _weights_digest(p, full), _weight_files(folder)),
+            strict=True,
+        ):
+            state.update(f"\0{path.name}\0".encode() + digest)
+    return state.hexdigest()
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return _files(folder, _WEIGHTS)
+
+
+def _files(folder: Path, endings: Collection[str]) -> list[Path]:
+    """Return a checkpoint's own files of some kind; a dangling link counts, and cannot be read."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix in endings and not path.is_dir() and not _TRAINING_STATE.match(path.name)
+    )
+
+
+def _weights_digest(path: Path, full: bool) -> bytes:
+    state = hashlib.blake2b(str(path.stat().st_size).encode())
+    with path.open("rb") as file:
+        if full:
+            state.update(hashlib.file_digest(file, "blake2b").digest())
+            return state.digest()
+        for start, length in _sampled_blocks(file.fileno(), path):
+            state.update(os.pread(file.fileno(), length, start))
+    return state.digest()
+
+
+def _sampled_blocks(descriptor: int, path: Path) -> Iterator[tuple[int, int]]:
+    """Yield (start, length) of the header and of blocks of every tensor: its start, middle and end."""
+    size = path.stat().st_size
+    if path.suffix != ".safetensors":
+        yield 0, _BLOCK
+        for start in range(_FILE_STRIDE, size, _FILE_STRIDE):
+            yield start, _BLOCK
+        yield max(0, size - _BLOCK), _BLOCK
+        return
+    length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
+    try:
+        header = json.loads(os.pread(descriptor, length, 8))
+        extents = sorted(tuple(entry["data_offsets"]) for name, entry in header.items() if name != "__metadata__")
+    except (ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError) as error:
+        raise UsageError(f"{path}: not a readable safetensors file; was it still being written? ({error})") from error
+    base = 8 + length
+    if extents and base + extents[-1][1] > size:
+        raise UsageError(f"{path}: cut short: {size} bytes, its header speaks of {base + extents[-1][1]}.")
+    yield 0, base
+    for begin, end in extents:
+        yield from _tensor_blocks(base + begin, base + end)
+
+
+def _tensor_blocks(begin: int, end: int) -> Sequence[tuple[int, int]]:
+    if end - begin <= 3 * _BLOCK:
+        return [(begin, end - begin)]
+    middle = (begin + end) // 2
+    return [(begin, _BLOCK), (middle, _BLOCK), (end - _BLOCK, _BLOCK)]
+
+
+def resolve_dtype(requested: str, config: dict[str, Any]) -> str:
+    """Return the dtype weights are loaded in: the checkpoint's own for ``auto``, float32 becoming bfloat16.
+
+    Raises:
+        UsageError: an unknown dtype.
+    """
+    known = ("auto", "bfloat16", "float16", "float32")
+    if requested not in known:
+        raise UsageError(f"--dtype {requested}: unknown.{suggest(requested, known)}")
+    if requested != "auto":
+        return requested
+    inner = config.get("text_config") or {}
+    own = config.get("dtype") or config.get("torch_dtype") or inner.get("dtype") or "bfloat16"
+    own = str(own).removeprefix("torch.")
+    return "bfloat16" if own in {"float32", "auto"} else own

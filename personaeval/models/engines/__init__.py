@@ -1,0 +1,52 @@
+"""Engines turn requests into completions.
+
+One protocol for all of them: requests go in (lazily pulled from an iterator), completions come out *as they
+finish*, in any order::
+
+    engine = await open_engine(checkpoint, settings)
+    try:
+        async for completion in engine.generate(requests):
+            ...
+    finally:
+        await engine.close()
+
+A request that fails alone yields a completion whose ``error`` says why. An engine that fails as a whole raises
+:class:`~personaeval.errors.EngineError`; what it had yielded until then stays valid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from personaeval.types import Completion, Request
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What opens an engine, resolved: nothing here is left to "auto"."""
+
+    dtype: str = "bfloat16"
+    device: str = "auto"
+    trust_remote_code: bool = False
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Passed through to the engine (``--engine-arg name=value``)."""
+    concurrency: int = 64
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    timeout: float = 600.0
+    kept_tokens: tuple[str, ...] = ()
+    """Special tokens that stay in the text, all others being left out: the marks of some models' thinking."""
+
+
+class Engine(Protocol):
+    """See the module's docstring for the contract."""
+
+    def generate(self, requests: Iterator[Request]) -> AsyncIterator[Completion]:
+        """Yield one completion for each request, as each finishes."""
+        ...
+
+    async def close(self) -> None:
+        """Free the engine's memory and processes. Safe to call twice."""
+        ...

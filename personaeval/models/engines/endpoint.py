@@ -1,0 +1,272 @@
+"""An OpenAI-compatible endpoint: what it says of itself, and what its errors mean to a user."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from personaeval.errors import EngineError, UsageError, suggest
+from personaeval.types import Message
+
+if TYPE_CHECKING:
+    import openai
+
+
+_KEY = "OPENAI_API_KEY"
+
+_NO_KEY = "EMPTY"
+"""Sent where no key is set: the client wants one, and servers without keys take any."""
+
+_CONNECT_SECONDS = 20.0
+
+_PROBE_SECONDS = 60.0
+
+_PROBE_RETRIES = 2
+
+_REASON_LENGTH = 300
+
+_NO_SUCH_PATH = (404, 405, 501)
+
+_STABLE = ("id", "root", "parent", "owned_by", "max_model_len")
+"""What /models says of the model itself; dates and permission ids change from call to call."""
+
+_RENDERING = (
+    "chat_template",
+    "chat_template_kwargs",
+    "add_generation_prompt",
+    "continue_final_message",
+    "add_special_tokens",
+)
+"""Arguments of a chat request that /tokenize takes too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One model at one base URL, such as ``http://127.0.0.1:8000/v1``.
+
+    Raises:
+        UsageError: not a URL of http or https, or one that carries a password or a query: both would be recorded.
+    """
+
+    url: str
+    model: str
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise UsageError(f"--model: {self.url!r} is no URL of an endpoint; write http://HOST:PORT/v1.")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise UsageError(
+                f"--model: the URL of {parts.hostname} carries a password or a query, which would be recorded with "
+                f"the run; write scheme://HOST:PORT/PATH alone and put the key in {_KEY}."
+            )
+        object.__setattr__(self, "url", self.url.rstrip("/"))
+
+    @property
+    def place(self) -> str:
+        """Where it is: a gateway may serve different models of one name under different paths."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server is on this machine."""
+        name = urlsplit(self.url).hostname or ""
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return name == "localhost"
+        return address.is_loopback or address.is_unspecified
+
+    def connect(self, timeout: float, retries: int, connections: int) -> openai.AsyncOpenAI:
+        """Return a client; the caller closes it. The key comes from the environment and goes nowhere else."""
+        import openai
+
+        limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
+            max_connections=connections, max_keepalive_connections=connections
+        )
+        timeouts = openai.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS))
+        return openai.AsyncOpenAI(
+            base_url=self.url,
+            api_key=_api_key(),
+            max_retries=retries,
+            timeout=timeouts,
+            # A proxy set for the outside world cannot reach a server on this machine.
+            http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeouts, trust_env=not self.is_local),
+        )
+
+    async def identify(self) -> dict[str, Any] | None:
+        """Return what ``/models`` says of this model, as far as it stays the same from call to call.
+
+        Returns:
+            Some of ``id``, ``root``, ``parent``, ``owned_by``, ``max_model_len``; None where the server lists no
+            models.
+
+        Raises:
+            UsageError: the server does not know the model.
+            EngineError: it does not answer, refuses the key, or is no such server.
+        """
+        listing = await self._get(f"{self.url}/models")
+        if listing is None:
+            return None
+        data = listing.get("data") if isinstance(listing, dict) else None
+        if not isinstance(data, list):
+            raise EngineError(
+                f"{self.url}/models: answered with something else than a list of models. Is this the base URL of an "
+                "OpenAI-compatible server? It mostly ends in /v1."
+            )
+        known = {str(entry["id"]): entry for entry in data if isinstance(entry, dict) and "id" in entry}
+        if not known:
+            return None
+        # Hosted servers know aliases and deployments that they do not list.
+        entry = known.get(self.model) or await self._get(f"{self.url}/models/{self.model}")
+        if not isinstance(entry, dict) or "id" not in entry:
+            raise UsageError(f"{self.url}: has no model {self.model!r}.{suggest(self.model, known)}")
+        return {name: entry[name] for name in _STABLE if entry.get(name) is not None}
+
+    async def tokenize(
+        self, messages: Sequence[Message], arguments: Mapping[str, Any] | None = None
+    ) -> list[int] | None:
+        """Return the token ids of the prompt that the server makes of chat messages, asked as vLLM is asked.
+
+        Args:
+            messages: the chat.
+            arguments: of the chat request; those that shape the prompt are passed on.
+
+        Returns:
+            The ids; None where the server cannot tell.
+
+        Raises:
+            ValueError: the chat template refuses these messages; says why.
+            EngineError: the server cannot be reached.
+        """
+        shaping = {name: value for name, value in (arguments or {}).items() if name in _RENDERING}
+        body = {"model": self.model, "messages": [dict(message) for message in messages], **shaping}
+        answer, refused = await self._post("tokenize", body)
+        if refused is not None:
+            # Some servers refuse every chat here: that says nothing about the template.
+            plain = {**body, "messages": [{"role": "user", "content": "Hello"}]}
+            if (await self._post("tokenize", plain))[1] is None:
+                raise ValueError(refused)
+            return None
+        tokens = answer.get("tokens") if isinstance(answer, dict) else None
+        if not isinstance(tokens, list) or not tokens or not all(isinstance(token, int) for token in tokens):
+            return None
+        return tokens
+
+    async def rendered(self, messages: Sequence[Message], arguments: Mapping[str, Any] | None = None) -> str | None:
+        """Return the prompt that the server makes of chat messages; None where it cannot tell.
+
+        Raises:
+            ValueError: the chat template refuses these messages; says why.
+            EngineError: the server cannot be reached.
+        """
+        tokens = await self.tokenize(messages, arguments)
+        if tokens is None:
+            return None
+        answer, _ = await self._post("detokenize", {"model": self.model, "tokens": tokens})
+        text = answer.get("prompt") if isinstance(answer, dict) else None
+        return text if isinstance(text, str) and text else None
+
+    async def _get(self, url: str) -> object | None:
+        """Return the JSON at an address; None where there is nothing at it."""
+        import openai
+
+        async with self.connect(_PROBE_SECONDS, _PROBE_RETRIES, 1) as client:
+            try:
+                return await client.get(url, cast_to=object)
+            except openai.APIStatusError as error:
+                if error.status_code in _NO_SUCH_PATH:
+                    return None
+                raise self.fatal(error) or self._unreachable(public(error)) from None
+            except openai.APIError as error:
+                raise self._unreachable(public(error)) from None
+            except ValueError:
+                return ""
+
+    async def _post(self, name: str, body: Mapping[str, Any]) -> tuple[object | None, str | None]:
+        """Ask the server's root, where vLLM has these; return its answer (None: no such thing) and its refusal."""
+        import openai
+
+        async with self.connect(_PROBE_SECONDS, _PROBE_RETRIES, 1) as client:
+            try:
+                address = f"{self.url.removesuffix('/v1')}/{name}"
+                return await client.post(address, cast_to=object, body=dict(body)), None
+            except openai.BadRequestError as error:
+                return None, public(error)
+            except (openai.APIStatusError, openai.APITimeoutError, ValueError):
+                return None, None
+            except openai.APIConnectionError as error:
+                raise self._unreachable(public(error)) from None
+
+    def _unreachable(self, reason: str) -> EngineError:
+        return EngineError(
+            f"{self.url}: does not answer as it should: {reason}. Check that the server is up, that it has finished "
+            "loading, and the URL, which mostly ends in /v1."
+        )
+
+    def fatal(self, error: openai.APIError, has_answered: bool = False) -> EngineError | None:
+        """Return what to raise where an error would meet every request; None where it may be one request's own.
+
+        ``has_answered``: whether the endpoint has answered before. Some gateways refuse single prompts with 403.
+        """
+        status = getattr(error, "status_code", None)
+        reason = public(error)
+        if status == 401:
+            held = "refuses the key in" if os.environ.get(_KEY) else "wants a key, and there is none in"
+            return EngineError(f"{self.url}: {held} {_KEY} ({reason}). Set it to a key of this endpoint.")
+        if status == 403 and not has_answered:
+            return EngineError(
+                f"{self.url}: the key in {_KEY} may not use model {self.model!r} ({reason}). Use another key or model."
+            )
+        if status == 404:
+            return EngineError(
+                f"{self.url}: has no model {self.model!r}, or is not the base URL ({reason}). Check the name, and that "
+                "the URL ends where /chat/completions begins."
+            )
+        if status == 402 or error.code == "insufficient_quota":
+            return EngineError(f"{self.url}: the account's credit is used up ({reason}). Run again once it has some.")
+        return None
+
+
+def reason_of(error: openai.APIError) -> str:
+    """Return the server's own words for an error, else the client's; may hold anything the server wrote."""
+    body = error.body
+    if isinstance(body, dict):
+        # The client has unwrapped {"error": …} already; some servers write a bare string or another name there.
+        for name in ("message", "error", "detail"):
+            if body.get(name):
+                return str(body[name])
+    return str(body or error.message)
+
+
+def public(error: openai.APIError) -> str:
+    """Return an error in a line fit to be shown and recorded: with its status, without the key."""
+    status = getattr(error, "status_code", None)
+    cause = error.__cause__
+    reason = reason_of(error)
+    if status is None and cause is not None:
+        reason = f"{reason.rstrip('.')} ({str(cause) or type(cause).__name__})"
+    return redact(f"HTTP {status}: {reason}" if status is not None else reason)
+
+
+def redact(text: str) -> str:
+    """Return a text on one line, cut to a readable length, with the key taken out."""
+    key = _api_key()
+    if key != _NO_KEY:
+        text = text.replace(key, f"<{_KEY}>")
+    text = " ".join(text.split())
+    text = text if len(text) <= _REASON_LENGTH else f"{text[:_REASON_LENGTH]}…"
+    return text.rstrip(".")
+
+
+def _api_key() -> str:
+    return os.environ.get(_KEY, "").strip() or _NO_KEY

@@ -1,0 +1,73 @@
+"""What the engines that run in this process share: prompts become token ids, and some are refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from personaeval.types import Completion, Request
+
+
+def tokenise(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
+    """Return the token ids of each request's prompt, a rendered text."""
+    ids: list[list[int]] = [[] for _ in requests]
+    for special in (False, True):
+        places = [place for place, request in enumerate(requests) if request.special_tokens is special]
+        texts = [requests[place].prompt for place in places]
+        if texts:
+            encoded = tokenizer(texts, add_special_tokens=special, return_attention_mask=False)["input_ids"]
+            for place, tokens in zip(places, encoded, strict=True):
+                ids[place] = tokens
+    return ids
+
+
+def label_ids(tokenizer: Any, labels: Sequence[str]) -> list[int]:
+    """Return the token of each label.
+
+    Raises:
+        ValueError: one is more than a token.
+    """
+    ids = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in labels]
+    for label, own in zip(labels, ids, strict=True):
+        if len(own) != 1:
+            raise ValueError(f"{label!r} is {len(own)} tokens")
+    return [own[0] for own in ids]
+
+
+def failed(request: Request, reason: str) -> Completion:
+    """Return the completion of a request that failed alone."""
+    return Completion(row=request.row, key=request.key, text="", finish_reason="", error=reason)
+
+
+def refused(request: Request, length: int, context: float) -> Completion | None:
+    """Return the completion of a prompt that leaves no room for an answer, None where there is room.
+
+    ``length`` and ``context`` are numbers of tokens.
+    """
+    if length == 0:
+        return failed(request, "the prompt is empty: it has no token to go on from")
+    if length < context:
+        return None
+    return failed(
+        request,
+        f"the prompt has {length} tokens and the model's context {context:.0f}: none is left for an answer",
+    )
+
+
+def special_tokens(tokenizer: Any) -> frozenset[str]:
+    """Return a tokenizer's special tokens, which are marks and not text."""
+    return frozenset(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+
+
+class Marks:
+    """Leaves special tokens out of a text, but for those that are to be kept."""
+
+    def __init__(self, tokenizer: Any, kept: Sequence[str]) -> None:
+        self.any_kept = bool(kept)
+        others = sorted(special_tokens(tokenizer) - set(kept), key=len, reverse=True) if kept else []
+        self._others = re.compile("|".join(map(re.escape, others)) or "(?!)")
+
+    def strip(self, text: str) -> str:
+        """Return a text that was decoded with all special tokens, if any are kept, without the others."""
+        return self._others.sub("", text) if self.any_kept else text

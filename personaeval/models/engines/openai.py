@@ -1,0 +1,404 @@
+"""Any OpenAI-compatible endpoint, through the ``openai`` client.
+
+The client retries what is worth retrying: cut connections, time-outs, 408, 409, 429 and 5xx, with back-off and
+heeding ``Retry-After``. Answers of status 200 that make no sense are asked for again here. What still fails is a
+completion with ``error``; nothing of a failure ever becomes a text.
+
+Three refusals are answered by asking differently, since the question stays the same: a model that wants
+``max_completion_tokens`` gets that name from then on, and a chat whose prompt and ``max_tokens`` together exceed the
+context is asked once more without a limit, so that it has what room is left, as in the local engines, and a server
+that knows no JSON schemas is asked without (who gives a schema says in the prompt what is wanted, and reads strictly).
+No other parameter is ever dropped: a server that refuses one refuses the request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import math
+import random
+import re
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from personaeval.errors import EngineError, UsageError
+from personaeval.models.engines import EngineSettings
+from personaeval.models.engines.endpoint import Endpoint, public, reason_of, redact
+from personaeval.models.engines.pace import Budget
+from personaeval.types import Completion, Request
+
+if TYPE_CHECKING:
+    import openai
+
+
+__all__ = ["Endpoint", "OpenAIEngine", "open_engine"]
+
+
+_RETRIES = 5
+
+_RETRY_DELAY = 0.5
+"""Seconds before the first repeat after a senseless answer; doubled each time."""
+
+_LEAST_FAILURES = 20
+
+_OWN = frozenset(
+    {"model", "messages", "prompt", "stream", "n", "best_of", "echo"}
+    | {"temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop"}
+)
+"""What the run itself sets: as an engine argument it would contradict what is recorded."""
+
+_TOO_LONG = re.compile(r"context[ _](length|size|window)|max_model_len|max_new_tokens", re.IGNORECASE)
+
+_NO_SCHEMA = re.compile(r"response_format|json_?schema|structured[ _]output|guided", re.IGNORECASE)
+
+_TOP = 20
+"""Alternatives of a token that are asked for: the most that hosted models and vLLM give."""
+
+_UNUSABLE = {
+    "content_filter": "the endpoint's content filter withheld the answer",
+    "tool_calls": "the model called a tool in place of an answer",
+    "function_call": "the model called a function in place of an answer",
+}
+
+_BROKEN_OFF = ("error", "abort")
+
+
+class _SenselessError(Exception):
+    """A response of status 200 that holds no answer; another try may."""
+
+
+class _UnusableError(Exception):
+    """A response that is sound and yet no answer; another try would be the same."""
+
+
+async def open_engine(endpoint: Endpoint, settings: EngineSettings) -> OpenAIEngine:
+    """Connect to an endpoint; nothing is sent yet.
+
+    Raises:
+        UsageError: an engine argument that the run sets by itself.
+    """
+    own = sorted(_OWN & set(settings.arguments))
+    if own:
+        raise UsageError(
+            f"--engine-arg {own[0]}: the run sets this by itself and records it; use --samples, --seed, "
+            "--temperature, --top-p or --max-tokens. Engine arguments are what else the server takes, such as top_k=20."
+        )
+    return OpenAIEngine(endpoint, settings)
+
+
+class OpenAIEngine:
+    """Keeps ``settings.concurrency`` requests under way at one endpoint."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        settings: EngineSettings,
+        retries: int = _RETRIES,
+        retry_delay: float = _RETRY_DELAY,
+    ) -> None:
+        self._endpoint = endpoint
+        self._settings = settings
+        self._retries = retries
+        self._retry_delay = retry_delay
+        self._client = endpoint.connect(settings.timeout, retries, settings.concurrency)
+        self._limit_name = "max_tokens"
+        self._takes_schemas = True
+        self._health = _Health(endpoint.url, max(2 * settings.concurrency, _LEAST_FAILURES))
+        self._budget = Budget(settings)
+        self._workers: set[asyncio.Task[None]] = set()
+
+    async def generate(self, requests: Iterator[Request]) -> AsyncIterator[Completion]:
+        """Yield one completion for each request, as each finishes.
+
+        Raises:
+            EngineError: the endpoint refuses the key or the model, or so many requests failed one after the other
+                that it must be down; what was yielded until then stays valid.
+        """
+        finished: asyncio.Queue[Completion | None] = asyncio.Queue()
+
+        def end(done: asyncio.Future[list[None]]) -> None:
+            if not done.cancelled():
+                done.exception()  # Else asyncio would report it as lost when the consumer leaves early.
+            finished.put_nowait(None)
+
+        workers = [asyncio.create_task(self._work(requests, finished)) for _ in range(self._settings.concurrency)]
+        self._workers.update(workers)
+        whole = asyncio.gather(*workers)
+        whole.add_done_callback(end)
+        try:
+            while (completion := await finished.get()) is not None:
+                yield completion
+            await whole
+        finally:
+            await _cancel(workers)
+            self._workers.difference_update(workers)
+
+    async def close(self) -> None:
+        """Cancel what is under way and close the connections. Safe to call twice."""
+        await _cancel(list(self._workers))
+        await self._client.close()
+
+    async def _work(self, requests: Iterator[Request], finished: asyncio.Queue[Completion | None]) -> None:
+        # All workers share the iterator: each takes its next request only once it has finished one.
+        for request in requests:
+            expected = await self._budget.admit(request)
+            completion = await self._complete(request)
+            self._budget.settle(expected, completion)
+            finished.put_nowait(completion)
+
+    async def _complete(self, request: Request) -> Completion:
+        """Ask until there is an answer, or no use in asking again."""
+        import openai
+
+        body = self._body(request)
+        tries = senseless = 0
+        while True:
+            try:
+                response = await self._send(request, body)
+                tries += response.retries_taken + 1
+                completion = _read_answer(response.content, request)
+            except openai.APIError as error:
+                revised = self._revise(request, body, error)
+                if revised is None:
+                    return self._give_up(request, error, tries)
+                body = revised
+            except _UnusableError as error:
+                self._health.answered()
+                return _failure(request, str(error))
+            except _SenselessError as error:
+                senseless += 1
+                if senseless > self._retries:
+                    self._health.failed(str(error))
+                    return _failure(request, f"{error}{_after(tries)}")
+                # Spread out, or all workers would come back in the same instant.
+                await asyncio.sleep(self._retry_delay * 2.0 ** (senseless - 1) * random.uniform(0.75, 1))  # noqa: S311
+            else:
+                self._health.answered()
+                return completion
+
+    async def _send(self, request: Request, body: dict[str, Any]) -> Any:
+        """Post one request; return the raw response, since the client's own reading lets nonsense through."""
+        if isinstance(request.prompt, str):
+            plain = self._client.completions.with_raw_response
+            return await plain.create(model=self._endpoint.model, prompt=request.prompt, extra_body=body)
+        messages: Any = [dict(message) for message in request.prompt]
+        chat = self._client.chat.completions.with_raw_response
+        return await chat.create(model=self._endpoint.model, messages=messages, extra_body=body)
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        sampling = request.sampling
+        limit = "max_tokens" if isinstance(request.prompt, str) else self._limit_name
+        body: dict[str, Any] = {
+            **self._settings.arguments,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            limit: sampling.max_tokens,
+            "seed": request.seed,
+        }
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if sampling.schema is not None and self._takes_schemas:
+            body["response_format"] = _response_format(sampling.schema)
+        if sampling.options and not isinstance(request.prompt, str):
+            body |= {"logprobs": True, "top_logprobs": _TOP}
+        return body
+
+    def _revise(self, request: Request, body: dict[str, Any], error: openai.APIError) -> dict[str, Any] | None:
+        """Return what to send in place of a refused body; None where there is no other way to ask the same."""
+        if getattr(error, "status_code", None) not in (400, 422):
+            return None
+        reason = reason_of(error)
+        if "response_format" in body and (error.param == "response_format" or _NO_SCHEMA.search(reason)):
+            self._takes_schemas = False
+            return {name: value for name, value in body.items() if name != "response_format"}
+        limit = next((name for name in ("max_tokens", "max_completion_tokens") if name in body), None)
+        # A completions endpoint given no limit takes 16 tokens: that would be another question.
+        if limit is None or isinstance(request.prompt, str):
+            return None
+        rest = {name: value for name, value in body.items() if name != limit}
+        if error.code == "context_length_exceeded" or _TOO_LONG.search(reason):
+            return rest
+        by_name = error.code == "unsupported_parameter" and error.param == "max_tokens"
+        if limit == "max_tokens" and (by_name or "max_completion_tokens" in reason):
+            self._limit_name = "max_completion_tokens"
+            return {**rest, self._limit_name: body[limit]}
+        return None
+
+    def _give_up(self, request: Request, error: openai.APIError, tries: int) -> Completion:
+        """Return a failed completion.
+
+        Raises:
+            EngineError: the reason meets every other request too.
+        """
+        fatal = self._endpoint.fatal(error, self._health.has_answered)
+        if fatal is not None:
+            raise fatal from None
+        status = getattr(error, "status_code", None)
+        reason = public(error)
+        if status == 429:
+            reason += " (lower --concurrency, or set --requests-per-minute or --tokens-per-minute)"
+        self._health.failed(reason, refused=status is not None and 400 <= status < 500 and status != 429)
+        return _failure(request, reason + _after(tries + _tries_of(error)))
+
+
+@functools.cache
+def _response_format(schema: str) -> dict[str, Any]:
+    """Return what asks for an answer that fits a schema.
+
+    Hosted models refuse limits of length in it.
+    """
+    content = json.loads(schema, object_hook=lambda part: {k: v for k, v in part.items() if k != "maxLength"})
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": content}}
+
+
+def _read_answer(content: bytes, request: Request) -> Completion:
+    """Read the body of a response of status 200.
+
+    Raises:
+        _SenselessError: it holds no answer, as it may when something between here and the model has failed.
+        _UnusableError: it holds something else than an answer: a tool call, a filter's notice.
+    """
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):
+        shown = redact(content[:80].decode(errors="replace"))
+        raise _SenselessError(f"the answer is not JSON ({shown!r})") from None
+    choice = _first_choice(body)
+    reason = choice.get("finish_reason")
+    if reason in _UNUSABLE:
+        raise _UnusableError(_UNUSABLE[reason])
+    if reason in _BROKEN_OFF:
+        raise _SenselessError(f"the endpoint broke off the answer ({reason})")
+    usage = body.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    details = usage.get("prompt_tokens_details")
+    written = _count(usage, "completion_tokens")
+    text, reasoning = _texts(choice, request, may_be_empty=reason == "length" or written > 0)
+    return Completion(
+        row=request.row,
+        key=request.key,
+        text=text,
+        finish_reason="length" if reason == "length" else "stop",
+        prompt_tokens=_count(usage, "prompt_tokens"),
+        completion_tokens=written,
+        cached_tokens=_count(details, "cached_tokens") if isinstance(details, dict) else 0,
+        reasoning=reasoning,
+        weights=_weights(choice.get("logprobs"), request.sampling.options) if request.sampling.options else None,
+    )
+
+
+def _weights(logprobs: Any, options: Sequence[str]) -> dict[str, float]:
+    """Return the probabilities of options in the place of the last token that is one; empty where none is.
+
+    Raises:
+        EngineError: the endpoint gives no log-probabilities.
+    """
+    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(tokens, list) or not tokens:
+        raise EngineError("The endpoint gives no log-probabilities (logprobs); do without --expected-score.")
+    found: dict[str, float] = {}
+    place = next((one for one in reversed(tokens) if str(one.get("token")).strip() in options), None)
+    for one in (place or {}).get("top_logprobs") or ():
+        # "4" and " 4" are two tokens that say the same.
+        text = str(one["token"]).strip()
+        if text in options:
+            found[text] = found.get(text, 0.0) + math.exp(min(float(one["logprob"]), 0.0))
+    return found
+
+
+def _first_choice(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise _SenselessError("the answer is JSON of another kind")
+    choices = body.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        return choices[0]
+    if body.get("error"):
+        raise _SenselessError(f"status 200 with an error in it ({redact(str(body['error']))})")
+    raise _SenselessError("the answer has no choices")
+
+
+def _texts(choice: dict[str, Any], request: Request, may_be_empty: bool) -> tuple[str, str | None]:
+    """Return text and reasoning.
+
+    ``may_be_empty``: the endpoint shows that the model ran. Several servers write an empty answer as null, and
+    without such a sign a null is no answer at all.
+    """
+    if isinstance(request.prompt, str):
+        text, reasoning = choice.get("text"), None
+    else:
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            raise _SenselessError("the answer has no message")
+        if message.get("tool_calls"):
+            raise _UnusableError(_UNUSABLE["tool_calls"])
+        reasoning = message.get("reasoning") or message.get("reasoning_content")
+        text = message.get("content")
+        # A refusal is the model's own words, which some servers only put in another field.
+        text = message.get("refusal") if text is None else text
+    reasoning = _sound(reasoning) if isinstance(reasoning, str) else None
+    if text is None and (reasoning or may_be_empty):
+        return "", reasoning
+    if not isinstance(text, str):
+        raise _SenselessError("the answer holds no text")
+    return _sound(text), reasoning
+
+
+def _sound(text: str) -> str:
+    """Return a text that can be written as UTF-8: JSON may hold half a surrogate pair."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _count(usage: dict[str, Any], name: str) -> int:
+    value = usage.get(name)
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _failure(request: Request, reason: str) -> Completion:
+    return Completion(row=request.row, key=request.key, text="", finish_reason="error", error=reason)
+
+
+def _tries_of(error: openai.APIError) -> int:
+    """Return how often the client sent a request before it raised; it numbers its retries in a header."""
+    return int(error.request.headers.get("x-stainless-retry-count") or 0) + 1
+
+
+def _after(tries: int) -> str:
+    return f", after {tries} tries" if tries > 1 else ""
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Health:
+    """Tells an endpoint that is down from requests that fail now and then."""
+
+    def __init__(self, url: str, limit: int) -> None:
+        self._url = url
+        self._limit = limit
+        self._failures = 0
+        self.has_answered = False
+
+    def answered(self) -> None:
+        self.has_answered = True
+        self._failures = 0
+
+    def failed(self, reason: str, refused: bool = False) -> None:
+        """Count a failure; ``refused`` ones stop counting once any request was answered: they are about a prompt.
+
+        Raises:
+            EngineError: there were too many in a row.
+        """
+        if refused and self.has_answered:
+            return
+        self._failures += 1
+        if self._failures >= self._limit:
+            remedy = (
+                "Check the options of the run against what this server takes"
+                if refused
+                else "Check the server, then run the same command again: what is answered is kept"
+            )
+            raise EngineError(f"{self._url}: {self._failures} requests in a row failed, the last: {reason}. {remedy}.")

@@ -1,0 +1,359 @@
+"""The subject of a run: one model with its fingerprint, its way of rendering prompts and its engine.
+
+Opening a subject loads no weights. Where everything asked for is in the ledger already, none are ever loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from personaeval.config import RunConfig
+from personaeval.errors import EngineError, UsageError
+from personaeval.library.sources import ItemSet
+from personaeval.library.tasks import HarnessSource
+from personaeval.models.checkpoints import ModelSpec, resolve, resolve_dtype
+from personaeval.models.engines import Engine, EngineSettings
+from personaeval.models.engines.local import label_ids, special_tokens, tokenise
+from personaeval.models.families import family
+from personaeval.models.prompts import (
+    PROBE,
+    ChatRenderer,
+    MessageRenderer,
+    PlainRenderer,
+    Probe,
+    Renderer,
+    Role,
+    chat,
+    opening,
+)
+from personaeval.types import Message, Request
+
+# How fast, not what: these may differ between two runs of the same work.
+PERFORMANCE_ARGS = frozenset(
+    {
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "gpu_memory_utilization",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "enforce_eager",
+        "enable_prefix_caching",
+        "block_size",
+        "swap_space",
+        "kv_cache_memory_bytes",
+        "distributed_executor_backend",
+        "download_dir",
+        "disable_log_stats",
+    }
+)
+
+
+class Subject(Protocol):
+    """What a run needs of a model."""
+
+    spec: ModelSpec
+    fingerprint: str
+    renderer: Renderer
+    probe: Probe
+
+    def identity(self) -> dict[str, Any]:
+        """Return what, beside prompt and sampling, can change an answer: part of every request key."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """Return what run.json says of the model."""
+        ...
+
+    def context(self) -> int | None:
+        """Return the most tokens that a prompt and its answer may have, None where that is not known."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a rendered prompt; only where :meth:`context` is known."""
+        ...
+
+    async def open_engine(self) -> Engine:
+        """Load the weights or connect."""
+        ...
+
+
+def open_subject(spec: ModelSpec, config: RunConfig) -> Subject:
+    """Find a model and read what identifies it.
+
+    Raises:
+        UsageError: it is not to be had, or its options do not fit.
+        EngineError: an endpoint that does not answer.
+    """
+    if spec.engine == "openai":
+        return EndpointSubject(spec, config)
+    return LocalSubject(spec, config)
+
+
+def _settings(
+    config: RunConfig, dtype: str, arguments: Mapping[str, Any], kept_tokens: tuple[str, ...] = ()
+) -> EngineSettings:
+    return EngineSettings(
+        dtype=dtype,
+        device=config.device,
+        trust_remote_code=config.trust_remote_code,
+        arguments=arguments,
+        concurrency=config.concurrency,
+        requests_per_minute=config.requests_per_minute,
+        tokens_per_minute=config.tokens_per_minute,
+        timeout=config.timeout,
+        kept_tokens=kept_tokens,
+    )
+
+
+class LocalSubject:
+    """A checkpoint directory run by vLLM or transformers."""
+
+    def __init__(self, spec: ModelSpec, config: RunConfig) -> None:
+        self.spec = spec
+        self._config = config
+        self._checkpoint = resolve(spec, config.full_hash)
+        self.fingerprint = self._checkpoint.fingerprint
+        self._model_config = self._checkpoint.config()
+        self._dtype = resolve_dtype(config.dtype, self._model_config)
+        self._tokenizer = load_tokenizer(str(self._checkpoint.folder), config.trust_remote_code)
+        template = read_chat_template(config.chat_template)
+        if template is None and not self._tokenizer.chat_template:
+            plain = PlainRenderer()
+            self.renderer: Renderer = plain
+            self.probe: Probe = plain.probe
+        else:
+            chat = ChatRenderer(self._tokenizer, template, config.chat_template_kwargs, config.date)
+            self.renderer, self.probe = chat, chat.render
+
+    def identity(self) -> dict[str, Any]:
+        """See :class:`Subject`."""
+        arguments = {k: v for k, v in self._config.engine_args.items() if k not in PERFORMANCE_ARGS}
+        kept = {"kept_tokens": self._kept_tokens()} if self._kept_tokens() else {}
+        return {
+            "fingerprint": self.fingerprint,
+            "engine": self.spec.engine,
+            "dtype": self._dtype,
+            "quantization": (self._model_config.get("quantization_config") or {}).get("quant_method"),
+            "arguments": arguments,
+            **kept,
+        }
+
+    def _kept_tokens(self) -> tuple[str, ...]:
+        """Return the marks of thinking that are special tokens, which decoding would leave out of the text."""
+        special = special_tokens(self._tokenizer)
+        end = self._config.reasoning_end
+        return tuple(mark for mark in (opening(end), end) if mark in special)
+
+    def record(self) -> dict[str, Any]:
+        """See :class:`Subject`."""
+        return {
+            **self.identity(),
+            "name": self.spec.name,
+            "folder": str(self._checkpoint.folder),
+            "revision": self._checkpoint.revision,
+            "full_hash": self._checkpoint.full_hash,
+            "fingerprint_verifiable": True,
+            "architecture": (self._model_config.get("architectures") or [None])[0],
+            "family": family(
+                Path(self.spec.name).name, self._model_config.get("_name_or_path"), self._model_config.get("model_type")
+            ),
+            "rendering": self.renderer.record(),
+        }
+
+    def context(self) -> int | None:
+        """See :class:`Subject`."""
+        given = self._config.engine_args.get("max_model_len")
+        if isinstance(given, int):
+            return given
+        inner = self._model_config.get("text_config") or self._model_config
+        scaling = inner.get("rope_scaling") or inner.get("rope_parameters") or {}
+        if self.spec.engine == "vllm" and (scaling.get("rope_type") or scaling.get("type") or "default") != "default":
+            # vLLM stretches the context by what the scaling says.
+            return None
+        stated = inner.get("max_position_embeddings")
+        return stated if isinstance(stated, int) else None
+
+    def count_tokens(self, text: str) -> int:
+        """See :class:`Subject`."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def label_ids(self, labels: Sequence[str]) -> list[int]:
+        """Return the token of each label; ValueError where one is more."""
+        return label_ids(self._tokenizer, labels)
+
+    def tokenise(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Return the token ids of each request's prompt, as the engine will make them."""
+        return tokenise(self._tokenizer, requests)
+
+    async def open_engine(self) -> Engine:
+        """See :class:`Subject`."""
+        engine = await self._load()
+        # A trainer may have written over the weights while they were loaded.
+        try:
+            now = resolve(self.spec, self._config.full_hash).fingerprint
+        except UsageError:
+            now = "half written"
+        if now != self.fingerprint:
+            await engine.close()
+            raise EngineError(
+                f"{self._checkpoint.folder}: the checkpoint changed while it was being loaded. Run again once it is "
+                "written, or copy it first."
+            )
+        return engine
+
+    async def _load(self) -> Engine:
+        settings = _settings(self._config, self._dtype, self._config.engine_args, self._kept_tokens())
+        folder = str(self._checkpoint.folder)
+        if self.spec.engine == "vllm":
+            from personaeval.models.engines import vllm
+
+            return await vllm.open_engine(folder, self._tokenizer, settings)
+        from personaeval.models.engines import transformers
+
+        return await transformers.open_engine(folder, self._tokenizer, settings)
+
+
+class EndpointSubject:
+    """A model behind an OpenAI-compatible endpoint; its weights cannot be looked at."""
+
+    def __init__(self, spec: ModelSpec, config: RunConfig) -> None:
+        from personaeval.models.engines.openai import Endpoint
+
+        assert spec.url is not None, "parse_model gives every endpoint a URL"
+        self.spec = spec
+        self._config = config
+        self._endpoint = Endpoint(spec.url, spec.name)
+        self._listed = asyncio.run(self._endpoint.identify())
+        stated = json.dumps([self._endpoint.place, spec.name, self._listed], sort_keys=True)
+        self.fingerprint = hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()
+        self.renderer: Renderer = MessageRenderer(config.chat_template_kwargs)
+        if config.chat_template is not None:
+            raise UsageError("--chat-template: an endpoint renders by its own template; give it to the server instead.")
+        self.probe: Probe = self._ask_server
+        self._tokenizer: Any = None
+        if config.tokenizer is not None:
+            self._tokenizer = load_tokenizer(config.tokenizer, config.trust_remote_code)
+            self.probe = ChatRenderer(self._tokenizer, None, config.chat_template_kwargs, config.date).render
+
+    def _ask_server(self, messages: Sequence[Message]) -> str | None:
+        return asyncio.run(self._endpoint.rendered(tuple(messages), self._arguments()))
+
+    def _arguments(self) -> dict[str, Any]:
+        arguments = dict(self._config.engine_args)
+        if self._config.chat_template_kwargs:
+            arguments["chat_template_kwargs"] = self._config.chat_template_kwargs
+        return arguments
+
+    def identity(self) -> dict[str, Any]:
+        """See :class:`Subject`."""
+        return {"fingerprint": self.fingerprint, "engine": "openai", "arguments": self._arguments()}
+
+    def record(self) -> dict[str, Any]:
+        """See :class:`Subject`."""
+        return {
+            **self.identity(),
+            "name": self.spec.name,
+            "url": self.spec.url,
+            "listed": self._listed,
+            "family": family(self.spec.name, str((self._listed or {}).get("root", ""))),
+            "fingerprint_verifiable": False,
+            "rendering": self.renderer.record(),
+        }
+
+    def context(self) -> int | None:
+        """See :class:`Subject`; known where the server lists it and ``--tokenizer`` is given."""
+        listed = (self._listed or {}).get("max_model_len")
+        return listed if self._tokenizer is not None and isinstance(listed, int) else None
+
+    def count_tokens(self, text: str) -> int:
+        """See :class:`Subject`."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    async def open_engine(self) -> Engine:
+        """See :class:`Subject`."""
+        from personaeval.models.engines import openai
+
+        return await openai.open_engine(self._endpoint, _settings(self._config, "", self._arguments()))
+
+
+def refuse_long_personas(subject: Subject, role: Role, sentences: Mapping[str, str | None]) -> None:
+    """Refuse a persona that leaves no room for a question, before anything is asked.
+
+    Raises:
+        UsageError: names the persona and both lengths.
+    """
+    context = subject.context()
+    if context is None:
+        return
+    longest_first = sorted(sentences.items(), key=lambda pair: -len((pair[1] or "").encode()))
+    for persona_id, sentence in longest_first:
+        shown = subject.probe(chat(sentence, role, PROBE))
+        # No token is shorter than a byte: where the bytes fit, so do those of every shorter persona.
+        if shown is None or len(shown.encode()) < context:
+            return
+        tokens = subject.count_tokens(shown)
+        if tokens >= context:
+            raise UsageError(
+                f"persona {persona_id!r}: with a question of a few words its prompt has {tokens} tokens, but the "
+                f"context of {subject.spec.label} only {context}. Shorten its text or leave it out."
+            )
+
+
+def refuse_unfit(subject: Subject, items: ItemSet) -> None:
+    """Refuse a task that cannot be put to this model as it is meant.
+
+    Raises:
+        UsageError: a task of lm-evaluation-harness and a model without a chat template, or labels whose logits the
+            engine does not give or that are no single tokens.
+    """
+    task = items.task
+    if not isinstance(task.source, HarnessSource):
+        return
+    named = f"{task.name} cannot be put to {subject.spec.label}"
+    if isinstance(subject.renderer, PlainRenderer):
+        raise UsageError(f"{named}: without a chat template there is no place for a persona in the harness's prompts.")
+    if not task.labels:
+        return
+    if not isinstance(subject, LocalSubject):
+        raise UsageError(f"{named}: its answers are the likeliest of single tokens, and an endpoint gives no logits.")
+    try:
+        subject.label_ids(task.labels)
+    except ValueError as error:
+        raise UsageError(f"{named}: its answers are the likeliest of single tokens, but {error}.") from error
+
+
+def load_tokenizer(name: str, trust_remote_code: bool) -> Any:
+    """Load a transformers tokenizer from a directory or the hub.
+
+    Raises:
+        UsageError: transformers is not installed, or there is no such tokenizer.
+    """
+    try:
+        from transformers import AutoTokenizer
+    except ImportError as error:
+        raise UsageError(
+            f"tokenizer {name}: transformers cannot be imported ({error}); pip install 'personaeval[transformers]'."
+        ) from error
+    try:
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        # OSError, ValueError, JSON and Rust errors all mean the same to a user here.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        remedy = " It needs --trust-remote-code." if "trust_remote_code" in str(error) else ""
+        raise UsageError(f"tokenizer {name}: cannot be loaded ({reason}).{remedy}") from error
+
+
+def read_chat_template(path: Path | None) -> str | None:
+    """Return the text of a ``--chat-template`` file."""
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--chat-template {path}: cannot be read ({error}).") from error

@@ -1,0 +1,273 @@
+"""What a run will cost and what it will be able to show, told before anything is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from personaeval.config import RunConfig
+from personaeval.errors import PersonaevalError
+from personaeval.generation.plan import Plan, TaskPlan
+from personaeval.generation.work import CHUNK, Work
+from personaeval.judge.exemplars import worst_case
+from personaeval.judge.judging import blank_exhibits
+from personaeval.judge.panel import Exhibit, Panel, open_panel
+from personaeval.judge.prompts import LONGEST
+from personaeval.judge.usage import Bench, describe_bench, read_prices
+from personaeval.models.checkpoints import parse_model
+from personaeval.models.prompts import opening, place
+from personaeval.models.subject import LocalSubject, Subject, open_subject
+from personaeval.pipeline.prepare import Benchmark, build_plan, load_benchmark
+from personaeval.pipeline.run import announce
+from personaeval.progress import Display
+from personaeval.results.files import RUN, SUMMARY, read_json
+from personaeval.results.ledger import LEDGER, Ledger
+
+
+def preview(config: RunConfig, display: Display) -> None:
+    """Say what a run would ask, of the checkpoints and of the judges, and ask nothing.
+
+    Raises:
+        PersonaevalError: as :func:`run`.
+    """
+    benchmark = load_benchmark(config)
+    panel, prices = open_panel(config), read_prices(config.prices)
+    for text in config.model:
+        subject = open_subject(parse_model(text), config)
+        sentences = benchmark.sentences(config.template)
+        placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))
+        plan, _ = build_plan(config, subject, placement, benchmark)
+        plan.compute_keys()
+        kept = config.output / LEDGER
+        with TemporaryDirectory() as empty, Ledger(kept if kept.exists() else Path(empty) / LEDGER) as ledger:
+            display.say(announce(subject.spec, config.output, plan, Work(plan, ledger), config))
+        for bench in _worst_case(panel, benchmark, plan):
+            display.say(f"At most, and less what the ledger holds: {describe_bench(bench, prices)}")
+
+
+def _worst_case(panel: Panel | None, benchmark: Benchmark, plan: Plan) -> list[Bench]:
+    if panel is None:
+        return []
+    exhibits: list[Exhibit] = []
+    longest = 0
+    for task in plan.tasks:
+        if task.items.task.is_judged:
+            exhibits += blank_exhibits(task.items, benchmark.rubrics[task.items.task.name], task.samples)
+            longest = max(longest, min(task.sampling.max_tokens, LONGEST // 4))
+    return [*([worst_case(panel, exhibits)] if panel.exemplars else []), *panel.worst_case(exhibits, longest)]
+
+
+SAMPLES = (1, 2, 4, 8)
+
+_ASSUMED = 0.6
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What the n items, m personas and S samples of a task can show.
+
+    Attributes:
+        task: its name.
+        items: n.
+        personas: m.
+        samples: S.
+        basis: what the population was likened to, in words.
+        detectable: metric -> smallest decline found with a power of 80 %, None where it cannot fall so far; empty for a
+            judged task or m < 2.
+        needed: metric -> samples -> items that show the wanted decline; empty where none was wanted.
+    """
+
+    task: str
+    items: int
+    personas: int
+    samples: int
+    basis: str
+    detectable: dict[str, float | None]
+    needed: dict[str, dict[int, int | None]]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a checkpoint's run takes.
+
+    Attributes:
+        label: of the checkpoint.
+        requests: all of the plan's.
+        present: those whose answers are in the ledger.
+        missing: those that would be generated: in no ledger, and asked once where two tasks ask the same.
+        prompt_tokens: of those that would be generated; exact for a local checkpoint, None for an endpoint, whose
+            server makes the prompts.
+        characters: of their prompts, about.
+        most_output: new tokens if every answer is as long as it may be.
+        mean_output: new tokens of an answer in earlier runs of these tasks in the results folder; None without any.
+        outlooks: one for every task.
+    """
+
+    label: str
+    requests: int
+    present: int
+    missing: int
+    prompt_tokens: int | None
+    characters: int
+    most_output: int
+    mean_output: float | None
+    outlooks: tuple[Outlook, ...]
+
+
+def forecast(config: RunConfig, detect: float | None) -> list[Forecast]:
+    """Return what a run would take of every checkpoint, and what it could show.
+
+    Args:
+        config: the run's.
+        detect: a change of accuracy or PSS for which sizes are wanted.
+
+    Raises:
+        PersonaevalError: as :func:`personaeval.pipeline.run.run` before it generates.
+    """
+    benchmark = load_benchmark(config)
+    sentences = benchmark.sentences(config.template)
+    outlooks: tuple[Outlook, ...] | None = None
+    found = []
+    for text in config.model:
+        subject = open_subject(parse_model(text), config)
+        placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))
+        plan, _ = build_plan(config, subject, placement, benchmark)
+        plan.compute_keys()
+        outlooks = outlooks or tuple(_outlook(task, config.output, detect) for task in plan.tasks)
+        kept = config.output / LEDGER
+        with TemporaryDirectory() as empty, Ledger(kept if kept.exists() else Path(empty) / LEDGER) as ledger:
+            work = Work(plan, ledger)
+            found.append(_cost(subject, plan, work, config, outlooks))
+    return found
+
+
+def _cost(subject: Subject, plan: Plan, work: Work, config: RunConfig, outlooks: tuple[Outlook, ...]) -> Forecast:
+    missing = work.counts.wanted
+    most = sum(request.sampling.max_tokens for request in plan.requests(work.is_missing))
+    return Forecast(
+        label=subject.spec.label,
+        requests=plan.size,
+        present=work.present,
+        missing=missing,
+        prompt_tokens=count_prompt_tokens(subject, plan, work.is_missing),
+        characters=round(plan.prompt_characters * config.samples * missing / max(plan.size, 1)),
+        most_output=most,
+        mean_output=_past_length(config.output, {task.items.task.name for task in plan.tasks}),
+        outlooks=outlooks,
+    )
+
+
+def count_prompt_tokens(subject: Subject, plan: Plan, wanted: Callable[[int], bool]) -> int | None:
+    """Return the tokens of the wanted rows' prompts, as the engine will make them; None for an endpoint."""
+    if not isinstance(subject, LocalSubject):
+        return None
+    requests = plan.requests(wanted)
+    total = 0
+    while part := list(islice(requests, CHUNK)):
+        total += sum(map(len, subject.tokenise(part)))
+    return total
+
+
+def _outlook(task: TaskPlan, output: Path, detect: float | None) -> Outlook:
+    from personaeval.metrics.population import Population, like
+    from personaeval.metrics.power import PLANNED, detectable, items_needed
+
+    name, n, m = task.items.task.name, len(task.items.items), len(task.personas) - 1
+    if task.items.task.is_judged:
+        return Outlook(name, n, len(task.personas), task.samples, "judged: no forecast", {}, {})
+    if m < 2:
+        return Outlook(name, n, m, task.samples, "fewer than two personas: no forecast", {}, {})
+    past = _past_metrics(output, name)
+    if past is None:
+        population, basis = Population(_ASSUMED), f"an assumed accuracy of {_ASSUMED}: no run of it in {output}"
+    else:
+        population = like(past["accuracy"], past["pss"], past["repeatability"])
+        basis = f"accuracy {past['accuracy']:.3f} and PSS {past['pss']:.3f} of {past['label']} in {output}"
+    wanted = sorted({*SAMPLES, task.samples}) if detect is not None else []
+    needed: dict[str, dict[int, int | None]] = {
+        metric: {samples: items_needed(population, metric, detect or 0, m, samples) for samples in wanted}
+        for metric in PLANNED
+        if wanted
+    }
+    shown: dict[str, float | None] = {metric: detectable(population, metric, n, m, task.samples) for metric in PLANNED}
+    return Outlook(name, n, m, task.samples, basis, shown, needed)
+
+
+def _past_metrics(output: Path, task: str) -> dict[str, Any] | None:
+    """Return accuracy, PSS and repeatability of the newest run of a task that has the first two."""
+    for summary in _newest_first(output, SUMMARY):
+        part = summary.get("tasks", {}).get(task, {}).get("stability") or {}
+        values = {name: (part.get(name) or {}).get("value") for name in ("accuracy", "pss", "repeatability")}
+        if values["accuracy"] is not None and values["pss"] is not None:
+            return {**values, "label": summary["label"]}
+    return None
+
+
+def _past_length(output: Path, tasks: set[str]) -> float | None:
+    """Return the mean number of new tokens of an answer in the newest run of just these tasks."""
+    for record in _newest_first(output, RUN):
+        sessions = [session for session in record.get("sessions", ()) if session.get("generated")]
+        generated = sum(session["generated"] for session in sessions)
+        if generated and set(record.get("tasks", {})) == tasks:
+            return float(sum(session["tokens"]["output"] for session in sessions) / generated)
+    return None
+
+
+def _newest_first(output: Path, name: str) -> Iterator[dict[str, Any]]:
+    for path in sorted(output.glob(f"*/*/{name}"), key=lambda found: -found.stat().st_mtime):
+        try:
+            yield read_json(path)
+        except PersonaevalError:
+            continue  # a broken file of another run is no reason not to plan this one
+
+
+def describe(found: Forecast, detect: float | None) -> str:
+    """Return a forecast in lines for people."""
+    twins = found.requests - found.present - found.missing
+    alike = f", {twins:,} the same as another of them" if twins else ""
+    lines = [f"{found.label}: {found.requests:,} requests, {found.present:,} in the ledger already{alike}."]
+    if found.missing:
+        prompt = (
+            f"about {found.characters / 4:,.0f} prompt tokens (an endpoint makes its own prompts)"
+            if found.prompt_tokens is None
+            else f"{found.prompt_tokens:,} prompt tokens"
+        )
+        guess = (
+            "no run of these tasks in the results folder to estimate it from"
+            if found.mean_output is None
+            else f"about {found.mean_output * found.missing:,.0f}, as in the last run of these tasks"
+        )
+        lines.append(f"To generate: {found.missing:,} requests, {prompt}.")
+        lines.append(f"New tokens: at most {found.most_output:,}; {guess}.")
+    else:
+        lines.append("Nothing to generate.")
+    for outlook in found.outlooks:
+        lines += _describe_outlook(outlook, detect)
+    return "\n".join(lines)
+
+
+def _describe_outlook(outlook: Outlook, detect: float | None) -> list[str]:
+    size = f"n = {outlook.items:,} items, m = {outlook.personas}, S = {outlook.samples}"
+    if not outlook.detectable:
+        return [f"{outlook.task} ({size}): {outlook.basis}."]
+    declines = ", ".join(
+        f"{_TITLES[name]} {'–' if value is None else format(value, '.3f')}"
+        for name, value in outlook.detectable.items()
+    )
+    lines = [f"{outlook.task} ({size}): smallest decline that two checkpoints would show: {declines}."]
+    for name, sizes in outlook.needed.items():
+        wanted = ", ".join(
+            f"{'–' if items is None else format(items, ',')} at S = {samples}" for samples, items in sizes.items()
+        )
+        lines.append(f"  For a decline of {detect:g} in {_TITLES[name]}, items: {wanted}.")
+    found = [items for sizes in outlook.needed.values() for items in sizes.values()]
+    unreached = " –: it cannot fall so far." if None in (*outlook.detectable.values(), *found) else ""
+    lines.append(f"  (Power 80 %, one-sided 2.5 %; from {outlook.basis}.{unreached})")
+    return lines
+
+
+_TITLES = {"accuracy": "accuracy", "pss": "PSS"}

@@ -1,0 +1,121 @@
+"""Before anything is asked: tasks and personas read, prompts laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from personaeval.config import RunConfig
+from personaeval.errors import UsageError
+from personaeval.generation.plan import Plan, choose_frames, lay_out
+from personaeval.judge.rubrics import Rubrics, rubrics_of
+from personaeval.library.personas import Persona, Selection
+from personaeval.library.registry import Registry
+from personaeval.library.sources import ItemSet, load_items
+from personaeval.library.tasks import Task
+from personaeval.models.prompts import Placement, persona_sentence, with_system
+from personaeval.models.subject import Subject, refuse_unfit
+from personaeval.types import Sampling
+
+_OF_JUDGES = (
+    "judge_repeats",
+    "judge_max_tokens",
+    "judge_engine_args",
+    "judge_chat_template_kwargs",
+    "exemplars",
+    "expected_score",
+)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What every checkpoint of one command is asked: read once, the same for all.
+
+    ``personas`` are those that tasks are crossed with; ``rubrics`` are those of each judged task.
+    """
+
+    items: tuple[ItemSet, ...]
+    personas: tuple[Persona, ...]
+    rubrics: Mapping[str, Rubrics]
+    persona_origins: tuple[dict[str, Any], ...]
+
+    def personas_of(self, items: ItemSet) -> tuple[Persona, ...]:
+        """Return the personas of a task: those it brings, or the run's."""
+        return items.personas or self.personas
+
+    def judged(self) -> list[tuple[ItemSet, Rubrics]]:
+        """Return the judged tasks with their rubrics."""
+        return [(items, self.rubrics[items.task.name]) for items in self.items if items.task.is_judged]
+
+    def sentences(self, template: str) -> dict[str, str | None]:
+        """Return every persona's sentence by a name for messages."""
+        found = {persona.id: persona_sentence(template, persona) for persona in self.personas}
+        for items in self.items:
+            name = items.task.name
+            found |= {f"{name}/{persona.id}": persona_sentence(template, persona) for persona in items.personas}
+        return found
+
+
+def load_benchmark(config: RunConfig) -> Benchmark:
+    """Read the tasks' items and the personas."""
+    registry = Registry(config.include)
+    tasks = [task for selector in config.tasks for task in registry.tasks(selector)]
+    names = [task.name for task, _ in tasks]
+    unused = sorted(set(config.data) - set(names))
+    if unused:
+        raise UsageError(f"--data names {', '.join(unused)}, which --tasks does not (it names {', '.join(names)}).")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"--tasks: two of them are named {', '.join(twice)}; rename one.")
+    judged = [task.name for task, _ in tasks if task.is_judged]
+    if not config.judge and any(getattr(config, name) != RunConfig.model_fields[name].default for name in _OF_JUDGES):
+        raise UsageError("options for judges were given, but no --judge.")
+    if config.judge and not judged:
+        raise UsageError(f"--judge: none of the tasks ({', '.join(names)}) is scored by judges; add personagym.")
+    for value, flag in ((config.per_task, "--per-task"), (config.limit_personas, "--limit-personas")):
+        if value is not None and not judged:
+            raise UsageError(f"{flag}: is for tasks that judges score, and --tasks names none; use --limit.")
+    items = tuple(load_task(config, task, file, config.data.get(task.name)) for task, file in tasks)
+    rubrics = {task.name: rubrics_of(own, file) for own, (task, file) in zip(items, tasks, strict=True)}
+    selection = _select_personas(config, registry) if len(judged) < len(tasks) else Selection((), ())
+    return Benchmark(items, selection.personas, {name: rubrics[name] for name in judged}, selection.origins)
+
+
+def load_task(config: RunConfig, task: Task, file: Path, data: Path | None) -> ItemSet:
+    """Read a task's items, those that the run asks for."""
+    return load_items(task, file, data, config.limit, config.seed, config.per_task, config.limit_personas)
+
+
+def _select_personas(config: RunConfig, registry: Registry) -> Selection:
+    selection = registry.select(config.personas)
+    return selection if config.n_personas is None else selection.sample(config.n_personas, config.seed)
+
+
+def build_plan(config: RunConfig, subject: Subject, placement: Placement, benchmark: Benchmark) -> tuple[Plan, bool]:
+    """Return the plan, and whether prompts could be rendered the fast way."""
+    parts = []
+    fast = True
+    for items in benchmark.items:
+        refuse_unfit(subject, items)
+        system = items.task.item.system
+        personas = benchmark.personas_of(items)
+        sentences = [with_system(persona_sentence(config.template, persona), system) for persona in personas]
+        frames, quick = choose_frames(subject.renderer, items, sentences, placement.role)
+        fast = fast and quick
+        stop = subject.renderer.stop(items.task.plain)
+        parts.append((items, frames, choose_sampling(items.task, config, stop)))
+    return Plan(lay_out(parts, benchmark.personas, config.samples, config.seed), subject.identity()), fast
+
+
+def choose_sampling(task: Task, config: RunConfig, stop: tuple[str, ...]) -> Sampling:
+    """Return the task's sampling with what the user set put over it."""
+    own = task.sampling
+    return Sampling(
+        temperature=own.temperature if config.temperature is None else config.temperature,
+        top_p=own.top_p if config.top_p is None else config.top_p,
+        max_tokens=own.max_tokens if config.max_tokens is None or task.labels else config.max_tokens,
+        stop=(*own.stop, *stop),
+        labels=task.labels,
+    )

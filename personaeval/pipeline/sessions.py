@@ -1,0 +1,82 @@
+"""The sessions in which a run was generated: one holds its folder, and says when, with what and on what it worked.
+
+A run may take several: it is interrupted and goes on, or fails in part and is tried again. sessions.json is written
+as soon as one begins, so that one that was killed is in the record too.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from personaeval.environment import hardware, versions
+from personaeval.judge.usage import Bench
+from personaeval.progress import Counts
+from personaeval.results.files import RUN, SESSIONS, read_json, write_json
+
+
+class Sessions:
+    """The sessions of one run, oldest first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / SESSIONS
+        self.entries: list[dict[str, Any]] = read_json(self._path)["sessions"] if self._path.exists() else []
+
+    def begin(self) -> None:
+        """Note that generation begins."""
+        self.entries.append({"began": time.time(), "versions": versions(), "hardware": hardware()})
+        self._write()
+
+    def end(self, counts: Counts, failed: int, engine_error: str | None, seconds: float) -> None:
+        """Note what came of it.
+
+        Args:
+            counts: of this session.
+            failed: requests without a completion.
+            engine_error: why the engine failed as a whole, if it did.
+            seconds: from the first request to the last completion, the engine's start included.
+        """
+        self.entries[-1] |= {
+            "hardware": hardware(),  # known better once the engine has loaded torch
+            "generated": counts.completed,
+            "failed": failed,
+            "tokens": counts.tokens(),
+            "engine_error": engine_error,
+            "seconds": seconds,
+        }
+        self._write()
+
+    def judged(self, benches: Sequence[Bench]) -> None:
+        """Note the judges' part, where any was asked anything."""
+        if any(bench.calls or bench.failed for bench in benches):
+            judges = [asdict(bench) for bench in benches]
+            self.entries.append(
+                {"judged": time.time(), "versions": versions(), "hardware": hardware(), "judges": judges}
+            )
+            self._write()
+
+    def _write(self) -> None:
+        write_json(self._path, {"sessions": self.entries})
+
+
+def past_speed(output: Path, engine: str) -> float | None:
+    """Return the new tokens per second of the newest session of this engine in a results folder."""
+    newest: tuple[float, float] | None = None
+    for path in output.glob(f"*/*/{RUN}"):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["model"]["engine"] != engine:
+                continue
+            speeds = [
+                (session["began"], session["tokens"]["output"] / max(session["seconds"], 1e-9))
+                for session in record["sessions"]
+                if session.get("generated")
+            ]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        newest = max([*speeds, *([newest] if newest else [])], default=None)
+    return newest[1] if newest else None

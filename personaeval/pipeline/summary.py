@@ -1,0 +1,143 @@
+"""From a run's cells to summary.json: every number a table shows, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from personaeval.judge.judgements import Ratings
+from personaeval.judge.summary import summarise_fidelity
+from personaeval.library.personas import Persona
+from personaeval.metrics import stability
+from personaeval.metrics.caution import TRUNCATED_LIMIT, UNSCORED_LIMIT, cautions
+from personaeval.metrics.wording import decompose
+from personaeval.pipeline.record import hash_json
+from personaeval.results.cells import Cells, CellTable, JudgedCells
+from personaeval.results.files import FORMAT
+
+
+def summarise_run(
+    record: dict[str, Any],
+    tables: Sequence[Cells],
+    personas: Sequence[Persona],
+    ratings: Mapping[str, Ratings] | None = None,
+    people: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the content of summary.json.
+
+    ``group`` of a task says what it may be ranked with: the same prompts, sampling, gold answers and scorer; of a
+    judged task, the same rubrics and panel. ``tasks`` holds, per task, the stability metrics (with persona against
+    wording where there are paraphrases) or the fidelity metrics, the counts and the warnings that every table repeats;
+    ``people``, what human labels say of a judged task's scores, where there are any.
+    """
+    parts = {}
+    for table in tables:
+        if isinstance(table, JudgedCells):
+            parts[table.task] = _summarise_fidelity(record, table, (ratings or {}).get(table.task))
+            if people and table.task in people:
+                parts[table.task]["people"] = people[table.task]
+        else:
+            parts[table.task] = _summarise_stability(record, table, personas)
+    return {
+        "format": FORMAT,
+        "label": record["label"],
+        "fingerprint": record["model"]["fingerprint"],
+        "fingerprint_verifiable": record["model"]["fingerprint_verifiable"],
+        "engine": record["model"]["engine"],
+        "dtype": record["model"].get("dtype"),
+        "plan": record["plan"],
+        "persona_role": record["placement"]["role"],
+        "placement_verified": record["placement"]["verified"],
+        "tasks": parts,
+    }
+
+
+def _summarise_stability(record: dict[str, Any], table: CellTable, personas: Sequence[Persona]) -> dict[str, Any]:
+    task = record["tasks"][table.task]
+    counts = {name: int(values.sum()) for name, values in table.counts.items()}
+    total = counts["scored"] + counts["unscored"]
+    cells = stability.Cells(
+        persona_ids=tuple(persona.id for persona in personas),
+        categories=tuple(persona.category.value for persona in personas),
+        domains=tuple(persona.domain for persona in personas),
+        score_sum=table.score_sum,
+        **table.counts,
+    )
+    numbers = stability.summarise(cells, domain=task["domain"]).to_json()
+    warnings = _warnings(counts, total, record["placement"]["verified"])
+    return {
+        "kind": "stability",
+        "title": task["title"],
+        "group": hash_json([task["work"], task["revision"], task["gold_hash"], task["scorer"], task["correct_at"]]),
+        "items": task["items"],
+        "personas": len(personas) - 1,
+        "samples": task["samples"],
+        "template": task["template"],
+        "sampling": task["sampling"],
+        "counts": counts | {"total": total},
+        "warnings": [*warnings, *_cautions(task["items"], cells, numbers)],
+        "stability": numbers,
+        "wording": _wording(cells, personas),
+    }
+
+
+def _cautions(items: int, cells: stability.Cells, numbers: dict[str, Any]) -> list[str]:
+    return cautions(items, numbers["accuracy"]["value"], numbers["pss_bias"], cells.solved)
+
+
+def _summarise_fidelity(record: dict[str, Any], table: JudgedCells, ratings: Ratings | None) -> dict[str, Any]:
+    """Return a judged task's part; without ratings (nobody has judged it yet) it has counts alone."""
+    task, panel = record["tasks"][table.task], record["panel"]
+    counts = {name: int(values.sum()) for name, values in table.counts.items()}
+    total = task["items"] * task["samples"]
+    part = {
+        "kind": "fidelity",
+        "title": task["title"],
+        "group": hash_json([task["work"], task["gold_hash"], task["scorer"], panel["hash"] if panel else None]),
+        "items": task["items"],
+        "personas": len(task["personas"]),
+        "samples": task["samples"],
+        "template": task["template"],
+        "sampling": task["sampling"],
+        "counts": counts | {"total": total},
+        "judged": ratings is not None,
+    }
+    if ratings is None:
+        return part | {"warnings": _warnings(counts | {"unscored": 0}, total, record["placement"]["verified"])}
+    part["exemplars_by"] = panel.get("exemplars_by")
+    part["expected_score"] = any(judge["sampling"].get("options") for judge in panel["judges"])
+    part |= summarise_fidelity(ratings, panel, record["model"], task["personas"])
+    silent = [judge for judge in part["judges"] if judge["unscored"] > UNSCORED_LIMIT * judge["judgements"]]
+    # A mean over fewer judges than the panel has is not ranked with those over all of it.
+    heard = [judge["label"] for judge in part["judges"] if judge["unscored"] < judge["judgements"] / 2]
+    if len(heard) < len(part["judges"]):
+        part["group"] = hash_json([part["group"], heard])
+    warnings = _warnings(counts, total, record["placement"]["verified"])
+    warnings += [
+        f"{judge['label']} scored {judge['judgements'] - judge['unscored']} of {judge['judgements']} times; the scores "
+        "of those responses are the other judges'"
+        for judge in silent
+        if len(part["judges"]) > 1
+    ]
+    reasons = list(part["judgements"]["reasons"]) if silent else []
+    warnings += [f"judgements are unscored most often because: {reason}" for reason in reasons[:1]]
+    return part | {"warnings": warnings}
+
+
+def _wording(cells: stability.Cells, personas: Sequence[Persona]) -> dict[str, Any] | None:
+    """Return what of the variance is the personas' and what their wording's; None without paraphrases."""
+    if all(persona.paraphrase_of is None for persona in personas):
+        return None
+    groups = [None if persona.is_baseline else persona.paraphrase_of or persona.id for persona in personas]
+    return decompose(cells.correct, cells.scored, groups)
+
+
+def _warnings(counts: dict[str, int], total: int, verified: bool) -> list[str]:
+    found = []
+    if counts["unscored"] > UNSCORED_LIMIT * total:
+        found.append(f"{counts['unscored'] / total:.1%} of the completions are unscored")
+    if counts["truncated"] > TRUNCATED_LIMIT * total:
+        found.append(f"{counts['truncated'] / total:.1%} of the completions were cut off at max_tokens")
+    if not verified:
+        found.append("that the personas reach the model's prompt is not verified")
+    return found

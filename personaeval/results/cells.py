@@ -1,0 +1,139 @@
+"""cells.parquet: counts per (item, persona), which all statistics read."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from personaeval.library.personas import Persona
+from personaeval.library.tasks import Item, Task
+from personaeval.results.files import CELLS, _replacing
+from personaeval.types import Response, Status
+
+_LOOKED_AT = 2000
+
+
+def script(text: str) -> str | None:
+    """Return the Unicode script of most letters in a text's first 2 000 characters, None without letters.
+
+    The script is the first word of a letter's Unicode name: LATIN, CYRILLIC, CJK, ARABIC, ….
+    """
+    part = text[:_LOOKED_AT]
+    if part.isascii():
+        return "LATIN" if any(map(str.isalpha, part)) else None
+    letters = Counter(
+        "LATIN" if letter.isascii() else unicodedata.name(letter, "UNKNOWN").split(" ", 1)[0]
+        for letter in part
+        if letter.isalpha()
+    )
+    return letters.most_common(1)[0][0] if letters else None
+
+
+COUNTS = ("scored", "correct", "no_answer", "truncated", "wrong_truncated", "unscored", "other_script")
+
+
+class CellTable:
+    """Counts of one task per (item, persona); personas in the run's order, the baseline first."""
+
+    def __init__(self, task: str, items: Sequence[Item], personas: Sequence[str], correct_at: float) -> None:
+        self.task = task
+        self.items = tuple(items)
+        self.personas = tuple(personas)
+        self._correct_at = correct_at
+        self.counts = {name: np.zeros((len(items), len(personas)), dtype=np.int32) for name in COUNTS}
+        self.score_sum = np.zeros((len(items), len(personas)))
+
+    def count(self, item: int, persona: int, response: Response, question: str) -> None:
+        """Add one response of item number ``item`` under persona number ``persona``."""
+        counts = self.counts
+        if response.truncated:
+            counts["truncated"][item, persona] += 1
+        if response.score is None:
+            counts["unscored"][item, persona] += 1
+            return
+        counts["scored"][item, persona] += 1
+        self.score_sum[item, persona] += response.score
+        if response.score >= self._correct_at:
+            counts["correct"][item, persona] += 1
+            return
+        counts["wrong_truncated"][item, persona] += response.truncated
+        counts["no_answer"][item, persona] += response.status == Status.NO_ANSWER
+        written = script(response.text or "")
+        if written is not None and written != script(question):
+            counts["other_script"][item, persona] += 1
+
+    def to_arrow(self) -> pa.Table:
+        """Return the cells as rows, item by item."""
+        items, personas = len(self.items), len(self.personas)
+        columns: dict[str, Any] = {
+            "task": pa.array([self.task] * (items * personas)),
+            "item": pa.array(np.repeat(np.array([item.id for item in self.items], dtype=object), personas)),
+            "persona": pa.array(list(self.personas) * items),
+        }
+        columns |= {name: pa.array(values.ravel()) for name, values in self.counts.items()}
+        columns["score_sum"] = pa.array(self.score_sum.ravel())
+        columns["dimension"] = pa.nulls(items * personas, pa.string())
+        columns["digest"] = _digests(self.items, personas)
+        return pa.table(columns)
+
+
+class JudgedCells:
+    """Counts of one judged task per item, each under its own persona; there is no right or wrong to count.
+
+    ``score_sum`` adds up the panel's scores.
+    """
+
+    def __init__(self, task: str, items: Sequence[Item]) -> None:
+        self.task = task
+        self.items = tuple(items)
+        self.counts = {name: np.zeros(len(items), dtype=np.int32) for name in ("scored", "truncated", "unscored")}
+        self.score_sum = np.zeros(len(items))
+
+    def count(self, item: int, persona: int, response: Response, question: str) -> None:
+        """Add one response to item number ``item``, whose persona and question are its own."""
+        self.counts["truncated"][item] += response.truncated
+        self.counts["unscored" if response.score is None else "scored"][item] += 1
+        self.score_sum[item] += response.score or 0.0
+
+    def to_arrow(self) -> pa.Table:
+        """Return the cells as rows; what is not counted is null."""
+        columns: dict[str, Any] = {
+            "task": pa.array([self.task] * len(self.items)),
+            "item": pa.array([item.id for item in self.items]),
+            "persona": pa.array([item.persona for item in self.items]),
+        }
+        absent = pa.nulls(len(self.items), pa.int32())
+        columns |= {name: pa.array(self.counts[name]) if name in self.counts else absent for name in COUNTS}
+        columns["score_sum"] = pa.array(self.score_sum)
+        columns["dimension"] = pa.array([item.dimension for item in self.items])
+        columns["digest"] = _digests(self.items, 1)
+        return pa.table(columns)
+
+
+def _digests(items: Sequence[Item], times: int) -> pa.Array:
+    """Return what tells an item from another of its id, so many rows for each."""
+    digests = np.repeat(np.array([item.digest for item in items], dtype=object), times)
+    return pa.array(digests, type=pa.binary(8))
+
+
+Cells = CellTable | JudgedCells
+
+
+def empty_cells(task: Task, items: Sequence[Item], personas: Sequence[Persona]) -> Cells:
+    """Return the cells of a task before any response is counted."""
+    if task.is_judged:
+        return JudgedCells(task.name, items)
+    return CellTable(task.name, items, [persona.id for persona in personas], task.correct_at)
+
+
+def write_cells(folder: Path, tables: Sequence[Cells]) -> None:
+    """Write cells.parquet."""
+    with _replacing(folder / CELLS) as temporary:
+        pq.write_table(pa.concat_tables(table.to_arrow() for table in tables), temporary, compression="zstd")

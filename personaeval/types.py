@@ -1,0 +1,139 @@
+"""What travels through a run: prompts go in as requests, come out as completions, get a verdict, become responses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One row of responses.parquet.
+
+    ``text`` is None where the engine gave none; ``reason`` says why a row is unscored.
+    """
+
+    task: str
+    persona: str
+    item: str
+    sample: int
+    key: bytes
+    gold: str
+    text: str | None
+    thinking: str | None
+    answer: str | None
+    status: str
+    score: float | None
+    truncated: bool
+    prompt_tokens: int
+    completion_tokens: int
+    reason: str | None
+
+
+Message = Mapping[str, str]
+"""One chat message: ``{"role": "system"|"user"|"assistant", "content": text}``."""
+
+
+Prompt = str | tuple[Message, ...]
+"""What an engine is given: the rendered text (local engines) or chat messages (endpoints)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn. One object is shared by all requests of a task.
+
+    ``schema`` is a JSON schema, as text, that the answer has to fit where the engine can see to that; an engine that
+    cannot passes over it. ``options`` are texts of one token each: wanted are the probabilities that the last token
+    of the answer that is one of them had, and the others in its place; only endpoints give them. ``labels`` are texts
+    of one token each: the answer is the likeliest of them, and nothing else; only local engines see to that.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+    stop: tuple[str, ...] = ()
+    schema: str | None = None
+    options: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """Return the fields for keys and records; what holds an answer to a form is among them only where it does."""
+        rare = ("schema", "options", "labels")
+        return {name: value for name, value in asdict(self).items() if value or name not in rare}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to complete once.
+
+    ``row`` is its place in the plan (and in ``responses.parquet``); ``seed`` is this sample's own, base + sample
+    index, so that one missing sample can be drawn alone. ``special_tokens`` says whether the tokenizer should add
+    its own (a chat template has written them already; a plain prompt has not).
+    """
+
+    row: int
+    key: bytes
+    prompt: Prompt
+    sampling: Sampling
+    seed: int
+    special_tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What an engine returned for a request.
+
+    ``text`` is everything the model wrote, thinking included, unless the endpoint hands thinking out separately
+    as ``reasoning``. ``finish_reason`` is ``"stop"`` or ``"length"`` (truncated). With ``error`` set, the text is
+    empty and means nothing. ``weights`` are the probabilities of the sampling's options, where there are any.
+    """
+
+    row: int
+    key: bytes
+    text: str
+    finish_reason: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning: str | None = None
+    error: str | None = None
+    weights: Mapping[str, float] | None = None
+
+
+class Status(StrEnum):
+    """What became of an answer."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    NO_ANSWER = "no_answer"
+    ANSWERED = "answered"
+    """For judges to score, who have not been asked."""
+    JUDGED = "judged"
+    """Scored by judges; there is no right or wrong."""
+    UNSCORED = "unscored"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The score of one completion.
+
+    Attributes:
+        score: 1.0 correct, 0.0 wrong or no answer, None unscored.
+        answer: what was read as the final answer, None where nothing was.
+        status: what became of the answer.
+        reason: why it is unscored, else None.
+    """
+
+    score: float | None
+    answer: str | None
+    status: Status
+    reason: str | None = None
+
+
+ANSWERED = Verdict(None, None, Status.ANSWERED)
+"""The verdict on an answer that is for judges to score."""
+
+NO_ANSWER = Verdict(0.0, None, Status.NO_ANSWER)
+"""Nothing in the text reads as an answer: wrong, and counted apart."""
