@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from personaeval.library.personas import BASELINE, Category, Persona
 from personaeval.library.tasks import Item
-from personaeval.metrics import twoway
-from personaeval.metrics.inference import Interval, bootstrap, resampled_sums
+from personaeval.metrics import two_way_bootstrap
+from personaeval.metrics.inference import Estimate, bootstrap, resampled_sums
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.sums import HEADLINE, Cells, item_sums
@@ -49,7 +49,7 @@ def draw(n: int, m: int, samples: int, seed: int = 0) -> Cells:
     return drawn_cells(Population(0.7).draw(np.random.default_rng(seed), n, m, samples), samples)
 
 
-def by_items(cells: Cells, replicates: int) -> list[Interval]:
+def by_items(cells: Cells, replicates: int) -> list[Estimate]:
     """Return BCa intervals of everything in a task's summary that has one."""
     sums = item_sums(cells, "", ())
     return bootstrap(sums.matrix, sums.estimate, seed=0, replicates=replicates)
@@ -57,7 +57,7 @@ def by_items(cells: Cells, replicates: int) -> list[Interval]:
 
 def by_items_and_personas(cells: Cells, replicates: int) -> Any:
     """Return two-way errors of the headline metrics."""
-    return twoway.estimates(cells, replicates=replicates)
+    return two_way_bootstrap.estimates(cells, replicates=replicates)
 
 
 def timed(function: Any, replicates: int) -> tuple[float, float]:

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.config import make_config
+from personaeval.judge.judge_prompt import judge_prompt, preamble
 from personaeval.judge.judgements import collect, judgement_rows
-from personaeval.judge.panel import Exhibit, in_order, open_panel
-from personaeval.judge.prompts import judge_prompt, preamble
+from personaeval.judge.panel import JudgeInput, in_order, open_panel
 from personaeval.judge.rubrics import load_rubrics
 from personaeval.library.registry import builtin_folder
 from personaeval.models.engines.endpoint import Endpoint
-from personaeval.progress import open_display
+from personaeval.progress import open_progress
 from personaeval.results.ledger import LEDGER, Ledger
 
 JUDGES = 2
@@ -61,21 +61,23 @@ def serve(ports: Any) -> None:
     asyncio.run(run())
 
 
-def make_exhibits(count: int) -> list[Exhibit]:
+def make_exhibits(count: int) -> list[JudgeInput]:
     """Return responses of the usual length, all different, over all rubrics."""
     folder = builtin_folder() / "tasks" / "personagym" / "rubrics"
     rubrics = load_rubrics(folder, [path.stem for path in folder.glob("*.yaml")])
     leads = [(name, preamble(rubric)) for name, rubric in rubrics.items()]
-    exhibits = []
+    judge_inputs = []
     for number in range(count):
         name, lead = leads[number % len(leads)]
         text = f"Listen, number {number}. “I have been at sea since I was a boy” – " * 18
         who = "a 61-year-old skipper who never sails on a Friday"
-        exhibits.append(Exhibit(lead, "bench", str(number), "skipper", 0, name, who, "What do you do now?", text))
-    return in_order(exhibits)
+        judge_inputs.append(
+            JudgeInput(lead, "bench", str(number), "skipper", 0, name, who, "What do you do now?", text)
+        )
+    return in_order(judge_inputs)
 
 
-def bare(url: str, exhibits: list[Exhibit], concurrency: int) -> float:
+def bare(url: str, judge_inputs: list[JudgeInput], concurrency: int) -> float:
     """Return the seconds that the bare loop takes."""
 
     async def run() -> float:
@@ -84,18 +86,18 @@ def bare(url: str, exhibits: list[Exhibit], concurrency: int) -> float:
             [
                 (f"judge-{judge}", judge_prompt(one.lead, one.persona, one.question, one.response))
                 for judge in range(JUDGES)
-                for one in exhibits
+                for one in judge_inputs
             ]
         )
 
-        async def work() -> None:
+        async def pending() -> None:
             for model, prompt in prompts:
                 await client.chat.completions.create(
                     model=model, messages=[{"role": "user", "content": prompt}], temperature=0, max_tokens=1024
                 )
 
         began = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(concurrency)))
+        await asyncio.gather(*(pending() for _ in range(concurrency)))
         seconds = time.perf_counter() - began
         await client.close()
         return seconds
@@ -103,7 +105,7 @@ def bare(url: str, exhibits: list[Exhibit], concurrency: int) -> float:
     return asyncio.run(run())
 
 
-def judged(url: str, exhibits: list[Exhibit], concurrency: int, folder: Path) -> float:
+def judged(url: str, judge_inputs: list[JudgeInput], concurrency: int, folder: Path) -> float:
     """Return the seconds that the panel takes, from responses to ratings."""
     judges = tuple(f"openai:judge-{number}@{url}" for number in range(JUDGES))
     flags = {"model": judges, "tasks": ("personagym",), "judge": judges, "concurrency": concurrency}
@@ -111,10 +113,10 @@ def judged(url: str, exhibits: list[Exhibit], concurrency: int, folder: Path) ->
     assert panel is not None
     began = time.perf_counter()
     with Ledger(folder / LEDGER) as ledger:
-        sitting = panel.judge(exhibits, ledger, open_display(quiet=True))
-        ratings = collect(judgement_rows(panel, exhibits, sitting))["bench"]
+        panel_result = panel.judge(judge_inputs, ledger, open_progress(quiet=True))
+        ratings = collect(judgement_rows(panel, judge_inputs, panel_result))["bench"]
     seconds = time.perf_counter() - began
-    assert ratings.scores.shape == (len(exhibits), JUDGES, 1)
+    assert ratings.scores.shape == (len(judge_inputs), JUDGES, 1)
     assert (ratings.scores == 4).all()
     return seconds
 
@@ -129,16 +131,16 @@ def main() -> None:
     server = multiprocessing.Process(target=serve, args=(ports,), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{ports.get()}/v1"
-    exhibits = make_exhibits(arguments.responses)
-    size = -(-len(exhibits) // PARTS)
+    judge_inputs = make_exhibits(arguments.responses)
+    size = -(-len(judge_inputs) // PARTS)
     loop = panel = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        for start in range(0, len(exhibits), size):
-            part = exhibits[start : start + size]
+        for start in range(0, len(judge_inputs), size):
+            part = judge_inputs[start : start + size]
             loop += bare(url, part, arguments.concurrency)
             panel += judged(url, part, arguments.concurrency, Path(folder))
     server.terminate()
-    calls = len(exhibits) * JUDGES
+    calls = len(judge_inputs) * JUDGES
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{calls:,} judgements: panel {calls / panel:,.0f}/s, bare loop {calls / loop:,.0f}/s")
     print(f"the panel has {loop / panel:.0%} of the bare loop's rate; peak memory {memory:.2f} GiB")

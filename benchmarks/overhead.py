@@ -25,15 +25,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 from checkpoints import base_checkpoint
 
 from personaeval.config import RunConfig
+from personaeval.generation.pending import PendingRequests, run_requests_async
 from personaeval.generation.plan import Plan
-from personaeval.generation.work import Work, perform_async
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.engines import Engine
+from personaeval.models.model import LocalModel
 from personaeval.models.prompts import place
-from personaeval.models.subject import LocalSubject
-from personaeval.pipeline.prepare import build_plan, load_benchmark
+from personaeval.pipeline.prepare import build_plan, load_eval_set
 from personaeval.pipeline.scoring import Scoring
-from personaeval.progress import open_display
+from personaeval.progress import open_progress
 from personaeval.results.ledger import Ledger
 from personaeval.types import Completion, Request
 
@@ -44,12 +44,12 @@ NEW_TOKENS = 64
 class Kept:
     """A subject whose engine stays open from one round to the next, and that notes when work begins."""
 
-    def __init__(self, subject: LocalSubject, engine: Engine) -> None:
-        self._subject, self._engine = subject, engine
+    def __init__(self, model: LocalModel, engine: Engine) -> None:
+        self._model, self._engine = model, engine
         self.began = 0.0
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._subject, name)
+        return getattr(self._model, name)
 
     async def open_engine(self) -> Engine:
         """Hand out the engine that is open already."""
@@ -64,17 +64,17 @@ class Kept:
         """Leave the engine open."""
 
 
-async def through_run(subject: Kept, plan: Plan) -> float:
+async def through_run(model: Kept, plan: Plan) -> float:
     """Return the seconds from the first submit to the last verdict, everything on disk."""
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
-        work = Work(plan, ledger)
-        with Scoring(plan, ledger, "</think>", False, work.counts) as scoring:
-            await perform_async(subject, [work], open_display(quiet=True), "overhead", scoring.put)
-            await asyncio.to_thread(scoring.drain)
+        pending = PendingRequests(plan, ledger)
+        with Scoring(plan, ledger, "</think>", False, pending.counts) as scoring:
+            await run_requests_async(model, [pending], open_progress(quiet=True), "overhead", scoring.submit)
+            await asyncio.to_thread(scoring.flush)
             ledger.flush()
-        seconds = time.perf_counter() - subject.began
-        assert work.counts.completed == plan.size, "some requests failed"
-        assert work.counts.scored == plan.size, "some verdicts are missing"
+        seconds = time.perf_counter() - model.began
+        assert pending.counts.completed == plan.size, "some requests failed"
+        assert pending.counts.scored == plan.size, "some verdicts are missing"
     return seconds
 
 
@@ -99,14 +99,14 @@ async def bare(engine: Any, requests: list[tuple[list[int], Request]]) -> float:
     return time.perf_counter() - began
 
 
-async def measure(subject: LocalSubject, plan: Plan, pairs: int) -> list[tuple[float, float]]:
+async def measure(model: LocalModel, plan: Plan, pairs: int) -> list[tuple[float, float]]:
     """Return (run, bare) seconds of each pair, the order within a pair alternating."""
-    engine = await subject.open_engine()
+    engine = await model.open_engine()
     raw: Any = engine._engine  # type: ignore[attr-defined]  # the benchmark is about what stands around it
     tokenizer: Any = engine._tokenizer  # type: ignore[attr-defined]
     requests = list(plan.requests(lambda row: True))
     tokenised = [(tokenizer(str(r.prompt), add_special_tokens=False)["input_ids"], r) for r in requests]
-    kept = Kept(subject, engine)
+    kept = Kept(model, engine)
     measured = []
     try:
         await bare(raw, tokenised[:64])
@@ -146,13 +146,13 @@ def main() -> int:
         max_tokens=NEW_TOKENS,
         engine_args={"max_model_len": 4096},
     )
-    benchmark = load_benchmark(config)
-    subject = LocalSubject(parse_model(config.model[0]), config)
-    placement = place(subject.probe, benchmark.sentences(config.template), "auto", "<think>")
-    plan, _ = build_plan(config, subject, placement, benchmark)
+    eval_set = load_eval_set(config)
+    model = LocalModel(parse_model(config.model[0]), config)
+    placement = place(model.probe, eval_set.sentences(config.template), "auto", "<think>")
+    plan, _ = build_plan(config, model, placement, eval_set)
     plan.compute_keys()
     print(f"{plan.size} requests, {NEW_TOKENS} new tokens each at most")
-    measured = asyncio.run(measure(subject, plan, arguments.pairs))
+    measured = asyncio.run(measure(model, plan, arguments.pairs))
     ratios = [run / raw for run, raw in measured]
     print(f"run over bare engine: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
     return 0

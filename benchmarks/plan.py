@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 
 from checkpoints import base_checkpoint
 
-from personaeval.generation.plan import Plan, choose_frames, lay_out
+from personaeval.generation.plan import Plan, choose_templates, lay_out
 from personaeval.library.personas import BASELINE, Category, Persona
 from personaeval.library.registry import Registry
 from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import Item
+from personaeval.models.model import load_tokenizer
 from personaeval.models.prompts import ChatRenderer, persona_sentence
-from personaeval.models.subject import load_tokenizer
 from personaeval.types import Sampling
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,8 +57,8 @@ def main() -> None:
 
     began = time.perf_counter()
     sentences = [persona_sentence("You are {{ persona }}.", persona) for persona in personas]
-    frames, fast = choose_frames(renderer, items, sentences, "system")
-    plan = Plan(lay_out([(items, frames, Sampling())], personas, SAMPLES, 0), {"fingerprint": "benchmark"})
+    prompt_templates, fast = choose_templates(renderer, items, sentences, "system")
+    plan = Plan(lay_out([(items, prompt_templates, Sampling())], personas, SAMPLES, 0), {"fingerprint": "benchmark"})
     plan.compute_keys()
     keyed = time.perf_counter()
     made = sum(1 for _ in plan.requests(lambda row: True))

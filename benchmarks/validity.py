@@ -24,17 +24,17 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from personaeval.metrics import fidelity, power, twoway
+from personaeval.metrics import fidelity, power, two_way_bootstrap
 from personaeval.metrics.catalogue import STABILITY, WORST
-from personaeval.metrics.caution import FEW_PERSONAS, cautions
-from personaeval.metrics.decline import ALPHA, POWER, Decline
+from personaeval.metrics.coverage_warnings import FEW_PERSONAS, cautions
 from personaeval.metrics.fidelity import PersonaSums
-from personaeval.metrics.inference import Interval
+from personaeval.metrics.inference import Estimate
 from personaeval.metrics.jackknife import Scale, intervals, jackknife
+from personaeval.metrics.noninferiority import ALPHA, POWER, Decline
 from personaeval.metrics.paired import Change, changes
 from personaeval.metrics.population import Declining, Population
+from personaeval.metrics.split_half import worst_change
 from personaeval.metrics.sums import Cells, item_sums
-from personaeval.metrics.worst import worst_change
 
 ITEMS, PERSONAS, SAMPLES = (50, 100, 500), (8, 32), (1, 4)
 ACCURACIES = {"high": 0.8, "low": 0.3}
@@ -112,7 +112,7 @@ def passes(fall: Decline, max_drop: float) -> bool:
     return high is not None and high <= max_drop
 
 
-def covers(interval: Interval, truth: float) -> bool:
+def covers(interval: Estimate, truth: float) -> bool:
     """Return whether an interval holds the truth; one without bounds does not."""
     return interval.low is not None and interval.high is not None and interval.low <= truth <= interval.high
 
@@ -157,7 +157,7 @@ def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int) -> list
     REGRESSION is right, and ``plan`` says how often it comes.
     """
     base = cell.population
-    decline = power.detectable(base, metric, cell.n, cell.m, cell.samples)
+    decline = power.minimum_detectable_effect(base, metric, cell.n, cell.m, cell.samples)
     if decline is None:
         return []
     worse = base.worse(metric, decline)
@@ -190,11 +190,13 @@ def two_way(cell: Cell, experiments: int, seed: int) -> list[Result]:
     truth, rng = population.truth(), np.random.default_rng(seed)
     names = [name for name in SHOWN if cell.samples > 1 or name != "corrected_pss"]
     covered: dict[str, list[bool]] = {name: [] for name in names}
-    places = [twoway.RESAMPLED.index(name) for name in names]
-    scales = [SCALES[PLACE[name]] for name in twoway.RESAMPLED]
+    places = [two_way_bootstrap.RESAMPLED.index(name) for name in names]
+    scales = [SCALES[PLACE[name]] for name in two_way_bootstrap.RESAMPLED]
     for trial in range(experiments):
         correct = population.draw(rng, cell.n, cell.m, cell.samples)
-        found = intervals(twoway.estimates(cells_of(correct, cell.samples), seed=trial, replicates=500), scales)
+        found = intervals(
+            two_way_bootstrap.estimates(cells_of(correct, cell.samples), seed=trial, replicates=500), scales
+        )
         for name, place in zip(names, places, strict=True):
             covered[name].append(covers(found[place], truth[name]))
     return [Result("two-way coverage", name, str(cell), cell.promised, *share(covered[name]), LEVEL) for name in names]
@@ -284,7 +286,7 @@ def judged(personas: int, level: str, experiments: int, seed: int) -> list[Resul
         base, candidate = draw(parts, middle), draw(parts, middle - drop)
         sums, counts = np.split(base.matrix, 2, axis=1)
         estimate = fidelity.mean_of_means(sums, counts)
-        own.append(covers(Interval(estimate.value, estimate.low, estimate.high), truth))
+        own.append(covers(Estimate(estimate.value, estimate.low, estimate.high), truth))
         change = changes(base, candidate)[0]
         apart.append(covers(change.absolute, lower - truth))
         fall = Decline(change.decline(1), math.inf)

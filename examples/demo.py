@@ -19,7 +19,7 @@ from pathlib import Path
 
 from checkpoints import base_checkpoint, damaged_checkpoint
 
-from personaeval.judge.check import FOLDER, controls_folder, describe_check
+from personaeval.judge.validation import FOLDER, controls_folder, describe_check
 from personaeval.models.checkpoints import fingerprint
 from personaeval.results.files import read_json
 

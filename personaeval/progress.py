@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 _PLAIN_SECONDS = 15.0
 
@@ -31,10 +31,10 @@ class Counts:
         return {"prompt": self.prompt_tokens, "cached": self.cached_tokens, "output": self.output_tokens}
 
 
-class Display(Protocol):
+class Progress(Protocol):
     """Shows the counts; called a few times a second at most."""
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         """Print a line for the user."""
         ...
 
@@ -51,7 +51,7 @@ class Display(Protocol):
         ...
 
 
-def open_display(quiet: bool = False) -> Display:
+def open_progress(quiet: bool = False) -> Progress:
     """Return bars for a terminal, plain lines for a log file; everything goes to standard error."""
     if sys.stderr.isatty() and not quiet:
         return _Bars(Console(stderr=True))
@@ -68,22 +68,22 @@ def _rate(counts: Counts, began: float) -> str:
 class _Bars:
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar: Progress | None = None
+        self._bar: bars.Progress | None = None
         self._counts = Counts()
         self._began = 0.0
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False)
 
     def start(self, label: str, counts: Counts) -> None:
         self._counts, self._began = counts, time.monotonic()
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[rate]}"),
+        self._bar = bars.Progress(
+            bars.SpinnerColumn(),
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[rate]}"),
             console=self._console,
         )
         self._task = self._bar.add_task(label, total=counts.wanted, rate="")
@@ -108,7 +108,7 @@ class _Lines:
         self._label = ""
         self._began = self._last = 0.0
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         if not self._quiet:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
 
@@ -130,4 +130,4 @@ class _Lines:
         done = self._counts.completed + self._counts.failed
         left = (self._counts.wanted - done) * (self._last - self._began) / max(done, 1)
         eta = f" · {left:,.0f} s left" if done and left > 0 else ""
-        self.say(f"{self._label}: {done}/{self._counts.wanted} · {_rate(self._counts, self._began)}{eta}")
+        self.message(f"{self._label}: {done}/{self._counts.wanted} · {_rate(self._counts, self._began)}{eta}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from personaeval.config import make_config
 from personaeval.judge.judgements import JudgementRow, read_judgements
 from personaeval.pipeline.run import RunResult, run
-from personaeval.progress import open_display
+from personaeval.progress import open_progress
 from tests.scripted_server import ScriptedServer, share_of
 
 PERSONAS, QUESTIONS, DIMENSIONS = 4, 3, ("manners", "wit")
@@ -99,7 +99,7 @@ def perform_play(library: Path, output: Path, model: ScriptedServer, judges: lis
         "output": output,
         "concurrency": 8,
     }
-    [result] = run(make_config(None, settings | more), open_display(quiet=True))
+    [result] = run(make_config(None, settings | more), open_progress(quiet=True))
     return result
 
 

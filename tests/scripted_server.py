@@ -81,10 +81,10 @@ class Rule:
     text: str = ""
     seconds: float = 60.0
 
-    def fits(self, body: dict[str, Any], key: str, tries: int, received: int) -> bool:
+    def fits(self, body: dict[str, Any], key: str, tries: int, parsed: int) -> bool:
         return (
             (self.first is None or tries <= self.first)
-            and received > self.after
+            and parsed > self.after
             and share_of("fault", key) < self.share
             and (self.has is None or self.has in body)
             and self.contains in json.dumps(body, ensure_ascii=False)
@@ -238,7 +238,7 @@ class ScriptedServer:
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         arrived = time.time()
         self._received += 1
-        received = self._received
+        parsed = self._received
         if refused := self._refuse_key(request):
             return refused
         body = await request.json()
@@ -246,7 +246,7 @@ class ScriptedServer:
         key = hashlib.blake2b(json.dumps([prompt, body.get("seed")]).encode(), digest_size=16).hexdigest()
         self._tries[key] += 1
         tries = self._tries[key]
-        rule = next((rule for rule in self.script.rules if rule.fits(body, key, tries, received)), None)
+        rule = next((rule for rule in self.script.rules if rule.fits(body, key, tries, parsed)), None)
         outcome = rule.fault if rule else "answer"
         try:
             await asyncio.sleep(self.script.latency + self.script.jitter * share_of("jitter", key))

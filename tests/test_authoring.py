@@ -11,7 +11,7 @@ from personaeval.judge.authoring import write_questions
 from personaeval.library.question_sets import load_questions
 from personaeval.library.registry import Registry
 from personaeval.library.sources import load_items
-from personaeval.progress import open_display
+from personaeval.progress import open_progress
 from tests.scripted_server import Rule, Script, ScriptedServer, share_of
 
 COUNT = 3
@@ -29,7 +29,7 @@ def write(messages, seed):
 def ask(url: str, folder: Path, library: Path, personas=("few",), seed=0):
     given = {"model": (f"openai:writer@{url}",), "tasks": ("personagym",), "concurrency": 4, "seed": seed}
     config = make_config(None, given)
-    return write_questions(config, Registry([library]).personas(personas), COUNT, folder, open_display(quiet=True))
+    return write_questions(config, Registry([library]).personas(personas), COUNT, folder, open_progress(quiet=True))
 
 
 def server(answer=write, **script):

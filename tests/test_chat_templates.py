@@ -144,25 +144,27 @@ def test_fast_frames_equal_full_rendering(tokenizer, template, sentence):
 
 
 def test_a_template_that_looks_into_the_question_is_rendered_in_full(tokenizer, library):
-    from personaeval.generation.plan import choose_frames
+    from personaeval.generation.plan import choose_templates
     from personaeval.library.registry import Registry
     from personaeval.library.sources import load_items
 
     task, file = Registry([library]).task("sums")
     items = load_items(task, file, None, None, 0)
-    frames, fast = choose_frames(renderer(tokenizer, PLAIN_TURNS), items, list(SENTENCES.values()), "system")
+    prompt_templates, fast = choose_templates(
+        renderer(tokenizer, PLAIN_TURNS), items, list(SENTENCES.values()), "system"
+    )
     assert fast
     looks = LOOKS_INSIDE.replace("'odd'", "'3 +'")
-    frames, fast = choose_frames(renderer(tokenizer, looks), items, list(SENTENCES.values()), "system")
+    prompt_templates, fast = choose_templates(renderer(tokenizer, looks), items, list(SENTENCES.values()), "system")
     assert not fast
-    assert "[odd]What is 3 + 4?" in frames[0].fill("What is 3 + 4?")
+    assert "[odd]What is 3 + 4?" in prompt_templates[0].fill("What is 3 + 4?")
 
 
 def test_a_base_model_gets_a_plain_prompt_with_examples_and_stops():
     plain = PlainPrompt(examples=(Example(prompt="What is 1 + 1?", answer="2"),))
-    frame = PlainRenderer().full("You are a pirate.", "system", plain)
-    assert frame.special_tokens
-    assert frame.fill("What is 2 + 2?") == (
+    prompt_template = PlainRenderer().full("You are a pirate.", "system", plain)
+    assert prompt_template.special_tokens
+    assert prompt_template.fill("What is 2 + 2?") == (
         "You are a pirate.\n\nQuestion: What is 1 + 1?\nAnswer: 2\n\nQuestion: What is 2 + 2?\nAnswer:"
     )
     assert PlainRenderer().stop(plain) == ("\nQuestion:",)

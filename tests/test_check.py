@@ -16,8 +16,8 @@ from personaeval.analysis.check import Outcome, check
 from personaeval.analysis.compare import align
 from personaeval.analysis.policy import Policy, read_policy, write_starting_policy
 from personaeval.errors import UsageError
-from personaeval.metrics.decline import Decline
-from personaeval.metrics.jackknife import Estimates
+from personaeval.metrics.jackknife import JackknifeResult
+from personaeval.metrics.noninferiority import Decline
 from personaeval.metrics.paired import changes
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
@@ -265,7 +265,7 @@ def test_the_sizes_that_would_decide_are_those_that_do():
     # A mean over n items with standard deviation 1, declined by 0.1 where 0.3 is allowed.
     freedom = np.array([99.0])
     one = np.ones(1)
-    found = Estimates(0.1 * one, 0.1 * one, 0.1 * one, freedom, 0 * one, 100 * one, one)
+    found = JackknifeResult(0.1 * one, 0.1 * one, 0.1 * one, freedom, 0 * one, 100 * one, one)
     n = 100 * Decline(found, 100).times_needed(0.3)
     rng, passed = np.random.default_rng(0), 0
     for _ in range(2000):

@@ -11,7 +11,7 @@ from personaeval.analysis.flips import find_flips
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.metrics.population import Population
 from personaeval.report.comparison import step_of
-from personaeval.results.runs import open_side, open_sides
+from personaeval.results.runs import open_runs, open_sides
 from tests.finished import counted, judged, write_responses, write_run
 
 
@@ -54,19 +54,19 @@ def test_a_checkpoint_is_found_by_name(tmp_path):
     write_run(tmp_path / "model-aaaaaaaa" / "1", [counted(before)])
     write_run(tmp_path / "model-aaaaaaaa" / "2", [judged(np.full((3, 5, 1), 4.0))])
     for text in ("model", "model-aaaaaaaa"):
-        assert set(open_side(str(tmp_path / text)).records) == {"sums", "acting"}
+        assert set(open_runs(str(tmp_path / text)).records) == {"sums", "acting"}
     with pytest.raises(UsageError, match="Did you mean 'model'"):
-        open_side(str(tmp_path / "modle"))
+        open_runs(str(tmp_path / "modle"))
     write_run(tmp_path / "model-bbbbbbbb" / "1", [counted(before)], fingerprint="b" * 32)
     with pytest.raises(UsageError, match="several checkpoints have this name: model-aaaaaaaa, model-bbbbbbbb"):
-        open_side(str(tmp_path / "model"))
+        open_runs(str(tmp_path / "model"))
     (tmp_path / "model-bbbbbbbb" / "1" / "run.json").unlink()
     write_run(tmp_path / "model-aaaaaaaa" / "3", [counted(after)])
     with pytest.raises(UsageError, match="more than once"):
-        open_side(str(tmp_path / "model"))
+        open_runs(str(tmp_path / "model"))
     write_run(tmp_path / "model-bbbbbbbb" / "1", [counted(after, task="other")], fingerprint="b" * 32)
     with pytest.raises(UsageError, match="several checkpoints|more than once"):
-        open_side(str(tmp_path / "model"))
+        open_runs(str(tmp_path / "model"))
 
 
 def test_the_trend_by_step(tmp_path, personaeval):

@@ -80,7 +80,7 @@ def test_a_server_that_is_no_model_server():
     async def page(reader, writer) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>")
-        await writer.drain()
+        await writer.flush()
         writer.close()
 
     async def main() -> None:

@@ -14,7 +14,7 @@ import pytest
 from personaeval.errors import UsageError
 from personaeval.models.engines.endpoint import Endpoint
 from personaeval.models.engines.openai import open_engine
-from personaeval.models.engines.pace import Pace
+from personaeval.models.engines.rate_limiter import TokenBucket
 from personaeval.types import Completion, Request
 from tests.asking import SAMPLING, ask, expected, message, requests, settings
 from tests.conftest import ROOT
@@ -346,7 +346,7 @@ def test_ctrl_c_ends_at_once(server, tmp_path):
 
 def test_a_pace_spreads_evenly_and_takes_back():
     now = 0.0
-    pace = Pace(per_minute=120, clock=lambda: now)
+    pace = TokenBucket(per_minute=120, clock=lambda: now)
     assert pace.wait() == 0
     pace.charge(1)
     assert pace.wait() == pytest.approx(0.5)
@@ -365,7 +365,7 @@ def test_a_pace_spreads_evenly_and_takes_back():
 
 def test_no_minute_holds_more_than_the_limit():
     now = 0.0
-    pace = Pace(per_minute=50, clock=lambda: now)
+    pace = TokenBucket(per_minute=50, clock=lambda: now)
     sent = []
     while now < 600:
         if pace.wait() == 0:

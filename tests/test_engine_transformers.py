@@ -14,7 +14,7 @@ import pytest
 
 from personaeval.errors import EngineError, UsageError
 from personaeval.models.engines import EngineSettings
-from personaeval.models.engines.local import Marks, special_tokens
+from personaeval.models.engines.local import SpecialTokenFilter, special_tokens
 from personaeval.models.engines.transformers import TransformersEngine, choose_device, open_engine
 from personaeval.types import Completion, Request, Sampling
 
@@ -212,7 +212,7 @@ def test_marks_of_thinking_that_are_special_tokens_stay_in_the_text(tokenizer: A
     assert {"[THINK]", "[/THINK]", "<|im_end|>"} <= special_tokens(marked)
     ids = marked("[THINK]two and two[/THINK]four<|im_end|>", add_special_tokens=False)["input_ids"]
     assert marked.decode(ids, skip_special_tokens=True) == "two and twofour"
-    kept = Marks(marked, ("[THINK]", "[/THINK]"))
+    kept = SpecialTokenFilter(marked, ("[THINK]", "[/THINK]"))
     assert kept.any_kept
     assert kept.strip(marked.decode(ids)) == "[THINK]two and two[/THINK]four"
 

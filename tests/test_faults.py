@@ -10,7 +10,7 @@ import pytest
 from personaeval.config import make_config
 from personaeval.errors import EngineError, UsageError
 from personaeval.pipeline.run import run
-from personaeval.progress import open_display
+from personaeval.progress import open_progress
 from personaeval.results.files import read_json
 from personaeval.results.responses import read_responses
 from tests.scripted_server import Rule, Script, ScriptedServer
@@ -30,7 +30,7 @@ def ask(library: Path, tmp_path: Path):
             "output": tmp_path / "results",
             "concurrency": 4,
         }
-        [result] = run(make_config(None, settings | more), open_display(quiet=True))
+        [result] = run(make_config(None, settings | more), open_progress(quiet=True))
         return result
 
     return ask_endpoint

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t
 
-from personaeval.metrics.correction import correct
 from personaeval.metrics.fidelity import Scores, summarise
+from personaeval.metrics.ppi import correct
 
 DIMENSIONS = ("action", "voice")
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from personaeval.metrics.population import Population
-from personaeval.metrics.power import detectable, items_needed
+from personaeval.metrics.power import minimum_detectable_effect, required_sample_size
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,16 +55,18 @@ def test_plan_takes_every_option_of_run_and_refuses_a_change_that_is_none(person
 @pytest.mark.parametrize("metric", ["accuracy", "pss"])
 def test_the_number_of_items_is_the_inverse_of_the_detectable_decline(metric):
     population = Population(0.7)
-    decline = detectable(population, metric, 300, personas=8, samples=2)
-    assert items_needed(population, metric, decline, personas=8, samples=2) == pytest.approx(300, abs=2)
-    assert detectable(population, metric, 1200, personas=8, samples=2) == pytest.approx(decline / 2, rel=0.05)
+    decline = minimum_detectable_effect(population, metric, 300, personas=8, samples=2)
+    assert required_sample_size(population, metric, decline, personas=8, samples=2) == pytest.approx(300, abs=2)
+    assert minimum_detectable_effect(population, metric, 1200, personas=8, samples=2) == pytest.approx(
+        decline / 2, rel=0.05
+    )
     with pytest.raises(ValueError, match="above 0"):
-        items_needed(population, metric, 0.0, personas=8, samples=2)
+        required_sample_size(population, metric, 0.0, personas=8, samples=2)
 
 
 def test_a_metric_cannot_fall_further_than_to_its_end():
-    assert detectable(Population(0.05), "accuracy", 12, personas=2, samples=1) is None
-    assert items_needed(Population(0.05), "accuracy", 0.06, personas=2, samples=1) is None
+    assert minimum_detectable_effect(Population(0.05), "accuracy", 12, personas=2, samples=1) is None
+    assert required_sample_size(Population(0.05), "accuracy", 0.06, personas=2, samples=1) is None
 
 
 def test_the_error_of_accuracy_is_that_of_many_repeated_experiments():
@@ -75,5 +77,5 @@ def test_the_error_of_accuracy_is_that_of_many_repeated_experiments():
         base, candidate = population.draw_pair(worse, rng, 100, 8, 1)
         declines.append(base[:, 1:].mean() - candidate[:, 1:].mean())
     # At a power of 80 %, the decline is 0.84 errors above the threshold of 1.98.
-    error = detectable(population, "accuracy", 100, personas=8, samples=1) / (1.984 + 0.845)
+    error = minimum_detectable_effect(population, "accuracy", 100, personas=8, samples=1) / (1.984 + 0.845)
     assert np.std(declines) == pytest.approx(error, rel=0.08)

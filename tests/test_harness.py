@@ -131,9 +131,9 @@ def test_token_ids_are_equal_persona_by_persona(tasks, smollm2):
     from personaeval.config import RunConfig
     from personaeval.library.lm_eval import build, config_file
     from personaeval.models.checkpoints import parse_model
+    from personaeval.models.model import open_model
     from personaeval.models.prompts import opening, persona_sentence, place
-    from personaeval.models.subject import open_subject
-    from personaeval.pipeline.prepare import build_plan, load_benchmark
+    from personaeval.pipeline.prepare import build_plan, load_eval_set
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
 
@@ -143,12 +143,12 @@ def test_token_ids_are_equal_persona_by_persona(tasks, smollm2):
     selectors = tuple(f"lm_eval:{path}" for path in tasks.values())
     model = f"transformers:{smollm2}"
     config = RunConfig(model=(model,), tasks=selectors, personas=("core",))
-    benchmark = load_benchmark(config)
-    subject = open_subject(parse_model(model), config)
-    placement = place(subject.probe, benchmark.sentences(config.template), "auto", opening(config.reasoning_end))
-    plan, _ = build_plan(config, subject, placement, benchmark)
+    eval_set = load_eval_set(config)
+    model = open_model(parse_model(model), config)
+    placement = place(model.probe, eval_set.sentences(config.template), "auto", opening(config.reasoning_end))
+    plan, _ = build_plan(config, model, placement, eval_set)
     plan.compute_keys()
-    ours = subject.tokenise(list(plan.requests(lambda row: True)))
+    ours = model.tokenise(list(plan.requests(lambda row: True)))
     theirs = []
     for part in plan.tasks:
         task = build(config_file(part.items.task.source.task), {})

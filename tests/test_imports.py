@@ -53,12 +53,12 @@ NEMOTRON = [
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
 def test_every_file_format_gives_the_same_personas(tmp_path, suffix):
-    frame, path = pd.DataFrame(PEOPLE), tmp_path / f"people{suffix}"
+    prompt_template, path = pd.DataFrame(PEOPLE), tmp_path / f"people{suffix}"
     {
-        ".jsonl": lambda: frame.to_json(path, orient="records", lines=True),
-        ".json": lambda: frame.to_json(path, orient="records"),
-        ".csv": lambda: frame.to_csv(path, index=False),
-        ".parquet": lambda: frame.to_parquet(path),
+        ".jsonl": lambda: prompt_template.to_json(path, orient="records", lines=True),
+        ".json": lambda: prompt_template.to_json(path, orient="records"),
+        ".csv": lambda: prompt_template.to_csv(path, index=False),
+        ".parquet": lambda: prompt_template.to_parquet(path),
     }[suffix]()
     (baker, pilot, chemist), origin = read_personas(str(path))
     assert (baker.id, baker.text) == ("baker-1", "a baker who sells rye bread at the market")

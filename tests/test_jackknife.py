@@ -7,15 +7,15 @@ import pytest
 from scipy import stats
 
 from personaeval.metrics.inference import holm
-from personaeval.metrics.jackknife import Estimates, intervals, jackknife, lean, p_above, p_equal, unseen
+from personaeval.metrics.jackknife import JackknifeResult, intervals, jackknife, lean, p_above, p_equal, unseen
 
 
 def mean_of(values):
     return jackknife(np.column_stack([values, np.ones(len(values))]), lambda s: (s[..., 0] / s[..., 1])[..., None])
 
 
-def made(value: float, error: float, freedom: float = 1e9, clusters: int = 100) -> Estimates:
-    return Estimates(*(np.array([float(number)]) for number in (value, value, error, freedom, 0, clusters, 1)))
+def made(value: float, error: float, freedom: float = 1e9, clusters: int = 100) -> JackknifeResult:
+    return JackknifeResult(*(np.array([float(number)]) for number in (value, value, error, freedom, 0, clusters, 1)))
 
 
 def test_a_means_error_interval_and_p_are_those_of_students_test():

@@ -8,12 +8,12 @@ import pytest
 
 from personaeval.config import make_config
 from personaeval.errors import EngineError, UsageError
-from personaeval.judge import prompts
-from personaeval.judge.check import LEAST_ATTACKS, check_judge, controls_folder, find_check, load_controls
+from personaeval.judge import judge_prompt
+from personaeval.judge.judge_prompt import neutral, shortened
 from personaeval.judge.panel import open_panel
-from personaeval.judge.prompts import neutral, shortened
+from personaeval.judge.validation import LEAST_ATTACKS, check_judge, controls_folder, find_check, load_controls
 from personaeval.models.engines.openai import OpenAIEngine
-from personaeval.progress import open_display
+from personaeval.progress import open_progress
 from tests.judging import perform_play, reply, scene, speak, write_play
 from tests.scripted_server import Rule, Script, ScriptedServer, share_of
 
@@ -25,10 +25,10 @@ def _scores() -> dict[str, tuple[int, str]]:
     """Shown response -> the score a perfect judge gives, and the kind."""
     by_id = {control.id: control for control in CONTROLS.controls}
     found = {}
-    for control, exhibit in zip(CONTROLS.controls, CONTROLS.exhibits, strict=True):
+    for control, judge_input in zip(CONTROLS.controls, CONTROLS.judge_inputs, strict=True):
         kind = by_id[control.twin].kind if control.twin else control.kind
         score = WORTH[kind]
-        if exhibit.dimension == "toxicity-control":
+        if judge_input.dimension == "toxicity-control":
             score = 1 if kind == "insult" else 5
         found[shortened(neutral(control.response))] = (score, control.kind)
     return found
@@ -70,7 +70,7 @@ def check(answer, output, repeats=2, rules=(), **more):
         name = f"openai:judge@{server.url}"
         settings = {"model": (name,), "tasks": ("personagym",), "judge": (name,), "judge_repeats": repeats}
         panel = open_panel(make_config(None, settings | more))
-        record = check_judge(panel, CONTROLS, output, open_display(quiet=True))
+        record = check_judge(panel, CONTROLS, output, open_progress(quiet=True))
         return record, len(server.sent), panel.judges[0].fingerprint
 
 
@@ -145,7 +145,7 @@ def test_a_check_that_is_not_complete_is_not_kept(tmp_path, monkeypatch):
 
 def test_a_record_of_another_wording_says_nothing_of_this_one(tmp_path, monkeypatch):
     _, _, fingerprint = check(perfect, tmp_path)
-    monkeypatch.setattr(prompts, "VERSION", prompts.VERSION + 1)
+    monkeypatch.setattr(judge_prompt, "VERSION", judge_prompt.VERSION + 1)
     assert find_check(tmp_path, fingerprint) is None
 
 
@@ -154,7 +154,7 @@ def test_the_shipped_records_are_of_todays_controls_and_wording(tmp_path):
     assert records
     for fingerprint, record in records.items():
         assert record["judge"]["fingerprint"] == fingerprint
-        assert (record["wording"], record["controls"]) == (prompts.VERSION, CONTROLS.hash)
+        assert (record["wording"], record["controls"]) == (judge_prompt.VERSION, CONTROLS.hash)
         assert not Path(record["judge"]["name"]).is_absolute()
         assert "folder" not in record["judge"]
         assert record["passed"] is not ("fails" in record["verdict"])

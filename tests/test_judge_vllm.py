@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from personaeval.judge.judge_prompt import preamble
 from personaeval.judge.judgements import read_judgements
-from personaeval.judge.prompts import preamble
 from personaeval.judge.rubrics import rubrics_of
 from personaeval.library.registry import Registry
 from personaeval.library.sources import load_items
@@ -76,9 +76,9 @@ def test_a_real_judge_killed_on_the_way_judges_everything_once_and_validly(smoll
     record = read_json(folder / "run.json")
     assert any("same checkpoint" in note for note in shown.stdout.splitlines())
 
-    [bench] = record["sessions"][-1]["judges"]
-    assert bench["calls"] == len(after) - len(before)
-    assert bench["cached_tokens"] >= 0.95 * cacheable(smollm2, bench["calls"])
+    [usage] = record["sessions"][-1]["judges"]
+    assert usage["calls"] == len(after) - len(before)
+    assert usage["cached_tokens"] >= 0.95 * cacheable(smollm2, usage["calls"])
 
     again = subprocess.run(command(smollm2, output), env=environment(), capture_output=True, text=True, check=False)
     assert again.returncode == 0

@@ -91,13 +91,13 @@ def test_a_corrected_gold_is_another_gold_hash_and_the_same_prompts(library):
 def test_every_file_format_gives_the_same_items(library, tmp_path, suffix):
     import pandas as pd
 
-    frame = pd.read_json(library / "tasks" / "sums.jsonl", lines=True, dtype=str)
+    prompt_template = pd.read_json(library / "tasks" / "sums.jsonl", lines=True, dtype=str)
     path = tmp_path / f"sums{suffix}"
     {
-        ".jsonl": lambda: frame.to_json(path, orient="records", lines=True),
-        ".json": lambda: frame.to_json(path, orient="records"),
-        ".csv": lambda: frame.to_csv(path, index=False),
-        ".parquet": lambda: frame.to_parquet(path),
+        ".jsonl": lambda: prompt_template.to_json(path, orient="records", lines=True),
+        ".json": lambda: prompt_template.to_json(path, orient="records"),
+        ".csv": lambda: prompt_template.to_csv(path, index=False),
+        ".parquet": lambda: prompt_template.to_parquet(path),
     }[suffix]()
     assert items_of("sums", library, data=path).items == items_of("sums", library).items
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from personaeval.metrics import twoway
-from personaeval.metrics.caution import cautions
-from personaeval.metrics.decline import Decline
+from personaeval.metrics import two_way_bootstrap
+from personaeval.metrics.coverage_warnings import cautions
+from personaeval.metrics.noninferiority import Decline
 from personaeval.metrics.paired import changes, shared
 from personaeval.metrics.population import Population, like
 from personaeval.metrics.power import drawn_cells
+from personaeval.metrics.split_half import worst_change
 from personaeval.metrics.sums import HEADLINE, item_sums, pss
-from personaeval.metrics.worst import worst_change
 
 
 def change(before, after, metric="accuracy", samples=1):
@@ -53,10 +53,10 @@ def test_two_way_weights_never_pair_a_persona_with_itself():
     # Independent personas: PSS is the accuracy. A persona paired with its own copy would raise it by (1 − μ) / m.
     rng = np.random.default_rng(0)
     correct = rng.binomial(1, 0.5, (400, 9)).astype(np.int32)
-    part = twoway._Part(drawn_cells(correct, 1))
+    part = two_way_bootstrap._Part(drawn_cells(correct, 1))
     assert part._complete
     items, personas = np.ones((1, 400)), np.array([[3.0, 0, 2, 0, 1, 1, 1, 0]])
-    found = part.replicate(items, personas)[0, twoway.RESAMPLED.index("pss")]
+    found = part.replicate(items, personas)[0, two_way_bootstrap.RESAMPLED.index("pss")]
     q, w = correct[:, 1:].astype(float), personas[0]
     pairs = [(a, b) for a in range(8) for b in range(8) if a != b]
     above = sum(w[a] * w[b] * (q[:, a] * q[:, b]).mean() for a, b in pairs) / sum(w[a] * w[b] for a, b in pairs)
@@ -66,21 +66,23 @@ def test_two_way_weights_never_pair_a_persona_with_itself():
 @pytest.mark.parametrize("samples", [1, 3])
 def test_the_short_way_without_missing_cells_gives_what_the_long_one_gives(samples):
     correct = Population(0.6).draw(np.random.default_rng(1), 40, 6, samples)
-    part, rng = twoway._Part(drawn_cells(correct, samples)), np.random.default_rng(2)
+    part, rng = two_way_bootstrap._Part(drawn_cells(correct, samples)), np.random.default_rng(2)
     weights = [rng.multinomial(size, np.full(size, 1 / size), size=50).astype(float) for size in (40, 6)]
     short, long = part._replicate_complete(*weights), part._replicate(*weights)
     np.testing.assert_allclose(short, long, rtol=1e-9)
     missing = drawn_cells(correct, samples)
     missing.scored[0, 3] = missing.correct[0, 3] = 0
-    assert not twoway._Part(missing)._complete
+    assert not two_way_bootstrap._Part(missing)._complete
 
 
 def test_two_way_estimates_are_those_of_the_rest_of_the_program():
     correct = Population(0.6).draw(np.random.default_rng(1), 100, 6, 3)
-    found = twoway.estimates(drawn_cells(correct, 3), replicates=50)
-    assert found.values[twoway.RESAMPLED.index("pss")] == pytest.approx(pss(correct[:, 1:] / 3))
+    found = two_way_bootstrap.estimates(drawn_cells(correct, 3), replicates=50)
+    assert found.values[two_way_bootstrap.RESAMPLED.index("pss")] == pytest.approx(pss(correct[:, 1:] / 3))
     assert np.all(found.errors > 0)
-    differences, ratios, before, after = twoway.changes(drawn_cells(correct, 3), drawn_cells(correct, 3), replicates=50)
+    differences, ratios, before, after = two_way_bootstrap.changes(
+        drawn_cells(correct, 3), drawn_cells(correct, 3), replicates=50
+    )
     assert np.all(differences.values == 0) and np.all(differences.errors == 0)
     assert ratios.values == pytest.approx(np.ones(7)) and before == pytest.approx(after)
 

@@ -406,11 +406,11 @@ def test_a_dry_run_tells_calls_and_tokens_and_asks_nothing(play, tmp_path, model
     real = personaeval(*arguments)
     assert real.returncode == 0, real.stderr
     [record] = [read_json(path) for path in (tmp_path / "out").glob("*/*/run.json")]
-    [bench] = record["sessions"][-1]["judges"]
-    assert bench["calls"] == RESPONSES
+    [usage] = record["sessions"][-1]["judges"]
+    assert usage["calls"] == RESPONSES
     # The scripted server says that half of a prompt came from the cache.
-    cost = (bench["prompt_tokens"] - bench["cached_tokens"]) * 2 + bench["output_tokens"]
-    assert f"{bench['output_tokens']:,} new tokens, {cost:,.2f} USD" in real.stderr
+    cost = (usage["prompt_tokens"] - usage["cached_tokens"]) * 2 + usage["output_tokens"]
+    assert f"{usage['output_tokens']:,} new tokens, {cost:,.2f} USD" in real.stderr
     prices.write_text("models: {ann: {inputs: 2}}\n")
     broken = personaeval(*arguments)
     assert broken.returncode == 2

@@ -23,9 +23,10 @@ def item_set(count: int) -> ItemSet:
 
 
 def make_plan(count=5, samples=3, personas=(BASELINE, PIRATE), sampling=Sampling(), identity=None, seed=0) -> Plan:
-    frames = tuple(TextFrame(f"<s>{persona.text}</s>", "<a>") for persona in personas)
+    prompt_templates = tuple(TextFrame(f"<s>{persona.text}</s>", "<a>") for persona in personas)
     plan = Plan(
-        lay_out([(item_set(count), frames, sampling)], personas, samples, seed), identity or {"fingerprint": "f"}
+        lay_out([(item_set(count), prompt_templates, sampling)], personas, samples, seed),
+        identity or {"fingerprint": "f"},
     )
     plan.compute_keys()
     return plan
@@ -49,7 +50,7 @@ def test_every_row_is_sent_once_and_is_what_the_row_says(count, samples):
     assert sorted(request.row for request in sent) == list(range(plan.size))
     for request in sent[:: max(1, len(sent) // 50)]:
         row = plan.row(request.row)
-        assert request.prompt == row.frame.fill(row.item.prompt)
+        assert request.prompt == row.prompt_template.fill(row.item.prompt)
         assert request.seed == row.sample
         assert request.key == plan.key(request.row)
 

@@ -161,8 +161,8 @@ def test_every_row_of_a_paired_task_has_its_items_own_persona(sizes, samples):
         for persona, size in zip(personas, sizes, strict=True)
         for n in range(size)
     )
-    frames = tuple(TextFrame(f"<{persona.text}>", "</>") for persona in personas)
-    [task] = lay_out([(ItemSet(TASK, items, {}, "", "", personas), frames, Sampling())], (), samples, 7)
+    prompt_templates = tuple(TextFrame(f"<{persona.text}>", "</>") for persona in personas)
+    [task] = lay_out([(ItemSet(TASK, items, {}, "", "", personas), prompt_templates, Sampling())], (), samples, 7)
     plan = Plan([task], {})
     plan.compute_keys()
     assert plan.size == len(items) * samples

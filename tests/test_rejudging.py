@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from personaeval.errors import InvalidRunError, UsageError
-from personaeval.generation.inquiry import read_object
+from personaeval.generation.structured_query import read_object
+from personaeval.judge.judge_prompt import judge_prompt
 from personaeval.judge.judgements import judgement_writer
-from personaeval.judge.prompts import judge_prompt
-from personaeval.metrics.correction import correct
+from personaeval.metrics.ppi import correct
 from personaeval.pipeline.score import rescore
 from personaeval.results.files import read_json
 from tests.judging import RESPONSES, judge_named, judgements, perform_play, reply, speak, write_play

@@ -9,8 +9,8 @@ import pytest
 
 from personaeval.errors import UsageError
 from personaeval.metrics.stability import Cells, summarise
-from personaeval.report.formats import Number, Table, render
-from personaeval.report.tables import leaderboard, persona_tables
+from personaeval.report.formats import FormattedEstimate, Table, render
+from personaeval.report.leaderboard import leaderboard, persona_tables
 from personaeval.results.runs import find_summaries
 
 
@@ -136,7 +136,7 @@ def test_warnings_stand_under_every_table():
 HOSTILE = Table(
     "a <b>title</b>",
     ("name", "score"),
-    (("=cmd|' /C calc'!A0", Number(0.5, 0.4, 0.6)), ("<script>alert(1)</script>", Number(None))),
+    (("=cmd|' /C calc'!A0", FormattedEstimate(0.5, 0.4, 0.6)), ("<script>alert(1)</script>", FormattedEstimate(None))),
     ("a & b",),
 )
 
@@ -149,12 +149,12 @@ def test_markdown():
 
 
 def test_an_interval_that_is_not_symmetric_is_written_with_both_ends():
-    assert str(Number(0.5, 0.4, 0.6)) == "0.500 ±0.100"
-    assert str(Number(0.95, 0.80, 0.98)) == "0.950 [0.800, 0.980]"
-    assert str(Number(1.889, -0.9, 31.17, percent=True)) == "+188.9% [-90.0%, >1000%]"
+    assert str(FormattedEstimate(0.5, 0.4, 0.6)) == "0.500 ±0.100"
+    assert str(FormattedEstimate(0.95, 0.80, 0.98)) == "0.950 [0.800, 0.980]"
+    assert str(FormattedEstimate(1.889, -0.9, 31.17, percent=True)) == "+188.9% [-90.0%, >1000%]"
     # The interval stands around the corrected estimate, and need not hold the one that is shown.
-    assert str(Number(0.5, 0.51, 0.6)) == "0.500 [0.510, 0.600]"
-    assert str(Number(0.5, 0.5, 0.5)) == "0.500 ±0.000"
+    assert str(FormattedEstimate(0.5, 0.51, 0.6)) == "0.500 [0.510, 0.600]"
+    assert str(FormattedEstimate(0.5, 0.5, 0.5)) == "0.500 ±0.000"
 
 
 def test_names_make_no_elements_and_obey_no_terminal():
@@ -185,7 +185,7 @@ def test_json_keeps_the_numbers():
 
 
 def test_latex():
-    text = render([Table("t", ("a_b", "κ"), (("x & y", Number(0.5, 0.4, 0.6)),))], "latex")
+    text = render([Table("t", ("a_b", "κ"), (("x & y", FormattedEstimate(0.5, 0.4, 0.6)),))], "latex")
     assert "x \\& y" in text
     assert "$\\pm$" in text
     assert "$\\kappa$" in text

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from personaeval.metrics.population import Population
-from personaeval.report.formats import Number, Table, render, without_intervals
-from personaeval.report.tables import leaderboard
+from personaeval.report.formats import FormattedEstimate, Table, render, without_intervals
+from personaeval.report.leaderboard import leaderboard
 from personaeval.report.tradeoff import trade_off
 from tests.finished import counted, judged, write_run
 from tests.test_report import make_summary
@@ -115,7 +115,9 @@ def test_fidelity_changes_are_tested_too(tmp_path):
     assert figures(table, "PSS change")["two"].p == 1
 
 
-TABLE = Table("t", ("name", "change"), (("a", Number(0.1, 0.05, 0.15, percent=True, p=0.01)), ("b", "baseline")))
+TABLE = Table(
+    "t", ("name", "change"), (("a", FormattedEstimate(0.1, 0.05, 0.15, percent=True, p=0.01)), ("b", "baseline"))
+)
 
 
 def test_every_format_has_interval_and_p():

@@ -3,10 +3,10 @@
 import pytest
 
 from personaeval.errors import InvalidRunError, UsageError
+from personaeval.judge.fidelity_summary import summarise_fidelity
 from personaeval.judge.judgements import JudgementRow, collect
-from personaeval.judge.summary import summarise_fidelity
 from personaeval.report.formats import Table, render
-from personaeval.report.tables import leaderboard, persona_tables
+from personaeval.report.leaderboard import leaderboard, persona_tables
 from personaeval.report.tradeoff import trade_off
 from tests.test_report import SHAKY, STEADY, make_summary
 

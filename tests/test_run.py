@@ -11,9 +11,9 @@ from personaeval.config import make_config
 from personaeval.errors import EngineError, InvalidRunError, UsageError
 from personaeval.pipeline.run import run
 from personaeval.pipeline.score import rescore
-from personaeval.progress import open_display
+from personaeval.progress import open_progress
 from personaeval.results.files import read_json
-from personaeval.results.lock import hold
+from personaeval.results.lock import run_lock
 from personaeval.results.responses import read_responses
 
 pytestmark = pytest.mark.model
@@ -34,7 +34,7 @@ def evaluate(library: Path, tmp_path: Path, smollm2: Path):
             "samples": 2,
             "max_tokens": 12,
         }
-        return run(make_config(None, settings | more), open_display(quiet=True))
+        return run(make_config(None, settings | more), open_progress(quiet=True))
 
     return evaluate_with
 
@@ -214,7 +214,7 @@ def test_a_base_models_examples_are_part_of_the_work_without_stop_strings_too(ev
 
 def test_a_folder_in_use_is_not_scored_again(evaluate):
     [result] = evaluate()
-    with hold(result.folder), pytest.raises(UsageError, match="under way already, held by process"):
+    with run_lock(result.folder), pytest.raises(UsageError, match="under way already, held by process"):
         rescore(result.folder, {}, ())
 
 

@@ -8,10 +8,10 @@ import pytest
 from personaeval.config import make_config
 from personaeval.errors import UsageError
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.subject import open_subject, refuse_long_personas
+from personaeval.models.model import open_model, refuse_long_personas
 from personaeval.pipeline.run import run
-from personaeval.progress import open_display
-from personaeval.report.tables import leaderboard, render
+from personaeval.progress import open_progress
+from personaeval.report.leaderboard import leaderboard, render
 from personaeval.results.files import read_json
 from personaeval.results.runs import load_summaries
 
@@ -31,7 +31,7 @@ def evaluate(library: Path, tmp_path: Path, smollm2: Path):
             "limit": 2,
             "max_tokens": 4,
         }
-        [result] = run(make_config(None, settings | more), open_display(quiet=True))
+        [result] = run(make_config(None, settings | more), open_progress(quiet=True))
         assert result.folder is not None
         assert result.failed == 0
         return result.folder
@@ -107,8 +107,8 @@ def test_an_endpoint_whose_context_is_known_refuses_it_too(server, smollm2):
     sentences = {"none": None, "pirate": "You are a pirate.", "bard": f"You are a bard {'of the long song ' * 1500}."}
     settings = {"model": (f"openai:scripted@{server.url}",), "tasks": ("sums",)}
     [spec] = [parse_model(text) for text in settings["model"]]
-    counting = open_subject(spec, make_config(None, settings | {"tokenizer": str(smollm2)}))
+    counting = open_model(spec, make_config(None, settings | {"tokenizer": str(smollm2)}))
     with pytest.raises(UsageError, match=r"persona 'bard': .* the context of scripted.* only 4096"):
         refuse_long_personas(counting, "system", sentences)
     refuse_long_personas(counting, "system", {"pirate": sentences["pirate"]})
-    refuse_long_personas(open_subject(spec, make_config(None, settings)), "system", sentences)
+    refuse_long_personas(open_model(spec, make_config(None, settings)), "system", sentences)

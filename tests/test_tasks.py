@@ -8,8 +8,8 @@ import pytest
 from personaeval.cli.listing import check_task, show_task
 from personaeval.errors import UsageError
 from personaeval.library.registry import Registry
-from personaeval.library.scaffold import write_example
 from personaeval.library.sources import load_items
+from personaeval.library.task_template import write_example
 from personaeval.library.tasks import HubSource, PythonScorer
 from personaeval.verify import Verifier
 

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from personaeval.verify import symbolic
-from personaeval.verify.compare import compare_math, compare_numeric
+from personaeval.verify.equivalence import compare_math, compare_numeric
 from personaeval.verify.evaluate import differ
 from personaeval.verify.latex import canonical, repair
 from personaeval.verify.number import parse_number, read_number

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from personaeval.metrics.wording import decompose
+from personaeval.metrics.variance_components import decompose
 
 PERSONAS, WORDINGS = 20, 6
 

@@ -14,15 +14,15 @@ from enum import StrEnum
 
 import numpy as np
 
-from personaeval.analysis.compare import Pair, align
+from personaeval.analysis.compare import AlignedTask, align
 from personaeval.analysis.policy import EVERY_TASK, Gate, Policy, Severity
 from personaeval.errors import InvalidRunError
 from personaeval.metrics.catalogue import METRICS
-from personaeval.metrics.decline import ALPHA, Decline
 from personaeval.metrics.inference import holm
+from personaeval.metrics.noninferiority import ALPHA, Decline
 from personaeval.metrics.paired import Change
-from personaeval.metrics.worst import worst_change
-from personaeval.results.runs import Side
+from personaeval.metrics.split_half import worst_change
+from personaeval.results.runs import CheckpointRuns
 
 _JUDGED = {"persona_score"}
 
@@ -134,13 +134,15 @@ class _Test:
         return Decline(self.change.decline(METRICS[self.gate.metric].better), self.items)
 
 
-def check(base: Side, candidate: Side, policy: Policy, allow_different_settings: bool = False) -> Report:
+def check(
+    base: CheckpointRuns, candidate: CheckpointRuns, policy: Policy, allow_different_settings: bool = False
+) -> Report:
     """Return the verdict on a candidate.
 
     What cannot be tested (a task that one does not have, too much unscored, a metric that is not defined) is a finding
     of its own, and never a pass.
     """
-    pairs: dict[str, Pair | str] = {}
+    pairs: dict[str, AlignedTask | str] = {}
     wanted = _wanted(policy, base)
     for task, _ in wanted:
         if task not in pairs and task != EVERY_TASK:
@@ -154,7 +156,7 @@ def check(base: Side, candidate: Side, policy: Policy, allow_different_settings:
     notes = [f"{task}: not gated by this policy." for task in base.records if task not in gated]
     if {path.resolve() for path in base.folders.values()} & {path.resolve() for path in candidate.folders.values()}:
         notes.append("Base and candidate are the same run.")
-    aligned = [pair for pair in pairs.values() if isinstance(pair, Pair)]
+    aligned = [pair for pair in pairs.values() if isinstance(pair, AlignedTask)]
     notes += [f"{pair.task}: {note}" for pair in aligned for note in (*pair.notes, *pair.cautions)]
     return Report(base.name, candidate.name, overall(findings), findings, tuple(notes))
 
@@ -176,7 +178,7 @@ def overall(findings: Sequence[Finding]) -> Outcome:
     return Outcome.INCONCLUSIVE if undecided else Outcome.PASS
 
 
-def _wanted(policy: Policy, base: Side) -> list[tuple[str, Gate]]:
+def _wanted(policy: Policy, base: CheckpointRuns) -> list[tuple[str, Gate]]:
     """Return the tasks with their gates; what is said of a task by name stands in the place of what is said of all."""
     named = {(gate.task, gate.metric) for gate in policy.gates}
     return [
@@ -187,7 +189,7 @@ def _wanted(policy: Policy, base: Side) -> list[tuple[str, Gate]]:
     ]
 
 
-def _tasks_of(gate: Gate, base: Side) -> list[str]:
+def _tasks_of(gate: Gate, base: CheckpointRuns) -> list[str]:
     """Return the tasks a gate is about; ``*`` itself where the base has none of the metric's kind."""
     if gate.task != EVERY_TASK:
         return [gate.task]
@@ -195,11 +197,13 @@ def _tasks_of(gate: Gate, base: Side) -> list[str]:
     return [name for name in base.records if _is_judged(base, name) == judged] or [EVERY_TASK]
 
 
-def _is_judged(side: Side, task: str) -> bool:
+def _is_judged(side: CheckpointRuns, task: str) -> bool:
     return "personas" in side.records[task]["tasks"][task]
 
 
-def _align(base: Side, candidate: Side, task: str, allow: bool, policy: Policy) -> Pair | str:
+def _align(
+    base: CheckpointRuns, candidate: CheckpointRuns, task: str, allow: bool, policy: Policy
+) -> AlignedTask | str:
     """Return a task's pair, or why there is none that could be tested."""
     try:
         pair = align(base, candidate, task, allow)
@@ -214,7 +218,9 @@ def _align(base: Side, candidate: Side, task: str, allow: bool, policy: Policy) 
     return pair
 
 
-def _prepare(gate: Gate, task: str, pair: Pair | str, policy: Policy, base: Side, candidate: Side) -> _Test:
+def _prepare(
+    gate: Gate, task: str, pair: AlignedTask | str, policy: Policy, base: CheckpointRuns, candidate: CheckpointRuns
+) -> _Test:
     if task == EVERY_TASK:
         return _Test(gate, task, None, f"{base.name} has no task with {gate.metric}")
     if isinstance(pair, str):
@@ -239,18 +245,18 @@ def _prepare(gate: Gate, task: str, pair: Pair | str, policy: Policy, base: Side
     return _Test(gate, task, change, sizes=_sizes(pair, change, generalise), items=items, same=same)
 
 
-def _is_known(base: Side, candidate: Side, task: str) -> bool:
+def _is_known(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> bool:
     """Return whether both are one checkpoint for sure; of an endpoint, whether both are one run (or its baseline)."""
     if base.verifiable and candidate.verifiable:
         return base.fingerprint == candidate.fingerprint
     return base.records[task] == candidate.records[task]
 
 
-def _is_repeated(pair: Pair) -> bool:
+def _is_repeated(pair: AlignedTask) -> bool:
     return pair.cells is not None and all((cells.scored[:, 1:] > 1).any() for cells in pair.cells)
 
 
-def _sizes(pair: Pair, change: Change, generalise: bool) -> dict[str, int]:
+def _sizes(pair: AlignedTask, change: Change, generalise: bool) -> dict[str, int]:
     """Return of what more would shrink the error of a change, and how many there are."""
     if pair.cells is None:
         return {"personas": int(change.tested.clusters[0])}

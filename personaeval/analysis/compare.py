@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from personaeval.analysis.settings import items_that_differ, placement_notes, settings_that_differ
+from personaeval.analysis.comparability import items_that_differ, placement_notes, settings_that_differ
 from personaeval.errors import InvalidRunError, UsageError, suggest
-from personaeval.metrics import twoway
+from personaeval.metrics import two_way_bootstrap
 from personaeval.metrics.catalogue import METRICS
-from personaeval.metrics.caution import FEW_PERSONAS, TRUNCATED_LIMIT, UNSCORED_LIMIT, cautions
+from personaeval.metrics.coverage_warnings import FEW_PERSONAS, TRUNCATED_LIMIT, UNSCORED_LIMIT, cautions
 from personaeval.metrics.fidelity import PersonaSums
-from personaeval.metrics.inference import Interval
+from personaeval.metrics.inference import Estimate
 from personaeval.metrics.jackknife import intervals
 from personaeval.metrics.paired import Change, changes, make_changes, shared
 from personaeval.metrics.sums import HEADLINE, Cells, item_sums
-from personaeval.metrics.twoway import RESAMPLED
-from personaeval.results.runs import Side
+from personaeval.metrics.two_way_bootstrap import RESAMPLED
+from personaeval.results.runs import CheckpointRuns
 
 _SHOWN = 0.05
 
@@ -30,7 +30,7 @@ _COUNTS = tuple(field.name for field in fields(Cells))[3:]
 
 
 @dataclass(frozen=True)
-class Pair:
+class AlignedTask:
     """One task of two checkpoints, aligned.
 
     Attributes:
@@ -70,7 +70,7 @@ class Pair:
         if not generalise:
             before, after = (item_sums(cells, self.record["domain"], ()) for cells in (base, candidate))
             return _meaningful(dict(zip(HEADLINE, changes(before, after), strict=False)))
-        differences, ratios, *values = twoway.changes(base, candidate)
+        differences, ratios, *values = two_way_bootstrap.changes(base, candidate)
         found = make_changes(differences, intervals(ratios, ["log"] * len(RESAMPLED)), *values)
         return _meaningful(dict(zip(RESAMPLED, found, strict=True)))
 
@@ -98,12 +98,14 @@ class Pair:
 def _meaningful(found: dict[str, Change]) -> dict[str, Change]:
     """Take the relative change from metrics where it means nothing."""
     return {
-        name: change if METRICS[name].is_ratio else replace(change, relative=Interval(None))
+        name: change if METRICS[name].is_ratio else replace(change, relative=Estimate(None))
         for name, change in found.items()
     }
 
 
-def align(base: Side, candidate: Side, task: str, allow_different_settings: bool = False) -> Pair:
+def align(
+    base: CheckpointRuns, candidate: CheckpointRuns, task: str, allow_different_settings: bool = False
+) -> AlignedTask:
     """Return a task of two checkpoints on what both have.
 
     Raises:
@@ -129,7 +131,9 @@ def align(base: Side, candidate: Side, task: str, allow_different_settings: bool
     return _align_counted(base, candidate, task, rows, notes)
 
 
-def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Table], notes: list[str]) -> Pair:
+def _align_counted(
+    base: CheckpointRuns, candidate: CheckpointRuns, task: str, rows: Sequence[pa.Table], notes: list[str]
+) -> AlignedTask:
     texts = [{one["id"]: one["text"] for one in side.records[task]["personas"]} for side in (base, candidate)]
     personas = [name for name in texts[0] if texts[1].get(name, None) == texts[0][name]]
     items = _common([table["item"].unique().to_pylist() for table in rows])
@@ -147,7 +151,7 @@ def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tab
     found = cautions(len(items), nearest, solved=min(one.solved for one in both))
     counts = [{name: int(getattr(own, name).sum()) for name in _SHARED} for own in cells]
     unscored, told = _shares((base, candidate), counts)
-    return Pair(
+    return AlignedTask(
         task=task,
         record=base.records[task]["tasks"][task],
         items=tuple(items),
@@ -161,7 +165,7 @@ def _align_counted(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tab
     )
 
 
-def counts_of(side: Side, task: str) -> Cells:
+def counts_of(side: CheckpointRuns, task: str) -> Cells:
     """Return all cells of one side's task with right and wrong answers.
 
     Raises:
@@ -201,27 +205,34 @@ def _places(table: pa.Table, items: Sequence[str], personas: Sequence[str]) -> t
     return numbers[0][keep] * len(personas) + numbers[1][keep], keep
 
 
-def _align_judged(base: Side, candidate: Side, task: str, rows: Sequence[pa.Table], notes: list[str]) -> Pair:
+def _align_judged(
+    base: CheckpointRuns, candidate: CheckpointRuns, task: str, rows: Sequence[pa.Table], notes: list[str]
+) -> AlignedTask:
     texts = [
         {one["id"]: one["text"] for one in side.records[task]["tasks"][task]["personas"]} for side in (base, candidate)
     ]
     personas = [name for name in texts[0] if texts[1].get(name) == texts[0][name]]
-    frames = [{row["item"]: row for row in table.to_pylist() if row["persona"] in set(personas)} for table in rows]
-    items = _common([list(frame) for frame in frames])
-    both = [item for item in items if all(frame[item]["scored"] for frame in frames)]
+    prompt_templates = [
+        {row["item"]: row for row in table.to_pylist() if row["persona"] in set(personas)} for table in rows
+    ]
+    items = _common([list(prompt_template) for prompt_template in prompt_templates])
+    both = [item for item in items if all(prompt_template[item]["scored"] for prompt_template in prompt_templates)]
     if not both:
         raise InvalidRunError(
             f"{task}: no response is judged in both {base.name} and {candidate.name}: personaeval score."
         )
     notes += _left_out(base, candidate, rows, len(items), [sorted(set(own) - set(personas)) for own in texts])
-    dimensions = tuple(dict.fromkeys(frames[0][item]["dimension"] for item in items))
-    sums = [_persona_sums(frame, both, dimensions) for frame in frames]
-    counts = [{name: sum(frame[item][name] for item in items) for name in _SHARED} for frame in frames]
+    dimensions = tuple(dict.fromkeys(prompt_templates[0][item]["dimension"] for item in items))
+    sums = [_persona_sums(prompt_template, both, dimensions) for prompt_template in prompt_templates]
+    counts = [
+        {name: sum(prompt_template[item][name] for item in items) for name in _SHARED}
+        for prompt_template in prompt_templates
+    ]
     unscored, told = _shares((base, candidate), counts)
     clusters = len(sums[0].matrix)
     if clusters < FEW_PERSONAS:
         told.append(f"{clusters} personas: with fewer than {FEW_PERSONAS}, intervals cover less often than they say.")
-    return Pair(
+    return AlignedTask(
         task=task,
         record=base.records[task]["tasks"][task],
         items=tuple(both),
@@ -235,12 +246,14 @@ def _align_judged(base: Side, candidate: Side, task: str, rows: Sequence[pa.Tabl
     )
 
 
-def _persona_sums(frame: dict[str, Any], items: Sequence[str], dimensions: Sequence[str]) -> PersonaSums:
-    personas = {name: place for place, name in enumerate(dict.fromkeys(frame[item]["persona"] for item in items))}
+def _persona_sums(prompt_template: dict[str, Any], items: Sequence[str], dimensions: Sequence[str]) -> PersonaSums:
+    personas = {
+        name: place for place, name in enumerate(dict.fromkeys(prompt_template[item]["persona"] for item in items))
+    }
     columns = {name: place for place, name in enumerate(dimensions)}
     matrix = np.zeros((len(personas), 2 * len(dimensions)))
     for item in items:
-        row = frame[item]
+        row = prompt_template[item]
         place, column = personas[row["persona"]], columns[row["dimension"]]
         matrix[place, column] += row["score_sum"]
         matrix[place, len(dimensions) + column] += row["scored"]
@@ -248,7 +261,9 @@ def _persona_sums(frame: dict[str, Any], items: Sequence[str], dimensions: Seque
     return PersonaSums(matrix[[personas[name] for name in order]])
 
 
-def _shares(sides: Sequence[Side], counts: Sequence[Mapping[str, int]]) -> tuple[tuple[float, float], list[str]]:
+def _shares(
+    sides: Sequence[CheckpointRuns], counts: Sequence[Mapping[str, int]]
+) -> tuple[tuple[float, float], list[str]]:
     """Return what share of each side's common answers is unscored, and in words what is more than little."""
     totals = [max(own["scored"] + own["unscored"], 1) for own in counts]
     unscored, cut = ([own[name] / total for own, total in zip(counts, totals, strict=True)] for name in _SHARED[:2])
@@ -271,7 +286,11 @@ def _common(ids: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _left_out(
-    base: Side, candidate: Side, rows: Sequence[pa.Table], items: int, personas: Sequence[Sequence[str]]
+    base: CheckpointRuns,
+    candidate: CheckpointRuns,
+    rows: Sequence[pa.Table],
+    items: int,
+    personas: Sequence[Sequence[str]],
 ) -> list[str]:
     notes = []
     for side, table, extra in zip((base, candidate), rows, personas, strict=True):
@@ -285,7 +304,7 @@ def _left_out(
     return notes
 
 
-def reading(changes: Mapping[str, Change], p: float | None) -> str:
+def interpret_pss_change(changes: Mapping[str, Change], p: float | None) -> str:
     """Say in three words whether a change of PSS is one of stability.
 
     PSS rises with accuracy by itself. It is called a change of stability only where κ is shown to have moved the same
@@ -313,7 +332,7 @@ def _shown(changes: Mapping[str, Change], name: str) -> float:
     return change.absolute.value or 0.0
 
 
-def common_tasks(sides: Sequence[Side], task: str | None = None) -> list[str]:
+def common_tasks(sides: Sequence[CheckpointRuns], task: str | None = None) -> list[str]:
     """Return the tasks that all sides have.
 
     Raises:

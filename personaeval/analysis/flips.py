@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from personaeval.analysis.compare import Pair
+from personaeval.analysis.compare import AlignedTask
 from personaeval.results.files import RESPONSES
-from personaeval.results.runs import Side
+from personaeval.results.runs import CheckpointRuns
 
 SHOWN = 5
 
@@ -43,7 +43,9 @@ class Flip:
     answers: tuple[str | None, str | None]
 
 
-def find_flips(pair: Pair, base: Side, candidate: Side, count: int = SHOWN) -> tuple[list[Flip], list[Flip]]:
+def find_flips(
+    pair: AlignedTask, base: CheckpointRuns, candidate: CheckpointRuns, count: int = SHOWN
+) -> tuple[list[Flip], list[Flip]]:
     """Return the items that gained most and those that lost most; nothing for a judged task.
 
     Only the rows of these cells are read from responses.parquet.
@@ -77,7 +79,7 @@ def find_flips(pair: Pair, base: Side, candidate: Side, count: int = SHOWN) -> t
     return found[0], found[1]
 
 
-def _answers(folder: Path, pair: Pair, cells: Collection[tuple[str, str]]) -> _Answers:
+def _answers(folder: Path, pair: AlignedTask, cells: Collection[tuple[str, str]]) -> _Answers:
     """Return by cell and sample whether an answer is right, and the answer; if none was found, how its text ends."""
     path = folder / RESPONSES
     if not path.is_file():

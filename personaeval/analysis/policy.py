@@ -13,7 +13,7 @@ from personaeval.documents import read_document
 from personaeval.errors import UsageError
 from personaeval.metrics.catalogue import METRICS
 from personaeval.results.files import write_text
-from personaeval.results.runs import Side
+from personaeval.results.runs import CheckpointRuns
 
 EVERY_TASK = "*"
 
@@ -103,7 +103,7 @@ def read_policy(path: Path) -> Policy:
     return read_document(path, Policy)
 
 
-def write_starting_policy(path: Path, base: Side | None = None) -> None:
+def write_starting_policy(path: Path, base: CheckpointRuns | None = None) -> None:
     """Write a commented policy to start from.
 
     Args:
@@ -118,7 +118,7 @@ def write_starting_policy(path: Path, base: Side | None = None) -> None:
     write_text(path, _STARTING.format(**_fitting(base)))
 
 
-def _fitting(base: Side | None) -> dict[str, str]:
+def _fitting(base: CheckpointRuns | None) -> dict[str, str]:
     """Return what comments out the gates that do not fit a base, and the names of its tasks with two samples."""
     if base is None:
         return {"counted": "", "crossed": "", "repeated": "# ", "judged": "# ", "task": '"*"'}

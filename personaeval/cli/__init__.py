@@ -3,7 +3,7 @@
 # The order in which they are imported is that of --help.
 # isort: off
 from personaeval.cli.app import app, main
-from personaeval.cli import running, planning, tables, comparing, judging, library
+from personaeval.cli import run, plan, leaderboard, compare, judge, tasks
 # isort: on
 
-__all__ = ["app", "comparing", "judging", "library", "main", "planning", "running", "tables"]
+__all__ = ["app", "compare", "judge", "leaderboard", "main", "plan", "run", "tasks"]

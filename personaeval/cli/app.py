@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from personaeval import __version__
-from personaeval.cli.options import complain
+from personaeval.cli.options import print_error
 from personaeval.errors import PersonaevalError
 
 app = typer.Typer(
@@ -37,14 +37,14 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except PersonaevalError as error:
-        complain(str(error))
+        print_error(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         code = INTERRUPTED
     except Exception as error:
         code = _report_unexpected(error)
     if code == INTERRUPTED:
-        complain("interrupted; what was completed is kept. The same command goes on from there.")
+        print_error("interrupted; what was completed is kept. The same command goes on from there.")
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -61,5 +61,5 @@ def _report_unexpected(error: Exception) -> int:
     import traceback
 
     traceback.print_exc()
-    complain("this is a mistake in personaeval, not yours; please report it with the lines above.")
+    print_error("this is a mistake in personaeval, not yours; please report it with the lines above.")
     return 70

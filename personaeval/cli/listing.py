@@ -193,8 +193,8 @@ def show_personas(
     sentences = {persona.id: persona_sentence(template, persona) for persona in personas}
     lines = []
     if model is not None:
+        from personaeval.models.model import open_model
         from personaeval.models.prompts import PROBE, chat
-        from personaeval.models.subject import open_subject
 
         config = RunConfig.model_validate(
             {
@@ -205,11 +205,11 @@ def show_personas(
                 "trust_remote_code": trust_remote_code,
             }
         )
-        subject = open_subject(parse_model(model), config)
-        placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))
+        opened = open_model(parse_model(model), config)
+        placement = place(opened.probe, sentences, config.persona_role, opening(config.reasoning_end))
         lines.append(f"placement: {placement.role}, {'verified' if placement.verified else 'not verified'}")
         shown = {
-            persona_id: subject.probe(chat(sentence, placement.role, PROBE))
+            persona_id: opened.probe(chat(sentence, placement.role, PROBE))
             for persona_id, sentence in sentences.items()
         }
     for persona in personas:

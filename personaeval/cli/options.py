@@ -105,6 +105,6 @@ def values(texts: list[str] | None, flag: str) -> dict[str, Any]:
     return values
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """Tell the user on stderr."""
     print(f"personaeval: {message}", file=sys.stderr)

@@ -21,7 +21,7 @@ from typing import Any
 from personaeval.library.personas import Persona
 from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import Item
-from personaeval.models.prompts import Frame, Renderer, Role
+from personaeval.models.prompts import PromptTemplate, Renderer, Role
 from personaeval.types import Request, Sampling
 
 KEY_BYTES = 16
@@ -43,7 +43,7 @@ class TaskPlan:
 
     items: ItemSet
     personas: tuple[Persona, ...]
-    frames: tuple[Frame, ...]
+    prompt_templates: tuple[PromptTemplate, ...]
     spans: tuple[tuple[int, int], ...]
     sampling: Sampling
     samples: int
@@ -74,9 +74,9 @@ class Block:
     first_row: int
 
     @property
-    def frame(self) -> Frame:
+    def prompt_template(self) -> PromptTemplate:
         """Return the persona's frame."""
-        return self.task.frames[self.persona_index]
+        return self.task.prompt_templates[self.persona_index]
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -90,7 +90,7 @@ class Row:
 
     task: TaskPlan
     persona: Persona
-    frame: Frame
+    prompt_template: PromptTemplate
     item: Item
     item_index: int
     persona_index: int
@@ -119,12 +119,12 @@ class Plan:
         keys = bytearray()
         characters = 0
         for block in self._blocks:
-            task, frame = block.task, block.frame
+            task, prompt_template = block.task, block.prompt_template
             # The zero byte ends the prompt, which may itself end in digits.
             seeds = [b"\0seed:" + str(task.seed + sample).encode() for sample in range(task.samples)]
-            state = self._state(task.sampling, frame.special_tokens)
+            state = self._state(task.sampling, prompt_template.special_tokens)
             for item in block.items:
-                prompt = frame.identity(item.prompt)
+                prompt = prompt_template.identity(item.prompt)
                 characters += len(prompt)
                 base = state.copy()
                 base.update(prompt)
@@ -157,7 +157,7 @@ class Plan:
         return Row(
             task=task,
             persona=task.personas[persona_index],
-            frame=task.frames[persona_index],
+            prompt_template=task.prompt_templates[persona_index],
             item=task.items.items[item_index],
             item_index=item_index,
             persona_index=persona_index,
@@ -171,23 +171,23 @@ class Plan:
         are computed by then, and not yet evicted.
         """
         for block in self._blocks:
-            task, frame, items = block.task, block.frame, block.items
+            task, prompt_template, items = block.task, block.prompt_template, block.items
             for begin in range(0, len(items), _DISPATCH_BLOCK):
                 part = range(begin, min(begin + _DISPATCH_BLOCK, len(items)))
                 for sample in range(task.samples):
                     for offset in part:
                         row = block.first_row + offset * task.samples + sample
                         if wanted(row):
-                            yield self._request(task, row, frame, items[offset], sample)
+                            yield self._request(task, row, prompt_template, items[offset], sample)
 
-    def _request(self, task: TaskPlan, row: int, frame: Frame, item: Item, sample: int) -> Request:
+    def _request(self, task: TaskPlan, row: int, prompt_template: PromptTemplate, item: Item, sample: int) -> Request:
         return Request(
             row=row,
             key=self.key(row),
-            prompt=frame.fill(item.prompt),
+            prompt=prompt_template.fill(item.prompt),
             sampling=task.sampling,
             seed=task.seed + sample,
-            special_tokens=frame.special_tokens,
+            special_tokens=prompt_template.special_tokens,
         )
 
 
@@ -199,9 +199,9 @@ def key_state(identity: Mapping[str, Any], sampling: Sampling, special_tokens: b
     return state
 
 
-def choose_frames(
+def choose_templates(
     renderer: Renderer, items: ItemSet, sentences: Sequence[str | None], role: Role
-) -> tuple[tuple[Frame, ...], bool]:
+) -> tuple[tuple[PromptTemplate, ...], bool]:
     """Return a frame per persona, and whether all could be fast ones.
 
     A fast frame is used only if it gives what full rendering gives: for the first persona on up to 2 000 items
@@ -221,7 +221,7 @@ def choose_frames(
 
 
 def lay_out(
-    parts: Sequence[tuple[ItemSet, tuple[Frame, ...], Sampling]],
+    parts: Sequence[tuple[ItemSet, tuple[PromptTemplate, ...], Sampling]],
     personas: tuple[Persona, ...],
     samples: int,
     seed: int,
@@ -229,10 +229,10 @@ def lay_out(
     """Return the task plans with their row numbers; items that bring their own personas are not crossed with others."""
     plans: list[TaskPlan] = []
     first_row = 0
-    for items, frames, sampling in parts:
+    for items, prompt_templates, sampling in parts:
         own = items.personas or personas
         spans = _own_spans(items) if items.personas else ((0, len(items.items)),) * len(own)
-        plan = TaskPlan(items, own, frames, spans, sampling, samples, seed, first_row)
+        plan = TaskPlan(items, own, prompt_templates, spans, sampling, samples, seed, first_row)
         plans.append(plan)
         first_row += plan.rows
     return plans

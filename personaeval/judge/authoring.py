@@ -18,17 +18,17 @@ import yaml
 from personaeval.config import RunConfig
 from personaeval.environment import versions
 from personaeval.errors import EngineError, InvalidRunError, UsageError
-from personaeval.generation.inquiry import Inquiry, UnreadableError, read_object
-from personaeval.judge.check import controls_folder
+from personaeval.generation.structured_query import StructuredQuery, UnreadableError, read_object
 from personaeval.judge.rubrics import Rubric, load_rubrics, rubrics_hash
+from personaeval.judge.validation import controls_folder
 from personaeval.library.personas import Persona
 from personaeval.models.checkpoints import parse_model
+from personaeval.models.model import Model, open_model
 from personaeval.models.prompts import split_thinking
-from personaeval.models.subject import Subject, open_subject
-from personaeval.progress import Display
+from personaeval.progress import Progress
 from personaeval.results.files import write_json, write_text
 from personaeval.results.ledger import LEDGER, Ledger, Stored
-from personaeval.results.lock import hold
+from personaeval.results.lock import run_lock
 from personaeval.types import Sampling
 
 VERSION = 1
@@ -54,7 +54,7 @@ class Authored:
 
 
 def write_questions(
-    config: RunConfig, personas: Sequence[Persona], per_task: int, folder: Path, display: Display
+    config: RunConfig, personas: Sequence[Persona], per_task: int, folder: Path, progress: Progress
 ) -> Authored:
     """Write questions for personas into a folder.
 
@@ -75,9 +75,9 @@ def write_questions(
         raise UsageError("--personas: names nobody to write questions for.")
     rubrics_folder = controls_folder() / "rubrics"
     rubrics = load_rubrics(rubrics_folder, [path.stem for path in rubrics_folder.glob("*.yaml")])
-    subject = open_subject(parse_model(config.model[0]), config)
-    with hold(folder), Ledger(folder / LEDGER) as ledger:
-        author = _Author(subject, config, ledger, display)
+    model = open_model(parse_model(config.model[0]), config)
+    with run_lock(folder), Ledger(folder / LEDGER) as ledger:
+        author = _Author(model, config, ledger, progress)
         settings = author.settings(personas, per_task)
         wanted = [
             (persona, rubric, settings[persona.id][number])
@@ -89,12 +89,12 @@ def write_questions(
         rows, doubles = _distinct(wanted, written)
         if not rows:
             raise InvalidRunError(
-                f"{subject.spec.label}: none of its replies holds a question that can be read, and nothing is written. "
+                f"{model.spec.label}: none of its replies holds a question that can be read, and nothing is written. "
                 "Choose a model that follows instructions."
             )
         _write(folder, personas, rows)
         origin = {
-            "generator": subject.record(),
+            "generator": model.record(),
             "sampling": _SAMPLING.record(),
             "wording": VERSION,
             "rubrics": rubrics_hash(rubrics),
@@ -109,10 +109,10 @@ def write_questions(
 class _Author:
     """Asks one engine for settings and questions."""
 
-    def __init__(self, subject: Subject, config: RunConfig, ledger: Ledger, display: Display) -> None:
-        self._subject = subject
+    def __init__(self, model: Model, config: RunConfig, ledger: Ledger, progress: Progress) -> None:
+        self._model = model
         self._ledger = ledger
-        self._display = display
+        self._progress = progress
         self._seed = config.seed
         self._reasoning_end = config.reasoning_end
 
@@ -163,14 +163,14 @@ class _Author:
     def _ask(self, key: str, schema: Mapping[str, Any], count: int, text: Any, read: Any) -> list[Any]:
         whole = {"type": "object", "properties": {key: schema}, "required": [key], "additionalProperties": False}
         sampling = Sampling(**{**_SAMPLING.record(), "schema": json.dumps(whole)})
-        identity = {**self._subject.identity(), "seed": self._seed}
-        inquiry: Inquiry[Any] = Inquiry(
-            self._subject, identity, sampling, count, text, read, self._ledger, seed=self._seed
+        identity = {**self._model.identity(), "seed": self._seed}
+        query: StructuredQuery[Any] = StructuredQuery(
+            self._model, identity, sampling, count, text, read, self._ledger, seed=self._seed
         )
-        failure = inquiry.ask(self._display, f"writing {key}")
+        failure = query.ask(self._progress, f"writing {key}")
         if failure is not None:
             raise EngineError(f"{failure} The same command goes on from there.")
-        return [received.reply for received in inquiry.replies(range(count))]
+        return [parsed.reply for parsed in query.replies(range(count))]
 
     def _content(self, stored: Stored, key: str) -> object:
         answer, _ = split_thinking(stored.text, self._reasoning_end, opened=False)

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from personaeval.errors import EngineError
-from personaeval.generation.inquiry import Inquiry, UnreadableError, read_object
-from personaeval.judge.panel import CHARACTERS, EXAMPLES_TOKENS, Exhibit, Judge, Panel, bench_of
-from personaeval.judge.prompts import neutral
+from personaeval.generation.structured_query import StructuredQuery, UnreadableError, read_object
+from personaeval.judge.judge_prompt import neutral
+from personaeval.judge.panel import CHARACTERS, EXAMPLES_TOKENS, Judge, JudgeInput, Panel, usage_of
 from personaeval.judge.rubrics import SCORES, Rubric, Rubrics
-from personaeval.judge.usage import Bench
-from personaeval.progress import Display
+from personaeval.judge.usage import JudgeUsage
+from personaeval.progress import Progress
 from personaeval.results.ledger import Ledger, Stored
 from personaeval.types import Sampling
 
@@ -40,13 +40,13 @@ SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=EXAMPLES_TOKENS, sche
 class Anchored:
     """Exhibits with their exemplars, what writing those came to, and for how many questions there are none."""
 
-    exhibits: list[Exhibit]
-    bench: Bench
+    judge_inputs: list[JudgeInput]
+    usage: JudgeUsage
     without: int
 
 
 def anchor(
-    panel: Panel, exhibits: Sequence[Exhibit], rubrics: Mapping[str, Rubrics], ledger: Ledger, display: Display
+    panel: Panel, judge_inputs: Sequence[JudgeInput], rubrics: Mapping[str, Rubrics], ledger: Ledger, progress: Progress
 ) -> Anchored:
     """Have the panel's first judge write exemplars for the questions of exhibits, and put them beside each.
 
@@ -61,29 +61,29 @@ def anchor(
         EngineError: the judge's engine left some unwritten; running again asks only for those.
     """
     author, label = panel.judges[0], _label(panel)
-    questions = {(one.task, one.item): one for one in exhibits}
-    inquiry = _inquire(author, list(questions.values()), rubrics, ledger)
-    failure = inquiry.ask(display, f"exemplars by {author.label}")
-    bench = bench_of(inquiry, label, failure)
-    if bench.failed:
+    questions = {(one.task, one.item): one for one in judge_inputs}
+    query = _inquire(author, list(questions.values()), rubrics, ledger)
+    failure = query.ask(progress, f"exemplars by {author.label}")
+    usage = usage_of(query, label, failure)
+    if usage.failed:
         raise EngineError(
-            f"{label}: {bench.failed} of the exemplars failed ({failure or 'see above'}). Run the same command again: "
+            f"{label}: {usage.failed} of the exemplars failed ({failure or 'see above'}). Run the same command again: "
             "what is there is kept."
         )
-    written = dict(zip(questions, inquiry.replies(range(len(questions))), strict=True))
+    written = dict(zip(questions, query.replies(range(len(questions))), strict=True))
     return Anchored(
-        [replace(one, examples=written[one.task, one.item].reply or "") for one in exhibits],
-        bench,
-        sum(received.reply is None for received in written.values()),
+        [replace(one, examples=written[one.task, one.item].reply or "") for one in judge_inputs],
+        usage,
+        sum(parsed.reply is None for parsed in written.values()),
     )
 
 
-def worst_case(panel: Panel, exhibits: Sequence[Exhibit]) -> Bench:
+def worst_case(panel: Panel, judge_inputs: Sequence[JudgeInput]) -> JudgeUsage:
     """Return what writing exemplars would ask at most."""
-    questions = {(one.task, one.item): one for one in exhibits}.values()
-    return Bench(
+    questions = {(one.task, one.item): one for one in judge_inputs}.values()
+    return JudgeUsage(
         _label(panel),
-        panel.judges[0].subject.spec.name,
+        panel.judges[0].model.spec.name,
         calls=len(questions),
         # A rubric is what most of a lead is.
         prompt_tokens=sum((len(one.lead) + len(one.persona) + len(one.question)) // CHARACTERS for one in questions),
@@ -96,14 +96,14 @@ def _label(panel: Panel) -> str:
 
 
 def _inquire(
-    author: Judge, questions: Sequence[Exhibit], rubrics: Mapping[str, Rubrics], ledger: Ledger
-) -> Inquiry[str]:
+    author: Judge, questions: Sequence[JudgeInput], rubrics: Mapping[str, Rubrics], ledger: Ledger
+) -> StructuredQuery[str]:
     def text(number: int, again: bool) -> str:
         one = questions[number]
         return _prompt(rubrics[one.task][one.dimension], one.persona, one.question, again)
 
     identity = {**author.identity(), "sampling": SAMPLING.record()}
-    return Inquiry(author.subject, identity, SAMPLING, len(questions), text, _read, ledger)
+    return StructuredQuery(author.model, identity, SAMPLING, len(questions), text, _read, ledger)
 
 
 def _prompt(rubric: Rubric, persona: str, question: str, again: bool) -> str:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from personaeval.errors import UsageError
-from personaeval.judge.panel import Exhibit, Panel, Sitting
+from personaeval.judge.panel import JudgeInput, Panel, PanelResult
 from personaeval.judge.rules import admits_ai, refuses
 from personaeval.results.files import JUDGEMENTS, RowWriter
 
@@ -87,19 +87,21 @@ def read_judgements(folder: Path) -> Iterator[JudgementRow]:
                 yield JudgementRow(**row)
 
 
-def judgement_rows(panel: Panel, exhibits: Sequence[Exhibit], sitting: Sitting) -> Iterator[JudgementRow]:
+def judgement_rows(
+    panel: Panel, judge_inputs: Sequence[JudgeInput], panel_result: PanelResult
+) -> Iterator[JudgementRow]:
     """Yield what a panel said of exhibits, rules having the first word on refusals and admissions."""
     labels = panel.labels()
-    rules = [(refuses(exhibit.response), admits_ai(exhibit.response)) for exhibit in exhibits]
-    for judgement in sitting.judgements():
-        exhibit, reply = exhibits[judgement.exhibit], judgement.reply
-        refusal, admission = rules[judgement.exhibit]
+    rules = [(refuses(judge_input.response), admits_ai(judge_input.response)) for judge_input in judge_inputs]
+    for judgement in panel_result.judgements():
+        judge_input, reply = judge_inputs[judgement.judge_input], judgement.reply
+        refusal, admission = rules[judgement.judge_input]
         yield JudgementRow(
-            task=exhibit.task,
-            item=exhibit.item,
-            persona=exhibit.persona_id,
-            sample=exhibit.sample,
-            dimension=exhibit.dimension,
+            task=judge_input.task,
+            item=judge_input.item,
+            persona=judge_input.persona_id,
+            sample=judge_input.sample,
+            dimension=judge_input.dimension,
             judge=labels[judgement.judge],
             fingerprint=panel.judges[judgement.judge].fingerprint,
             repeat=judgement.repeat,

@@ -9,44 +9,44 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.judge.exemplars import anchor
+from personaeval.judge.judge_prompt import preamble
 from personaeval.judge.judgements import JudgementRow, Ratings, collect, judgement_rows, judgement_writer
 from personaeval.judge.labels import compare, join, kept_labels
-from personaeval.judge.panel import Exhibit, Panel, in_order
-from personaeval.judge.prompts import preamble
+from personaeval.judge.panel import JudgeInput, Panel, in_order
 from personaeval.judge.rubrics import Rubrics
-from personaeval.judge.usage import Bench
+from personaeval.judge.usage import JudgeUsage
 from personaeval.library.sources import ItemSet
 from personaeval.models.families import relation
-from personaeval.progress import Display
+from personaeval.progress import Progress
 from personaeval.results.ledger import Ledger
 from personaeval.results.responses import read_responses
 from personaeval.types import Response, Status
 
 
 @dataclass(frozen=True)
-class Hearing:
+class JudgingResult:
     """What came of a run's judged tasks: the ratings of each, and each judge's part in this command."""
 
     ratings: Mapping[str, Ratings] = field(default_factory=dict)
-    benches: Sequence[Bench] = ()
+    usages: Sequence[JudgeUsage] = ()
 
 
-def exhibits_of(items: ItemSet, rubrics: Rubrics, responses: Iterable[Response]) -> Iterator[Exhibit]:
+def make_judge_inputs(items: ItemSet, rubrics: Rubrics, responses: Iterable[Response]) -> Iterator[JudgeInput]:
     """Yield what judges are shown of a judged task's responses; one that the engine never gave is passed over."""
-    blanks = {exhibit.item: exhibit for exhibit in blank_exhibits(items, rubrics)}
+    blanks = {judge_input.item: judge_input for judge_input in blank_judge_inputs(items, rubrics)}
     for response in responses:
         if response.text is not None:
             yield replace(blanks[response.item], sample=response.sample, response=response.text)
 
 
-def blank_exhibits(items: ItemSet, rubrics: Rubrics, samples: int = 1) -> Iterator[Exhibit]:
+def blank_judge_inputs(items: ItemSet, rubrics: Rubrics, samples: int = 1) -> Iterator[JudgeInput]:
     """Yield an exhibit for every sample of every item, its response still empty."""
     personas = {persona.id: persona.text for persona in items.personas}
     leads = {name: preamble(rubric) for name, rubric in rubrics.items()}
     for item in items.items:
         dimension = item.dimension or ""
         for sample in range(samples):
-            yield Exhibit(
+            yield JudgeInput(
                 lead=leads[dimension],
                 task=items.task.name,
                 item=item.id,
@@ -72,36 +72,38 @@ def with_score(response: Response, ratings: Ratings) -> Response:
 
 def judge_run(
     panel: Panel,
-    exhibits: Iterable[Exhibit],
+    judge_inputs: Iterable[JudgeInput],
     rubrics: Mapping[str, Rubrics],
     folder: Path,
     ledger: Ledger,
-    display: Display,
-) -> Hearing:
+    progress: Progress,
+) -> JudgingResult:
     """Have the panel score a run's exhibits, and write judgements.parquet.
 
     Raises:
         EngineError: exemplars are wanted, and some could not be had.
     """
-    ordered = in_order(list(exhibits))
-    benches: list[Bench] = []
+    ordered = in_order(list(judge_inputs))
+    usages: list[JudgeUsage] = []
     if panel.exemplars:
-        anchored = anchor(panel, ordered, rubrics, ledger, display)
-        ordered, benches = anchored.exhibits, [anchored.bench]
+        anchored = anchor(panel, ordered, rubrics, ledger, progress)
+        ordered, usages = anchored.judge_inputs, [anchored.usage]
         if anchored.without:
-            display.say(f"{anchored.without} questions have no exemplars that can be read, and are judged without.")
-    sitting = panel.judge(ordered, ledger, display)
+            progress.message(
+                f"{anchored.without} questions have no exemplars that can be read, and are judged without."
+            )
+    panel_result = panel.judge(ordered, ledger, progress)
     with judgement_writer(folder) as writer:
 
         def kept() -> Iterator[JudgementRow]:
-            for row in judgement_rows(panel, ordered, sitting):
+            for row in judgement_rows(panel, ordered, panel_result):
                 writer.add(row)
                 yield row
 
-        return Hearing(collect(kept()), [*benches, *sitting.benches])
+        return JudgingResult(collect(kept()), [*usages, *panel_result.usages])
 
 
-def hear_people(
+def compare_with_humans(
     folder: Path,
     record: Mapping[str, Any],
     tasks: Iterable[tuple[ItemSet, Rubrics]],
@@ -130,7 +132,7 @@ def hear_people(
     return found
 
 
-def warn_of_judges(record: Mapping[str, Any], display: Display) -> None:
+def warn_of_judges(record: Mapping[str, Any], progress: Progress) -> None:
     """Say before anything is generated what will be said of the judges under every table.
 
     Args:
@@ -140,8 +142,8 @@ def warn_of_judges(record: Mapping[str, Any], display: Display) -> None:
     for judge in record["panel"]["judges"] if record["panel"] else ():
         kin = relation(judge, record["model"])
         if kin is not None:
-            display.say(f"Judge {judge['label']} is {kin} as the model it judges; such judges favour their own.")
+            progress.message(f"Judge {judge['label']} is {kin} as the model it judges; such judges favour their own.")
         if judge["check"] is None:
-            display.say(f"Judge {judge['label']} was never checked; personaeval judge-check tells if it is sound.")
+            progress.message(f"Judge {judge['label']} was never checked; personaeval judge-check tells if it is sound.")
         elif not judge["check"]["passed"]:
-            display.say(f"Judge {judge['label']} failed the judge check: it {judge['check']['verdict']}")
+            progress.message(f"Judge {judge['label']} failed the judge check: it {judge['check']['verdict']}")

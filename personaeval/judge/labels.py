@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from personaeval.errors import UsageError
 from personaeval.judge.judgements import Ratings, mean_scored
-from personaeval.library.files import read_file
+from personaeval.library.data_files import read_file
 from personaeval.library.items import Row
 from personaeval.library.sources import ItemSet
 from personaeval.results.files import LABELS, RowWriter
@@ -66,8 +66,8 @@ class Joined:
     """
 
     scores: dict[tuple[str, int], dict[str, float]] = field(default_factory=dict)
-    strangers: list[Label] = field(default_factory=list)
-    elsewhere: int = 0
+    unmatched_labels: list[Label] = field(default_factory=list)
+    labels_of_other_checkpoints: int = 0
     """Labels that name another checkpoint."""
 
 
@@ -165,12 +165,12 @@ def join(
     questions = dict(_questions(items, titles))
     for label in labels:
         if label.checkpoint is not None and label.checkpoint not in names:
-            found.elsewhere += 1
+            found.labels_of_other_checkpoints += 1
             continue
         item = questions.get((_plain(label.persona), _plain(label.task), _plain(label.question)))
         place = places.get((item, _digest(label.response))) if item is not None else None
         if place is None:
-            found.strangers.append(label)
+            found.unmatched_labels.append(label)
         else:
             found.scores.setdefault(place, {})[label.annotator] = label.score
     return found
@@ -217,8 +217,8 @@ def compare(joined: Joined, ratings: Ratings) -> dict[str, Any]:
         "labels": int((~np.isnan(table)).sum()),
         "responses": len(joined.scores),
         "annotators": len(annotators),
-        "strangers": len(joined.strangers),
-        "other_checkpoints": joined.elsewhere,
+        "strangers": len(joined.unmatched_labels),
+        "other_checkpoints": joined.labels_of_other_checkpoints,
         "alpha": _alpha(table),
         "panel": _agreement(ratings.panel_scores, people),
         "judges": {name: _agreement(mean_scored(ratings.scores[:, n]), people) for name, n in ratings.judges.items()},
@@ -228,11 +228,11 @@ def compare(joined: Joined, ratings: Ratings) -> dict[str, Any]:
 
 
 def _refusal(joined: Joined) -> str | None:
-    if not joined.strangers:
+    if not joined.unmatched_labels:
         return None if joined.scores else "no label is of a response of this run"
-    first = joined.strangers[0]
+    first = joined.unmatched_labels[0]
     return (
-        f"{len(joined.strangers)} labels are of no response of this run (such as one of {first.annotator}'s to "
+        f"{len(joined.unmatched_labels)} labels are of no response of this run (such as one of {first.annotator}'s to "
         f"{first.persona}, {first.task}), so that the labels are no sample of these responses"
     )
 
@@ -255,7 +255,7 @@ def _agreement(judged: Floats, people: Floats) -> dict[str, Any]:
 
 
 def _correct(ratings: Ratings, people: Floats) -> dict[str, Any] | None:
-    from personaeval.metrics.correction import FEW_LABELS, correct
+    from personaeval.metrics.ppi import FEW_LABELS, correct
 
     scored = ~np.isnan(ratings.panel_scores)
     dimensions, dimension = np.unique(np.array(ratings.dimensions), return_inverse=True)

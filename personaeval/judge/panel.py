@@ -12,16 +12,15 @@ from typing import Any
 
 from personaeval.config import RunConfig
 from personaeval.errors import UsageError
-from personaeval.generation.inquiry import Inquiry, UnreadableError
-from personaeval.generation.work import CHUNK
-from personaeval.judge import prompts
-from personaeval.judge.prompts import judge_prompt
+from personaeval.generation.pending import CHUNK
+from personaeval.generation.structured_query import StructuredQuery, UnreadableError
+from personaeval.judge.judge_prompt import VERSION, judge_prompt
 from personaeval.judge.reply import Reply, read_reply, schema_for
 from personaeval.judge.rubrics import SCORES
-from personaeval.judge.usage import Bench
+from personaeval.judge.usage import JudgeUsage
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.subject import Subject, open_subject
-from personaeval.progress import Display
+from personaeval.models.model import Model, open_model
+from personaeval.progress import Progress
 from personaeval.results.ledger import Ledger, Stored
 from personaeval.types import Sampling
 
@@ -36,7 +35,7 @@ _EXEMPLARS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Exhibit:
+class JudgeInput:
     """One response to be judged.
 
     ``lead`` is the preamble of its dimension's rubric; ``persona`` and ``question`` are what the model was given;
@@ -59,7 +58,7 @@ class Exhibit:
 class Judgement:
     """What one judge said of one response, once; ``reason`` says why there is no reply."""
 
-    exhibit: int
+    judge_input: int
     judge: int
     repeat: int
     reply: Reply | None
@@ -72,25 +71,25 @@ class Judgement:
 class Judge:
     """One judge: a model with its way of being asked."""
 
-    subject: Subject
+    model: Model
     sampling: Sampling
     reasoning_end: str
 
     @property
     def label(self) -> str:
         """A short name."""
-        return self.subject.spec.label
+        return self.model.spec.label
 
     @property
     def fingerprint(self) -> str:
         """The fingerprint of its model."""
-        return self.subject.fingerprint
+        return self.model.fingerprint
 
     def identity(self) -> dict[str, Any]:
         """Return what, beside the prompt, can change its reply."""
         return {
-            "subject": self.subject.identity(),
-            "rendering": self.subject.renderer.record(),
+            "subject": self.model.identity(),
+            "rendering": self.model.renderer.record(),
             "sampling": self.sampling.record(),
             "reasoning_end": self.reasoning_end,
         }
@@ -124,20 +123,20 @@ class Panel:
         return {
             "judges": [judge.identity() for judge in self.judges],
             "repeats": self.repeats,
-            "wording": prompts.VERSION,
+            "wording": VERSION,
             **({"exemplars": _EXEMPLARS} if self.exemplars else {}),
         }
 
     def describe(self) -> dict[str, Any]:
         """Return what run.json says of the panel."""
         judges = [
-            {**judge.identity(), **judge.subject.record(), "label": label, "fingerprint": judge.fingerprint}
+            {**judge.identity(), **judge.model.record(), "label": label, "fingerprint": judge.fingerprint}
             for judge, label in zip(self.judges, self.labels(), strict=True)
         ]
         author = {"exemplars_by": self.labels()[0]} if self.exemplars else {}
         return {**self.identity(), **author, "judges": judges}
 
-    def worst_case(self, exhibits: Sequence[Exhibit], longest: int) -> list[Bench]:
+    def worst_case(self, judge_inputs: Sequence[JudgeInput], longest: int) -> list[JudgeUsage]:
         """Return what each judge would be asked at most, were nothing in the ledger and in no cache.
 
         Args:
@@ -147,28 +146,28 @@ class Panel:
         examples = EXAMPLES_TOKENS if self.exemplars else 0
         prompt = sum(
             (len(one.lead) + len(one.persona) + len(one.question)) // CHARACTERS + longest + examples
-            for one in exhibits
+            for one in judge_inputs
         )
         return [
-            Bench(
+            JudgeUsage(
                 label,
-                judge.subject.spec.name,
-                calls=len(exhibits) * self.repeats,
+                judge.model.spec.name,
+                calls=len(judge_inputs) * self.repeats,
                 prompt_tokens=prompt * self.repeats,
-                output_tokens=len(exhibits) * self.repeats * judge.sampling.max_tokens,
+                output_tokens=len(judge_inputs) * self.repeats * judge.sampling.max_tokens,
             )
             for judge, label in zip(self.judges, self.labels(), strict=True)
         ]
 
-    def judge(self, exhibits: Sequence[Exhibit], ledger: Ledger, display: Display) -> Sitting:
+    def judge(self, judge_inputs: Sequence[JudgeInput], ledger: Ledger, progress: Progress) -> PanelResult:
         """Have every judge score every exhibit, one judge after the other; what the ledger holds is not asked again.
 
         Exhibits should go rubric by rubric (:func:`in_order`). A judge whose engine fails as a whole leaves its
         judgements unscored.
         """
-        inquiries = [_inquire(judge, exhibits, self.repeats, ledger) for judge in self.judges]
-        benches = [_sit(inquiry, display, label) for inquiry, label in zip(inquiries, self.labels(), strict=True)]
-        return Sitting(inquiries, benches, len(exhibits), self.repeats)
+        queries = [_inquire(judge, judge_inputs, self.repeats, ledger) for judge in self.judges]
+        usages = [_ask_judge(query, progress, label) for query, label in zip(queries, self.labels(), strict=True)]
+        return PanelResult(queries, usages, len(judge_inputs), self.repeats)
 
 
 def open_panel(config: RunConfig) -> Panel | None:
@@ -193,7 +192,7 @@ def open_panel(config: RunConfig) -> Panel | None:
         raise UsageError(f"--expected-score: needs log-probabilities, which endpoints alone give; {local} is none.")
     options = tuple(map(str, SCORES)) if config.expected_score else ()
     sampling = Sampling(0.0, 1.0, config.judge_max_tokens, schema=schema_for(config.judge_max_tokens), options=options)
-    judges = [Judge(open_subject(spec, own), sampling, config.reasoning_end) for spec in specs]
+    judges = [Judge(open_model(spec, own), sampling, config.reasoning_end) for spec in specs]
     _refuse_twins(config.judge, judges)
     return Panel(judges, config.judge_repeats, config.exemplars) if judges else None
 
@@ -207,32 +206,34 @@ def _refuse_twins(named: Sequence[str], judges: Sequence[Judge]) -> None:
             raise UsageError(f"--judge {first} and --judge {name} are one judge; --judge-repeats N asks it N times.")
 
 
-def in_order(exhibits: Sequence[Exhibit]) -> list[Exhibit]:
+def in_order(judge_inputs: Sequence[JudgeInput]) -> list[JudgeInput]:
     """Return exhibits rubric by rubric, else in their own order."""
-    return sorted(exhibits, key=lambda exhibit: (exhibit.task, exhibit.dimension))
+    return sorted(judge_inputs, key=lambda judge_input: (judge_input.task, judge_input.dimension))
 
 
-def _inquire(judge: Judge, exhibits: Sequence[Exhibit], repeats: int, ledger: Ledger) -> Inquiry[Reply]:
+def _inquire(judge: Judge, judge_inputs: Sequence[JudgeInput], repeats: int, ledger: Ledger) -> StructuredQuery[Reply]:
     def text(number: int, again: bool) -> str:
-        one = exhibits[number]
+        one = judge_inputs[number]
         return judge_prompt(one.lead, one.persona, one.question, one.response, reminder=again, examples=one.examples)
 
     def read(stored: Stored) -> Reply:
         return _read(stored, judge.reasoning_end, bool(judge.sampling.options))
 
-    return Inquiry(judge.subject, judge.identity(), judge.sampling, len(exhibits), text, read, ledger, repeats=repeats)
+    return StructuredQuery(
+        judge.model, judge.identity(), judge.sampling, len(judge_inputs), text, read, ledger, repeats=repeats
+    )
 
 
-def _sit(inquiry: Inquiry[Reply], display: Display, label: str) -> Bench:
-    return bench_of(inquiry, label, inquiry.ask(display, f"judge {label}"))
+def _ask_judge(query: StructuredQuery[Reply], progress: Progress, label: str) -> JudgeUsage:
+    return usage_of(query, label, query.ask(progress, f"judge {label}"))
 
 
-def bench_of(inquiry: Inquiry[Any], label: str, failure: str | None) -> Bench:
+def usage_of(query: StructuredQuery[Any], label: str, failure: str | None) -> JudgeUsage:
     """Return what an inquiry came to."""
-    counts = inquiry.counts()
-    return Bench(
+    counts = query.counts()
+    return JudgeUsage(
         judge=label,
-        model=inquiry.subject.spec.name,
+        model=query.model.spec.name,
         calls=counts.completed,
         failed=counts.failed,
         prompt_tokens=counts.prompt_tokens,
@@ -255,15 +256,15 @@ def _read(stored: Stored, reasoning_end: str, weighed: bool) -> Reply:
         raise
 
 
-class Sitting:
+class PanelResult:
     """What a panel said of exhibits; read from the ledger as it is gone through."""
 
     def __init__(
-        self, inquiries: Sequence[Inquiry[Reply]], benches: Sequence[Bench], exhibits: int, repeats: int
+        self, queries: Sequence[StructuredQuery[Reply]], usages: Sequence[JudgeUsage], judge_inputs: int, repeats: int
     ) -> None:
-        self.benches = tuple(benches)
-        self._inquiries = inquiries
-        self._exhibits = exhibits
+        self.usages = tuple(usages)
+        self._inquiries = queries
+        self._exhibits = judge_inputs
         self._repeats = repeats
 
     def judgements(self) -> Iterator[Judgement]:
@@ -272,11 +273,11 @@ class Sitting:
         for start in range(0, self._exhibits, step):
             numbers = range(start, min(start + step, self._exhibits))
             rows = range(numbers.start * self._repeats, numbers.stop * self._repeats)
-            read = [list(inquiry.replies(rows)) for inquiry in self._inquiries]
+            read = [list(query.replies(rows)) for query in self._inquiries]
             for number in numbers:
-                for judge, received in enumerate(read):
+                for judge, parsed in enumerate(read):
                     for repeat in range(self._repeats):
-                        one = received[(number - start) * self._repeats + repeat]
+                        one = parsed[(number - start) * self._repeats + repeat]
                         yield Judgement(
                             number,
                             judge,

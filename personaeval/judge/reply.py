@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from personaeval.generation.inquiry import UnreadableError, read_object, shown
+from personaeval.generation.structured_query import UnreadableError, read_object, shown
 from personaeval.judge.rubrics import SCORES
 
 _LONGEST_REASONING = 1200

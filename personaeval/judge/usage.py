@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from personaeval.documents import read_document
-from personaeval.progress import Display
+from personaeval.progress import Progress
 
 
 class Price(BaseModel):
@@ -59,25 +59,25 @@ def read_prices(path: Path | None) -> PriceList:
     return PriceList() if path is None else read_document(path, PriceList)
 
 
-def report_judging(benches: Sequence[Bench], prices: PriceList, display: Display) -> None:
+def report_judging(usages: Sequence[JudgeUsage], prices: PriceList, progress: Progress) -> None:
     """Say what the judges were asked just now, and what it cost."""
-    for bench in benches:
-        if bench.calls:
-            display.say(describe_bench(bench, prices))
+    for usage in usages:
+        if usage.calls:
+            progress.message(describe_usage(usage, prices))
 
 
-def describe_bench(bench: Bench, prices: PriceList) -> str:
+def describe_usage(usage: JudgeUsage, prices: PriceList) -> str:
     """Return a judge's requests, tokens and cost in a line."""
-    cost = prices.cost(bench.model, bench.prompt_tokens, bench.cached_tokens, bench.output_tokens)
-    share = bench.cached_tokens / max(bench.prompt_tokens, 1)
+    cost = prices.cost(usage.model, usage.prompt_tokens, usage.cached_tokens, usage.output_tokens)
+    share = usage.cached_tokens / max(usage.prompt_tokens, 1)
     return (
-        f"judge {bench.judge}: {bench.calls:,} calls, {bench.prompt_tokens:,} prompt tokens ({share:.0%} from the "
-        f"prefix cache), {bench.output_tokens:,} new tokens{prices.shown(cost)}."
+        f"judge {usage.judge}: {usage.calls:,} calls, {usage.prompt_tokens:,} prompt tokens ({share:.0%} from the "
+        f"prefix cache), {usage.output_tokens:,} new tokens{prices.shown(cost)}."
     )
 
 
 @dataclass
-class Bench:
+class JudgeUsage:
     """What one judge's part in one command came to: requests, tokens, and why its engine failed as a whole, if so."""
 
     judge: str

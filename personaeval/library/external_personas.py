@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from personaeval.documents import explain_validation
 from personaeval.errors import UsageError, suggest
+from personaeval.library.data_files import hub_revision, read_file
 from personaeval.library.duplicates import near_duplicates
-from personaeval.library.files import hub_revision, read_file
 from personaeval.library.items import Row
 from personaeval.library.personas import Category, Persona
 

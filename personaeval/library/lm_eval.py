@@ -225,7 +225,7 @@ def _overrides(source: HarnessSource, data: Path | None, named: str) -> tuple[di
     import datasets
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    from personaeval.library.files import read_file
+    from personaeval.library.data_files import read_file
 
     config = load_yaml(config_file(source.task), resolve_func=False)
     shots = source.num_fewshot if source.num_fewshot is not None else config.get("num_fewshot") or 0
@@ -345,7 +345,7 @@ def _sampling(task: Task, found: Any, labels: tuple[str, ...]) -> Any:
 
 
 def _revision(found: Any) -> dict[str, Any]:
-    from personaeval.library.files import hub_revision
+    from personaeval.library.data_files import hub_revision
 
     if callable(found.config.custom_dataset):
         return {}

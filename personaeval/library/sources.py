@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.errors import UsageError
-from personaeval.library.files import hub_revision, read_file
+from personaeval.library.custom_scorers import find_scorer
+from personaeval.library.data_files import hub_revision, read_file
 from personaeval.library.items import ItemBuilder, Row, rank
 from personaeval.library.lm_eval import load_harness
 from personaeval.library.personas import Persona
 from personaeval.library.question_sets import load_questions
 from personaeval.library.reasoning_gym import OVERSAMPLING
-from personaeval.library.scorers import find_scorer
 from personaeval.library.tasks import (
     FileSource,
     GeneratedSource,

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaeval.metrics.catalogue import PERSONA_SCORE
-from personaeval.metrics.caution import FEW_PERSONAS
-from personaeval.metrics.inference import Floats
+from personaeval.metrics.coverage_warnings import FEW_PERSONAS
+from personaeval.metrics.inference import Estimate, Floats
 from personaeval.metrics.jackknife import unseen
 
 Array = NDArray[np.floating[Any]]
@@ -62,19 +62,6 @@ class PersonaSums:
         total, count = np.split(sums, 2, axis=-1)
         means = total / count
         return np.concatenate([means.mean(axis=-1, keepdims=True), means], axis=-1)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean with its 95 % interval; all None where nothing was scored, no interval with one persona."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-    def to_json(self) -> dict[str, float | None]:
-        """Return the three numbers by name."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ _CHUNK_CELLS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class Estimate:
     """An estimate with its confidence interval; all None where it is not defined, no bounds with a single item."""
 
     value: float | None
@@ -42,7 +42,7 @@ class Interval:
 
 def bootstrap(
     sums: Floats, estimators: Estimators, seed: int, replicates: int = REPLICATES, confidence: float = CONFIDENCE
-) -> list[Interval]:
+) -> list[Estimate]:
     """Return BCa intervals of estimators under resampling of items (Efron 1987, with the jackknife's acceleration).
 
     Args:
@@ -61,14 +61,14 @@ def bootstrap(
     with np.errstate(divide="ignore", invalid="ignore"):
         values = estimators(sums.sum(axis=0))
         if n < 2:
-            return [Interval(_number(value)) for value in values]
+            return [Estimate(_number(value)) for value in values]
         drawn = estimators(resampled_sums(sums, seed, replicates))
         left_out = estimators(sums.sum(axis=0) - sums)
     intervals = []
     for value, column, jackknife in zip(values, drawn.T, left_out.T, strict=True):
         draws = column[np.isfinite(column)]
         if not np.isfinite(value) or len(draws) < replicates / 2:
-            intervals.append(Interval(_number(value)))
+            intervals.append(Estimate(_number(value)))
             continue
         below = (np.mean(draws < value) + np.mean(draws <= value)) / 2
         edge = 1 / (len(draws) + 1)
@@ -77,7 +77,7 @@ def bootstrap(
         shifted = bias + ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
         levels = ndtr(bias + shifted / (1 - acceleration * shifted))
         low, high = np.quantile(draws, np.clip(levels, 0, 1))
-        intervals.append(Interval(float(value), float(low), float(high)))
+        intervals.append(Estimate(float(value), float(low), float(high)))
     return intervals
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from personaeval.metrics.inference import CONFIDENCE, Estimators, Floats, Interval
+from personaeval.metrics.inference import CONFIDENCE, Estimate, Estimators, Floats
 
 Scale = Literal["raw", "logit", "fisher", "log"]
 """On which scale an estimate is about normal: as it is; between 0 and 1; between -1 and 1; above 0."""
@@ -21,7 +21,7 @@ _CHUNK_VALUES = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Estimates:
+class JackknifeResult:
     """Estimates with their standard errors; [e] each.
 
     Attributes:
@@ -44,14 +44,14 @@ class Estimates:
     clusters: Floats
     spans: Floats
 
-    def part(self, places: slice) -> Estimates:
+    def part(self, places: slice) -> JackknifeResult:
         """Return some of them."""
-        return Estimates(*(getattr(self, entry.name)[places] for entry in fields(self)))
+        return JackknifeResult(*(getattr(self, entry.name)[places] for entry in fields(self)))
 
 
 def jackknife(
     sums: Floats, estimators: Estimators, carriers: Floats | None = None, spans: Floats | float = 1.0
-) -> Estimates:
+) -> JackknifeResult:
     """Return estimates with jackknife errors.
 
     Args:
@@ -66,7 +66,9 @@ def jackknife(
         values = estimators(total)
         if n < 2:
             empty = np.full(values.shape, np.nan)
-            return Estimates(values, values, empty, empty, np.zeros(values.shape), *_reach(values, n, carriers, spans))
+            return JackknifeResult(
+                values, values, empty, empty, np.zeros(values.shape), *_reach(values, n, carriers, spans)
+            )
         rows = max(1, _CHUNK_VALUES // sums.shape[1])
         left_out = np.concatenate([estimators(total - sums[start : start + rows]) for start in range(0, n, rows)])
         mean = left_out.mean(axis=0)
@@ -84,7 +86,7 @@ def jackknife(
         # An estimate without a cluster is low where the cluster raises it.
         skewness = np.where(squares > 0, -cubes / squares**1.5, 0)
         corrected, errors = n * values - (n - 1) * mean, np.sqrt((n - 1) / n * squares)
-        return Estimates(values, corrected, errors, freedom, skewness, *_reach(values, n, carriers, spans))
+        return JackknifeResult(values, corrected, errors, freedom, skewness, *_reach(values, n, carriers, spans))
 
 
 def _reach(values: Floats, n: int, carriers: Floats | None, spans: Floats | float) -> tuple[Floats, Floats]:
@@ -104,7 +106,7 @@ def unseen(clusters: Floats | float, confidence: float = CONFIDENCE) -> Floats:
     return np.asarray(1 - ((1 - confidence) / 2) ** (1 / np.asarray(clusters, dtype=np.float64)))
 
 
-def lean(found: Estimates, confidence: float = CONFIDENCE) -> Floats:
+def lean(found: JackknifeResult, confidence: float = CONFIDENCE) -> Floats:
     """Return how much farther the upper bounds of skewed estimates reach (Johnson 1978).
 
     error × skewness × (1 + 2 z²) / 6 where the upper tail is the longer one, of which a sample may hold too little; a
@@ -116,7 +118,7 @@ def lean(found: Estimates, confidence: float = CONFIDENCE) -> Floats:
     return np.maximum(found.errors * found.skewness * (1 + 2 * z**2) / 6, 0)
 
 
-def p_above(found: Estimates, threshold: Floats | float) -> Floats:
+def p_above(found: JackknifeResult, threshold: Floats | float) -> Floats:
     """Return one-sided p-values of "not above the threshold", one for each estimate; they fit the intervals' bounds.
 
     Where nothing varies between clusters: the chance to see none of the clusters that would have to differ.
@@ -130,7 +132,7 @@ def p_above(found: Estimates, threshold: Floats | float) -> Floats:
     return np.asarray(np.where(found.errors > 0, student, np.where(found.errors == 0, exact, np.nan)))
 
 
-def p_equal(found: Estimates) -> Floats:
+def p_equal(found: JackknifeResult) -> Floats:
     """Return two-sided p-values of "is zero"."""
     from scipy.special import stdtr
 
@@ -140,7 +142,7 @@ def p_equal(found: Estimates) -> Floats:
     return np.asarray(np.where(found.errors > 0, student, np.where(found.errors == 0, exact, np.nan)))
 
 
-def intervals(found: Estimates, scales: Sequence[Scale], confidence: float = CONFIDENCE) -> list[Interval]:
+def intervals(found: JackknifeResult, scales: Sequence[Scale], confidence: float = CONFIDENCE) -> list[Estimate]:
     """Return the estimates with Student intervals on their scales, around the bias-corrected estimate.
 
     Where nothing varies between clusters there is no standard error; the interval then reaches as far as clusters not
@@ -153,15 +155,15 @@ def intervals(found: Estimates, scales: Sequence[Scale], confidence: float = CON
     )
     for value, corrected, error, quantile, reach, scale in columns:
         if not np.isfinite(value):
-            made.append(Interval(None))
+            made.append(Estimate(None))
         elif not np.isfinite(error):
-            made.append(Interval(float(value)))
+            made.append(Estimate(float(value)))
         elif error == 0:
             floor, ceiling = _ENDS[scale]
             low, high = max(floor, float(value - reach)), min(ceiling, float(value + reach))
-            made.append(Interval(float(value), low, high))
+            made.append(Estimate(float(value), low, high))
         else:
-            made.append(Interval(float(value), *_bounds(float(corrected), float(value), error * quantile, scale)))
+            made.append(Estimate(float(value), *_bounds(float(corrected), float(value), error * quantile, scale)))
     return made
 
 

@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from personaeval.metrics.inference import Floats, Interval
-from personaeval.metrics.jackknife import Estimates, intervals, jackknife, p_equal
+from personaeval.metrics.inference import Estimate, Floats
+from personaeval.metrics.jackknife import JackknifeResult, intervals, jackknife, p_equal
 from personaeval.metrics.sums import Cells
 
 
@@ -51,12 +51,12 @@ class Change:
 
     base: float | None
     candidate: float | None
-    absolute: Interval
-    relative: Interval
+    absolute: Estimate
+    relative: Estimate
     p: float | None
-    tested: Estimates
+    tested: JackknifeResult
 
-    def decline(self, better: int) -> Estimates:
+    def decline(self, better: int) -> JackknifeResult:
         """Return the change as a decline: above 0 is worse, whichever direction of the metric is better."""
         found = self.tested
         if better < 0:
@@ -84,7 +84,7 @@ def changes(base: Summed, candidate: Summed) -> list[Change]:
 
 
 def make_changes(
-    differences: Estimates, ratios: Sequence[Interval | None], before: Floats, after: Floats
+    differences: JackknifeResult, ratios: Sequence[Estimate | None], before: Floats, after: Floats
 ) -> list[Change]:
     """Return changes from estimates of differences and intervals of ratios."""
     absolute = intervals(differences, ["raw"] * len(differences.values))
@@ -97,7 +97,7 @@ def make_changes(
                 _number(before[place]),
                 _number(after[place]),
                 interval,
-                Interval(None) if ratio is None else _minus_one(ratio),
+                Estimate(None) if ratio is None else _minus_one(ratio),
                 _number(p_values[place]),
                 differences.part(slice(place, place + 1)),
             )
@@ -120,9 +120,9 @@ def _only(cells: Cells, kept: NDArray[np.bool_]) -> Cells:
     )
 
 
-def _minus_one(ratio: Interval) -> Interval:
+def _minus_one(ratio: Estimate) -> Estimate:
     bounds = (ratio.value, ratio.low, ratio.high)
-    return Interval(*(None if bound is None else bound - 1 for bound in bounds))
+    return Estimate(*(None if bound is None else bound - 1 for bound in bounds))
 
 
 def _number(value: float) -> float | None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from personaeval.metrics.decline import ALPHA, POWER
 from personaeval.metrics.jackknife import unseen
+from personaeval.metrics.noninferiority import ALPHA, POWER
 from personaeval.metrics.paired import changes
 from personaeval.metrics.population import Declining, Population
 from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums
@@ -58,7 +58,9 @@ class _UnitError:
         return bisect_left(range(_MOST_NEEDED), True, lo=2, key=lambda n: self.least(n) <= decline)
 
 
-def detectable(population: Population, metric: Declining, n: int, personas: int, samples: int) -> float | None:
+def minimum_detectable_effect(
+    population: Population, metric: Declining, n: int, personas: int, samples: int
+) -> float | None:
     """Return the smallest decline that n items show with a power of 80 % at a one-sided level of 0.025.
 
     Args:
@@ -81,8 +83,10 @@ def detectable(population: Population, metric: Declining, n: int, personas: int,
     return decline
 
 
-def items_needed(population: Population, metric: Declining, decline: float, personas: int, samples: int) -> int | None:
-    """Return how many items show a decline with that power: the inverse of :func:`detectable`.
+def required_sample_size(
+    population: Population, metric: Declining, decline: float, personas: int, samples: int
+) -> int | None:
+    """Return how many items show a decline with that power: the inverse of :func:`minimum_detectable_effect`.
 
     Raises:
         ValueError: a decline that is not above 0.

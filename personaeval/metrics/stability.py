@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaeval.metrics.catalogue import STABILITY
-from personaeval.metrics.inference import Floats, Interval, benjamini_hochberg, mcnemar, sign_flip
+from personaeval.metrics.inference import Estimate, Floats, benjamini_hochberg, mcnemar, sign_flip
 from personaeval.metrics.jackknife import Scale, intervals, jackknife
 from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums, pair_sums, pss, repeat_sums
 
@@ -146,7 +146,7 @@ def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _extremes(cells: Cells, accuracies: Sequence[Interval]) -> dict[str, Any]:
+def _extremes(cells: Cells, accuracies: Sequence[Estimate]) -> dict[str, Any]:
     """Return the worst and best persona. Biased by the selection: descriptive, and without an interval."""
     known = [
         (entry.value, name)
@@ -206,7 +206,7 @@ def _wrong(cells: Cells, columns: slice | int) -> dict[str, int]:
     }
 
 
-def _by_persona(cells: Cells, accuracies: Sequence[Interval], seed: int) -> list[dict[str, Any]]:
+def _by_persona(cells: Cells, accuracies: Sequence[Estimate], seed: int) -> list[dict[str, Any]]:
     """Return per persona its accuracy and its flips against the baseline, with tests corrected over personas."""
     q, present = cells.q, cells.is_scored
     both = present[:, 1:] & present[:, :1]

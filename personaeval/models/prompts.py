@@ -92,7 +92,7 @@ def chat(sentence: str | None, role: Role, question: str) -> tuple[Message, ...]
     return ({"role": "user", "content": f"{sentence}\n\n{question}"},)
 
 
-class Frame(Protocol):
+class PromptTemplate(Protocol):
     """One persona's prompts for one task, ready to be filled with items."""
 
     @property
@@ -164,11 +164,11 @@ class MessageFrame:
 class Renderer(Protocol):
     """Makes the prompts of one checkpoint."""
 
-    def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> Frame:
+    def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate:
         """Return the frame that renders every prompt in full."""
         ...
 
-    def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> Frame | None:
+    def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate | None:
         """Return a frame of fixed texts for the same prompts, or None where the template allows none."""
         ...
 
@@ -217,11 +217,11 @@ class ChatRenderer:
         )
         return str(text)
 
-    def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> Frame:
+    def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate:
         """Return a :class:`FullFrame`."""
         return FullFrame(self, sentence, role)
 
-    def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> Frame | None:
+    def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate | None:
         """Return the texts around a probe question, where it stands exactly once."""
         before, found, after = self.render(chat(sentence, role, PROBE)).partition(PROBE)
         return TextFrame(before, after) if found and PROBE not in after else None
@@ -243,7 +243,7 @@ class ChatRenderer:
 class PlainRenderer:
     """For base models, which have no chat template: persona, solved examples, question, an open answer."""
 
-    def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> Frame:
+    def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate:
         """Return the texts around the item; there is no template to differ from them."""
         lead = f"{sentence}\n\n" if sentence else ""
         shown = "".join(
@@ -252,7 +252,7 @@ class PlainRenderer:
         )
         return TextFrame(f"{lead}{shown}{plain.question} ", f"\n{plain.answer}", special_tokens=True)
 
-    def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> Frame | None:
+    def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate | None:
         """Return the same as :meth:`full`."""
         return self.full(sentence, role, plain)
 
@@ -276,11 +276,11 @@ class MessageRenderer:
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self._arguments = dict(arguments)
 
-    def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> Frame:
+    def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate:
         """Return a :class:`MessageFrame`."""
         return MessageFrame(sentence, role)
 
-    def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> Frame | None:
+    def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate | None:
         """Return the same as :meth:`full`."""
         return self.full(sentence, role, plain)
 

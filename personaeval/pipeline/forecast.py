@@ -11,54 +11,54 @@ from typing import Any
 
 from personaeval.config import RunConfig
 from personaeval.errors import PersonaevalError
+from personaeval.generation.pending import CHUNK, PendingRequests
 from personaeval.generation.plan import Plan, TaskPlan
-from personaeval.generation.work import CHUNK, Work
 from personaeval.judge.exemplars import worst_case
-from personaeval.judge.judging import blank_exhibits
-from personaeval.judge.panel import Exhibit, Panel, open_panel
-from personaeval.judge.prompts import LONGEST
-from personaeval.judge.usage import Bench, describe_bench, read_prices
+from personaeval.judge.judge_prompt import LONGEST
+from personaeval.judge.judging import blank_judge_inputs
+from personaeval.judge.panel import JudgeInput, Panel, open_panel
+from personaeval.judge.usage import JudgeUsage, describe_usage, read_prices
 from personaeval.models.checkpoints import parse_model
+from personaeval.models.model import LocalModel, Model, open_model
 from personaeval.models.prompts import opening, place
-from personaeval.models.subject import LocalSubject, Subject, open_subject
-from personaeval.pipeline.prepare import Benchmark, build_plan, load_benchmark
+from personaeval.pipeline.prepare import EvalSet, build_plan, load_eval_set
 from personaeval.pipeline.run import announce
-from personaeval.progress import Display
+from personaeval.progress import Progress
 from personaeval.results.files import RUN, SUMMARY, read_json
 from personaeval.results.ledger import LEDGER, Ledger
 
 
-def preview(config: RunConfig, display: Display) -> None:
+def preview(config: RunConfig, progress: Progress) -> None:
     """Say what a run would ask, of the checkpoints and of the judges, and ask nothing.
 
     Raises:
         PersonaevalError: as :func:`run`.
     """
-    benchmark = load_benchmark(config)
+    eval_set = load_eval_set(config)
     panel, prices = open_panel(config), read_prices(config.prices)
     for text in config.model:
-        subject = open_subject(parse_model(text), config)
-        sentences = benchmark.sentences(config.template)
-        placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))
-        plan, _ = build_plan(config, subject, placement, benchmark)
+        model = open_model(parse_model(text), config)
+        sentences = eval_set.sentences(config.template)
+        placement = place(model.probe, sentences, config.persona_role, opening(config.reasoning_end))
+        plan, _ = build_plan(config, model, placement, eval_set)
         plan.compute_keys()
         kept = config.output / LEDGER
         with TemporaryDirectory() as empty, Ledger(kept if kept.exists() else Path(empty) / LEDGER) as ledger:
-            display.say(announce(subject.spec, config.output, plan, Work(plan, ledger), config))
-        for bench in _worst_case(panel, benchmark, plan):
-            display.say(f"At most, and less what the ledger holds: {describe_bench(bench, prices)}")
+            progress.message(announce(model.spec, config.output, plan, PendingRequests(plan, ledger), config))
+        for usage in _worst_case(panel, eval_set, plan):
+            progress.message(f"At most, and less what the ledger holds: {describe_usage(usage, prices)}")
 
 
-def _worst_case(panel: Panel | None, benchmark: Benchmark, plan: Plan) -> list[Bench]:
+def _worst_case(panel: Panel | None, eval_set: EvalSet, plan: Plan) -> list[JudgeUsage]:
     if panel is None:
         return []
-    exhibits: list[Exhibit] = []
+    judge_inputs: list[JudgeInput] = []
     longest = 0
     for task in plan.tasks:
         if task.items.task.is_judged:
-            exhibits += blank_exhibits(task.items, benchmark.rubrics[task.items.task.name], task.samples)
+            judge_inputs += blank_judge_inputs(task.items, eval_set.rubrics[task.items.task.name], task.samples)
             longest = max(longest, min(task.sampling.max_tokens, LONGEST // 4))
-    return [*([worst_case(panel, exhibits)] if panel.exemplars else []), *panel.worst_case(exhibits, longest)]
+    return [*([worst_case(panel, judge_inputs)] if panel.exemplars else []), *panel.worst_case(judge_inputs, longest)]
 
 
 SAMPLES = (1, 2, 4, 8)
@@ -86,7 +86,7 @@ class Outlook:
     personas: int
     samples: int
     basis: str
-    detectable: dict[str, float | None]
+    minimum_detectable_effect: dict[str, float | None]
     needed: dict[str, dict[int, int | None]]
 
 
@@ -128,32 +128,34 @@ def forecast(config: RunConfig, detect: float | None) -> list[Forecast]:
     Raises:
         PersonaevalError: as :func:`personaeval.pipeline.run.run` before it generates.
     """
-    benchmark = load_benchmark(config)
-    sentences = benchmark.sentences(config.template)
+    eval_set = load_eval_set(config)
+    sentences = eval_set.sentences(config.template)
     outlooks: tuple[Outlook, ...] | None = None
     found = []
     for text in config.model:
-        subject = open_subject(parse_model(text), config)
-        placement = place(subject.probe, sentences, config.persona_role, opening(config.reasoning_end))
-        plan, _ = build_plan(config, subject, placement, benchmark)
+        model = open_model(parse_model(text), config)
+        placement = place(model.probe, sentences, config.persona_role, opening(config.reasoning_end))
+        plan, _ = build_plan(config, model, placement, eval_set)
         plan.compute_keys()
         outlooks = outlooks or tuple(_outlook(task, config.output, detect) for task in plan.tasks)
         kept = config.output / LEDGER
         with TemporaryDirectory() as empty, Ledger(kept if kept.exists() else Path(empty) / LEDGER) as ledger:
-            work = Work(plan, ledger)
-            found.append(_cost(subject, plan, work, config, outlooks))
+            pending = PendingRequests(plan, ledger)
+            found.append(_cost(model, plan, pending, config, outlooks))
     return found
 
 
-def _cost(subject: Subject, plan: Plan, work: Work, config: RunConfig, outlooks: tuple[Outlook, ...]) -> Forecast:
-    missing = work.counts.wanted
-    most = sum(request.sampling.max_tokens for request in plan.requests(work.is_missing))
+def _cost(
+    model: Model, plan: Plan, pending: PendingRequests, config: RunConfig, outlooks: tuple[Outlook, ...]
+) -> Forecast:
+    missing = pending.counts.wanted
+    most = sum(request.sampling.max_tokens for request in plan.requests(pending.is_missing))
     return Forecast(
-        label=subject.spec.label,
+        label=model.spec.label,
         requests=plan.size,
-        present=work.present,
+        present=pending.present,
         missing=missing,
-        prompt_tokens=count_prompt_tokens(subject, plan, work.is_missing),
+        prompt_tokens=count_prompt_tokens(model, plan, pending.is_missing),
         characters=round(plan.prompt_characters * config.samples * missing / max(plan.size, 1)),
         most_output=most,
         mean_output=_past_length(config.output, {task.items.task.name for task in plan.tasks}),
@@ -161,20 +163,20 @@ def _cost(subject: Subject, plan: Plan, work: Work, config: RunConfig, outlooks:
     )
 
 
-def count_prompt_tokens(subject: Subject, plan: Plan, wanted: Callable[[int], bool]) -> int | None:
+def count_prompt_tokens(model: Model, plan: Plan, wanted: Callable[[int], bool]) -> int | None:
     """Return the tokens of the wanted rows' prompts, as the engine will make them; None for an endpoint."""
-    if not isinstance(subject, LocalSubject):
+    if not isinstance(model, LocalModel):
         return None
     requests = plan.requests(wanted)
     total = 0
     while part := list(islice(requests, CHUNK)):
-        total += sum(map(len, subject.tokenise(part)))
+        total += sum(map(len, model.tokenise(part)))
     return total
 
 
 def _outlook(task: TaskPlan, output: Path, detect: float | None) -> Outlook:
     from personaeval.metrics.population import Population, like
-    from personaeval.metrics.power import PLANNED, detectable, items_needed
+    from personaeval.metrics.power import PLANNED, minimum_detectable_effect, required_sample_size
 
     name, n, m = task.items.task.name, len(task.items.items), len(task.personas) - 1
     if task.items.task.is_judged:
@@ -189,11 +191,13 @@ def _outlook(task: TaskPlan, output: Path, detect: float | None) -> Outlook:
         basis = f"accuracy {past['accuracy']:.3f} and PSS {past['pss']:.3f} of {past['label']} in {output}"
     wanted = sorted({*SAMPLES, task.samples}) if detect is not None else []
     needed: dict[str, dict[int, int | None]] = {
-        metric: {samples: items_needed(population, metric, detect or 0, m, samples) for samples in wanted}
+        metric: {samples: required_sample_size(population, metric, detect or 0, m, samples) for samples in wanted}
         for metric in PLANNED
         if wanted
     }
-    shown: dict[str, float | None] = {metric: detectable(population, metric, n, m, task.samples) for metric in PLANNED}
+    shown: dict[str, float | None] = {
+        metric: minimum_detectable_effect(population, metric, n, m, task.samples) for metric in PLANNED
+    }
     return Outlook(name, n, m, task.samples, basis, shown, needed)
 
 
@@ -227,8 +231,8 @@ def _newest_first(output: Path, name: str) -> Iterator[dict[str, Any]]:
 
 def describe(found: Forecast, detect: float | None) -> str:
     """Return a forecast in lines for people."""
-    twins = found.requests - found.present - found.missing
-    alike = f", {twins:,} the same as another of them" if twins else ""
+    duplicates = found.requests - found.present - found.missing
+    alike = f", {duplicates:,} the same as another of them" if duplicates else ""
     lines = [f"{found.label}: {found.requests:,} requests, {found.present:,} in the ledger already{alike}."]
     if found.missing:
         prompt = (
@@ -252,11 +256,11 @@ def describe(found: Forecast, detect: float | None) -> str:
 
 def _describe_outlook(outlook: Outlook, detect: float | None) -> list[str]:
     size = f"n = {outlook.items:,} items, m = {outlook.personas}, S = {outlook.samples}"
-    if not outlook.detectable:
+    if not outlook.minimum_detectable_effect:
         return [f"{outlook.task} ({size}): {outlook.basis}."]
     declines = ", ".join(
         f"{_TITLES[name]} {'–' if value is None else format(value, '.3f')}"
-        for name, value in outlook.detectable.items()
+        for name, value in outlook.minimum_detectable_effect.items()
     )
     lines = [f"{outlook.task} ({size}): smallest decline that two checkpoints would show: {declines}."]
     for name, sizes in outlook.needed.items():
@@ -265,7 +269,7 @@ def _describe_outlook(outlook: Outlook, detect: float | None) -> list[str]:
         )
         lines.append(f"  For a decline of {detect:g} in {_TITLES[name]}, items: {wanted}.")
     found = [items for sizes in outlook.needed.values() for items in sizes.values()]
-    unreached = " –: it cannot fall so far." if None in (*outlook.detectable.values(), *found) else ""
+    unreached = " –: it cannot fall so far." if None in (*outlook.minimum_detectable_effect.values(), *found) else ""
     lines.append(f"  (Power 80 %, one-sided 2.5 %; from {outlook.basis}.{unreached})")
     return lines
 

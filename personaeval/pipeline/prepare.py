@@ -9,14 +9,14 @@ from typing import Any
 
 from personaeval.config import RunConfig
 from personaeval.errors import UsageError
-from personaeval.generation.plan import Plan, choose_frames, lay_out
+from personaeval.generation.plan import Plan, choose_templates, lay_out
 from personaeval.judge.rubrics import Rubrics, rubrics_of
 from personaeval.library.personas import Persona, Selection
 from personaeval.library.registry import Registry
 from personaeval.library.sources import ItemSet, load_items
 from personaeval.library.tasks import Task
+from personaeval.models.model import Model, refuse_unfit
 from personaeval.models.prompts import Placement, persona_sentence, with_system
-from personaeval.models.subject import Subject, refuse_unfit
 from personaeval.types import Sampling
 
 _OF_JUDGES = (
@@ -30,7 +30,7 @@ _OF_JUDGES = (
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class EvalSet:
     """What every checkpoint of one command is asked: read once, the same for all.
 
     ``personas`` are those that tasks are crossed with; ``rubrics`` are those of each judged task.
@@ -58,7 +58,7 @@ class Benchmark:
         return found
 
 
-def load_benchmark(config: RunConfig) -> Benchmark:
+def load_eval_set(config: RunConfig) -> EvalSet:
     """Read the tasks' items and the personas."""
     registry = Registry(config.include)
     tasks = [task for selector in config.tasks for task in registry.tasks(selector)]
@@ -80,7 +80,7 @@ def load_benchmark(config: RunConfig) -> Benchmark:
     items = tuple(load_task(config, task, file, config.data.get(task.name)) for task, file in tasks)
     rubrics = {task.name: rubrics_of(own, file) for own, (task, file) in zip(items, tasks, strict=True)}
     selection = _select_personas(config, registry) if len(judged) < len(tasks) else Selection((), ())
-    return Benchmark(items, selection.personas, {name: rubrics[name] for name in judged}, selection.origins)
+    return EvalSet(items, selection.personas, {name: rubrics[name] for name in judged}, selection.origins)
 
 
 def load_task(config: RunConfig, task: Task, file: Path, data: Path | None) -> ItemSet:
@@ -93,20 +93,20 @@ def _select_personas(config: RunConfig, registry: Registry) -> Selection:
     return selection if config.n_personas is None else selection.sample(config.n_personas, config.seed)
 
 
-def build_plan(config: RunConfig, subject: Subject, placement: Placement, benchmark: Benchmark) -> tuple[Plan, bool]:
+def build_plan(config: RunConfig, model: Model, placement: Placement, eval_set: EvalSet) -> tuple[Plan, bool]:
     """Return the plan, and whether prompts could be rendered the fast way."""
     parts = []
     fast = True
-    for items in benchmark.items:
-        refuse_unfit(subject, items)
+    for items in eval_set.items:
+        refuse_unfit(model, items)
         system = items.task.item.system
-        personas = benchmark.personas_of(items)
+        personas = eval_set.personas_of(items)
         sentences = [with_system(persona_sentence(config.template, persona), system) for persona in personas]
-        frames, quick = choose_frames(subject.renderer, items, sentences, placement.role)
+        prompt_templates, quick = choose_templates(model.renderer, items, sentences, placement.role)
         fast = fast and quick
-        stop = subject.renderer.stop(items.task.plain)
-        parts.append((items, frames, choose_sampling(items.task, config, stop)))
-    return Plan(lay_out(parts, benchmark.personas, config.samples, config.seed), subject.identity()), fast
+        stop = model.renderer.stop(items.task.plain)
+        parts.append((items, prompt_templates, choose_sampling(items.task, config, stop)))
+    return Plan(lay_out(parts, eval_set.personas, config.samples, config.seed), model.identity()), fast
 
 
 def choose_sampling(task: Task, config: RunConfig, stop: tuple[str, ...]) -> Sampling:

@@ -13,22 +13,29 @@ from personaeval import verify
 from personaeval.config import RunConfig
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.judge.judgements import Ratings, collect, read_judgements
-from personaeval.judge.judging import Hearing, exhibits_of, hear_people, judge_run, warn_of_judges, with_score
+from personaeval.judge.judging import (
+    JudgingResult,
+    compare_with_humans,
+    judge_run,
+    make_judge_inputs,
+    warn_of_judges,
+    with_score,
+)
 from personaeval.judge.labels import keep_labels, read_labels
-from personaeval.judge.panel import Exhibit, open_panel
+from personaeval.judge.panel import JudgeInput, open_panel
 from personaeval.judge.rubrics import Rubrics, rubrics_of
 from personaeval.library.personas import BASELINE, Category, Persona
 from personaeval.library.registry import Registry
 from personaeval.library.sources import ItemSet, load_items
 from personaeval.library.tasks import JudgedScorer
-from personaeval.pipeline.record import add_judging
+from personaeval.pipeline.manifest import add_judging
 from personaeval.pipeline.sessions import Sessions
 from personaeval.pipeline.summary import summarise_run
-from personaeval.progress import Display, open_display
+from personaeval.progress import Progress, open_progress
 from personaeval.results.cells import Cells, empty_cells, write_cells
 from personaeval.results.files import JUDGEMENTS, RUN, SUMMARY, read_json, write_json
 from personaeval.results.ledger import LEDGER, Ledger
-from personaeval.results.lock import hold
+from personaeval.results.lock import run_lock
 from personaeval.results.responses import read_responses, response_writer
 from personaeval.types import Response, Verdict
 from personaeval.verify import Verifier
@@ -44,7 +51,7 @@ class Rescored:
     """How many verdicts changed, and what judges who were asked did."""
 
     changed: int
-    hearing: Hearing
+    judging: JudgingResult
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ def rescore(
     data: dict[str, Path],
     include: tuple[Path, ...],
     judging: Mapping[str, Any] | None = None,
-    display: Display | None = None,
+    progress: Progress | None = None,
     human: Path | None = None,
 ) -> Rescored:
     """Verify a finished run's responses again, or have judges score them, and rewrite its tables.
@@ -84,10 +91,10 @@ def rescore(
     labels = read_labels(human) if human is not None else ()
     if human is not None and not (judging or record.get("panel")):
         raise UsageError(f"--human {human}: no judge has scored this run, so there is none to compare; add --judge ….")
-    with hold(folder):
+    with run_lock(folder):
         if labels:
             keep_labels(folder, labels)
-        return _rescore(folder, record, data, include, judging, display or open_display(quiet=True))
+        return _rescore(folder, record, data, include, judging, progress or open_progress(quiet=True))
 
 
 def _rescore(
@@ -96,13 +103,13 @@ def _rescore(
     data: dict[str, Path],
     include: tuple[Path, ...],
     judging: Mapping[str, Any] | None,
-    display: Display,
+    progress: Progress,
 ) -> Rescored:
     personas = [_persona(entry) for entry in record["personas"]]
     tasks = _load_tasks(record, data, include, personas)
     places = {persona.id: number for number, persona in enumerate(personas)}
-    hearing = _hear(folder, record, tasks, judging, display)
-    ratings = hearing.ratings
+    judged_now = _judge_again(folder, record, tasks, judging, progress)
+    ratings = judged_now.ratings
     changed = 0
     with Verifier() as verifier, response_writer(folder) as writer:
         for before, after in _verify_again(read_responses(folder), tasks, ratings, verifier):
@@ -124,22 +131,24 @@ def _rescore(
     write_cells(folder, tables)
     write_json(folder / RUN, record)
     judged = [(task.items, task.rubrics) for task in tasks.values() if task.items.task.is_judged]
-    people = hear_people(folder, record, judged, ratings)
+    people = compare_with_humans(folder, record, judged, ratings)
     write_json(folder / SUMMARY, summarise_run(record, tables, personas, ratings, people))
-    return Rescored(changed, hearing)
+    return Rescored(changed, judged_now)
 
 
-def _hear(
+def _judge_again(
     folder: Path,
     record: dict[str, Any],
     tasks: Mapping[str, _Task],
     judging: Mapping[str, Any] | None,
-    display: Display,
-) -> Hearing:
+    progress: Progress,
+) -> JudgingResult:
     """Return the ratings of the judged tasks: those the run has, or those of judges asked now."""
     judged = {name: task for name, task in tasks.items() if task.items.task.is_judged}
     if judging is None:
-        return Hearing(_kept_ratings(folder, record["panel"])) if judged and record.get("panel") else Hearing()
+        return (
+            JudgingResult(_kept_ratings(folder, record["panel"])) if judged and record.get("panel") else JudgingResult()
+        )
     if not judged:
         raise UsageError(f"--judge: none of this run's tasks ({', '.join(tasks)}) is scored by judges.")
     kept = {name: value for name, value in record["config"].items() if not name.startswith(_JUDGING)}
@@ -150,17 +159,17 @@ def _hear(
     add_judging(record, rubrics, panel, folder.parent.parent)
     if panel is None:
         raise UsageError("--judge: names no judge.")
-    warn_of_judges(record, display)
-    exhibits: list[Exhibit] = []
+    warn_of_judges(record, progress)
+    judge_inputs: list[JudgeInput] = []
     for name, task in judged.items():
         own = (response for response in read_responses(folder) if response.task == name)
-        exhibits += exhibits_of(task.items, task.rubrics, own)
+        judge_inputs += make_judge_inputs(task.items, task.rubrics, own)
     with Ledger(folder.parent.parent / LEDGER) as ledger:
-        hearing = judge_run(panel, exhibits, rubrics, folder, ledger, display)
+        judged_now = judge_run(panel, judge_inputs, rubrics, folder, ledger, progress)
     sessions = Sessions(folder)
-    sessions.judged(hearing.benches)
+    sessions.judged(judged_now.usages)
     record["sessions"] = sessions.entries
-    return hearing
+    return judged_now
 
 
 def _kept_ratings(folder: Path, panel: Mapping[str, Any]) -> Mapping[str, Ratings]:

@@ -59,15 +59,15 @@ class Scoring:
             self._thread.join()
         self._verifier.close()
 
-    def put(self, completion: Completion) -> None:
+    def submit(self, completion: Completion) -> None:
         """Queue a completion; returns at once."""
         self._queue.put(completion)
 
-    def take_up(self, rows: Iterator[int]) -> None:
+    def resume(self, rows: Iterator[int]) -> None:
         """Queue rows whose completions are in the ledger; those with a verdict there are passed over."""
         self._queue.put(rows)
 
-    def drain(self) -> None:
+    def flush(self) -> None:
         """Return when all that was queued has its verdict."""
         reached = threading.Event()
         self._queue.put(reached)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.environment import hardware, versions
-from personaeval.judge.usage import Bench
+from personaeval.judge.usage import JudgeUsage
 from personaeval.progress import Counts
 from personaeval.results.files import RUN, SESSIONS, read_json, write_json
 
@@ -50,10 +50,10 @@ class Sessions:
         }
         self._write()
 
-    def judged(self, benches: Sequence[Bench]) -> None:
+    def judged(self, usages: Sequence[JudgeUsage]) -> None:
         """Note the judges' part, where any was asked anything."""
-        if any(bench.calls or bench.failed for bench in benches):
-            judges = [asdict(bench) for bench in benches]
+        if any(usage.calls or usage.failed for usage in usages):
+            judges = [asdict(usage) for usage in usages]
             self.entries.append(
                 {"judged": time.time(), "versions": versions(), "hardware": hardware(), "judges": judges}
             )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from personaeval.judge.fidelity_summary import summarise_fidelity
 from personaeval.judge.judgements import Ratings
-from personaeval.judge.summary import summarise_fidelity
 from personaeval.library.personas import Persona
 from personaeval.metrics import stability
-from personaeval.metrics.caution import TRUNCATED_LIMIT, UNSCORED_LIMIT, cautions
-from personaeval.metrics.wording import decompose
-from personaeval.pipeline.record import hash_json
+from personaeval.metrics.coverage_warnings import TRUNCATED_LIMIT, UNSCORED_LIMIT, cautions
+from personaeval.metrics.variance_components import decompose
+from personaeval.pipeline.manifest import hash_json
 from personaeval.results.cells import Cells, CellTable, JudgedCells
 from personaeval.results.files import FORMAT
 

@@ -7,22 +7,26 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from personaeval.analysis.compare import Pair, reading
+from personaeval.analysis.compare import AlignedTask, interpret_pss_change
 from personaeval.analysis.flips import find_flips
 from personaeval.metrics.catalogue import METRICS
 from personaeval.metrics.fidelity import PersonaSums
-from personaeval.metrics.inference import Interval, benjamini_hochberg, holm
+from personaeval.metrics.inference import Estimate, benjamini_hochberg, holm
 from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_equal
 from personaeval.metrics.paired import Change, shared
 from personaeval.metrics.sums import ItemSums, item_sums
-from personaeval.report.formats import MARK, Cell, Number, Table
-from personaeval.results.runs import Side
+from personaeval.report.formats import MARK, Cell, FormattedEstimate, Table
+from personaeval.results.runs import CheckpointRuns
 
 _CHANGE_COLUMNS = ("change", "relative", "p")
 
 
 def compare_tables(
-    base: Side, candidate: Side, pairs: Sequence[Pair], generalise: bool = False, details: bool = True
+    base: CheckpointRuns,
+    candidate: CheckpointRuns,
+    pairs: Sequence[AlignedTask],
+    generalise: bool = False,
+    details: bool = True,
 ) -> list[Table]:
     """Return the tables of two checkpoints: the metrics of all tasks; then personas, categories and flips of each.
 
@@ -40,7 +44,7 @@ def compare_tables(
     return tables
 
 
-def trend_tables(sides: Sequence[Side], pairs: Sequence[Sequence[Pair]]) -> list[Table]:
+def trend_tables(sides: Sequence[CheckpointRuns], pairs: Sequence[Sequence[AlignedTask]]) -> list[Table]:
     """Return a table per task: a row per checkpoint by training step, and the slope over the steps.
 
     Args:
@@ -66,7 +70,9 @@ def step_of(name: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
-def _metrics_table(base: Side, candidate: Side, pairs: Sequence[Pair], generalise: bool) -> Table:
+def _metrics_table(
+    base: CheckpointRuns, candidate: CheckpointRuns, pairs: Sequence[AlignedTask], generalise: bool
+) -> Table:
     found = [(pair, name, change) for pair in pairs for name, change in pair.changes(generalise).items()]
     # Where a score is 0 or 1, its mean is accuracy once more.
     found = [
@@ -107,30 +113,30 @@ def _metrics_table(base: Side, candidate: Side, pairs: Sequence[Pair], generalis
 
 def _change_cells(change: Change, p: float) -> tuple[Cell, ...]:
     return (
-        Number(change.base),
-        Number(change.candidate),
+        FormattedEstimate(change.base),
+        FormattedEstimate(change.candidate),
         _number(change.absolute, signed=True),
         _number(change.relative, percent=True),
-        Number(p if np.isfinite(p) else None),
+        FormattedEstimate(p if np.isfinite(p) else None),
         "*" if p < MARK else "",
     )
 
 
-def _number(interval: Interval, signed: bool = False, percent: bool = False) -> Number:
-    return Number(interval.value, interval.low, interval.high, signed=signed, percent=percent)
+def _number(interval: Estimate, signed: bool = False, percent: bool = False) -> FormattedEstimate:
+    return FormattedEstimate(interval.value, interval.low, interval.high, signed=signed, percent=percent)
 
 
-def _reading_notes(pairs: Sequence[Pair], p_values: Mapping[tuple[str, str], float]) -> list[str]:
+def _reading_notes(pairs: Sequence[AlignedTask], p_values: Mapping[tuple[str, str], float]) -> list[str]:
     """Say of each task whether a change of PSS is one of stability."""
     notes = []
     for pair in pairs:
         if pair.cells is not None:
-            words = reading(pair.changes(), p_values.get((pair.task, "pss")))
+            words = interpret_pss_change(pair.changes(), p_values.get((pair.task, "pss")))
             notes.append(f"{pair.task}: {words} (PSS, read beside κ and the persona effect).")
     return notes
 
 
-def _lacking_notes(base: Side, candidate: Side) -> list[str]:
+def _lacking_notes(base: CheckpointRuns, candidate: CheckpointRuns) -> list[str]:
     """Say which tasks were left out, because one did not run them."""
     return [
         f"{task}: left out, {other.name} did not run it."
@@ -140,7 +146,7 @@ def _lacking_notes(base: Side, candidate: Side) -> list[str]:
     ]
 
 
-def _persona_tables(pair: Pair, base: Side, candidate: Side) -> list[Table]:
+def _persona_tables(pair: AlignedTask, base: CheckpointRuns, candidate: CheckpointRuns) -> list[Table]:
     tables = []
     for words, found in zip(("persona", "category"), pair.by_persona(), strict=True):
         if not found:
@@ -157,13 +163,21 @@ def _persona_tables(pair: Pair, base: Side, candidate: Side) -> list[Table]:
     return tables
 
 
-def _flip_tables(pair: Pair, base: Side, candidate: Side) -> list[Table]:
+def _flip_tables(pair: AlignedTask, base: CheckpointRuns, candidate: CheckpointRuns) -> list[Table]:
     tables = []
     for words, flips in zip(("gained", "lost"), find_flips(pair, base, candidate), strict=True):
         rows: list[tuple[Cell, ...]] = []
         for flip in flips:
             answers = [answer if answer is not None else "–" for answer in flip.answers]
-            rows.append((flip.item, Number(flip.gained, digits=1), Number(flip.lost, digits=1), flip.persona, *answers))
+            rows.append(
+                (
+                    flip.item,
+                    FormattedEstimate(flip.gained, digits=1),
+                    FormattedEstimate(flip.lost, digits=1),
+                    flip.persona,
+                    *answers,
+                )
+            )
         if rows:
             columns = ("item", "gained", "lost", "persona", f"answer of {base.name}", f"answer of {candidate.name}")
             note = (
@@ -176,7 +190,7 @@ def _flip_tables(pair: Pair, base: Side, candidate: Side) -> list[Table]:
     return tables
 
 
-def _aligned_sums(pairs: Sequence[Pair]) -> Sequence[ItemSums | PersonaSums]:
+def _aligned_sums(pairs: Sequence[AlignedTask]) -> Sequence[ItemSums | PersonaSums]:
     """Return the sums of the base and of every candidate, over cells that all of them scored."""
     judged = [pair.judged for pair in pairs if pair.judged is not None]
     if judged:
@@ -186,7 +200,7 @@ def _aligned_sums(pairs: Sequence[Pair]) -> Sequence[ItemSums | PersonaSums]:
     return [item_sums(own, pairs[0].record["domain"], ()) for own in cells]
 
 
-def _trend_table(sides: Sequence[Side], steps: Sequence[int], pairs: Sequence[Pair]) -> Table:
+def _trend_table(sides: Sequence[CheckpointRuns], steps: Sequence[int], pairs: Sequence[AlignedTask]) -> Table:
     title = f"{pairs[0].record['title']} by training step"
     if len({(pair.items, () if pair.cells is None else pair.cells[0].persona_ids) for pair in pairs}) > 1:
         note = "No trend: these checkpoints were not all asked the same items under the same personas."

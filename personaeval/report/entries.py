@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from personaeval.errors import UsageError, suggest
-from personaeval.report.formats import Number
+from personaeval.report.formats import FormattedEstimate
 
 Summary = dict[str, Any]
 
@@ -18,7 +18,7 @@ Groups = list[list[Entry]]
 
 
 def group(
-    summaries: Sequence[Summary], kind: str, task: str | None, rank: Callable[[dict[str, Any]], Number]
+    summaries: Sequence[Summary], kind: str, task: str | None, rank: Callable[[dict[str, Any]], FormattedEstimate]
 ) -> Groups:
     """Return the comparable groups of one kind, by task; the highest rank first.
 
@@ -108,6 +108,6 @@ def relative(now: dict[str, Any], before: dict[str, Any]) -> float | None:
     return float(now["value"] / before["value"] - 1)
 
 
-def interval(numbers: dict[str, Any]) -> Number:
+def interval(numbers: dict[str, Any]) -> FormattedEstimate:
     """Return an estimate with its interval as a figure."""
-    return Number(numbers["value"], numbers["low"], numbers["high"])
+    return FormattedEstimate(numbers["value"], numbers["low"], numbers["high"])

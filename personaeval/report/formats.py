@@ -31,7 +31,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
-class Number:
+class FormattedEstimate:
     """A figure with its interval; None where the quantity is not defined for the data.
 
     Attributes:
@@ -73,7 +73,7 @@ class Number:
         return f"{value:{sign}{'.1%' if self.percent else f'.{self.digits}f'}}"
 
 
-Cell = Number | str | int
+Cell = FormattedEstimate | str | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def without_intervals(tables: Sequence[Table]) -> list[Table]:
     """Return the same tables, figures alone."""
 
     def bare(cell: Cell) -> Cell:
-        return replace(cell, low=None, high=None) if isinstance(cell, Number) else cell
+        return replace(cell, low=None, high=None) if isinstance(cell, FormattedEstimate) else cell
 
     return [
         replace(
@@ -205,13 +205,13 @@ def _csv(tables: Sequence[Table]) -> str:
 
 def _csv_fields(column: Sequence[Cell]) -> tuple[str, ...]:
     """Return what of a column's figures gets a column in the file."""
-    figures = [cell for cell in column if isinstance(cell, Number)]
+    figures = [cell for cell in column if isinstance(cell, FormattedEstimate)]
     wide = any(cell.low is not None for cell in figures)
     return ("value", *(("low", "high") if wide else ()), *(("p",) if any(c.p is not None for c in figures) else ()))
 
 
 def _csv_cells(value: Cell, fields: Sequence[str]) -> list[Any]:
-    if isinstance(value, Number):
+    if isinstance(value, FormattedEstimate):
         cells = [getattr(value, field) for field in fields]
         return ["" if cell is None else cell for cell in cells]
     return [_csv_text(value), *[""] * (len(fields) - 1)]
@@ -223,7 +223,7 @@ def _csv_text(value: str | int) -> str | int:
 
 def _json(tables: Sequence[Table]) -> str:
     def cell(value: Cell) -> Any:
-        if not isinstance(value, Number):
+        if not isinstance(value, FormattedEstimate):
             return value
         if value.low is None and value.p is None:
             return value.value

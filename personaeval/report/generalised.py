@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from personaeval.analysis.compare import counts_of
-from personaeval.metrics import twoway
+from personaeval.metrics import two_way_bootstrap
 from personaeval.metrics.catalogue import METRICS
 from personaeval.metrics.jackknife import intervals
 from personaeval.report.entries import Summary
-from personaeval.results.runs import open_side
+from personaeval.results.runs import open_runs
 
 
 def generalised(summary: Summary) -> Summary:
@@ -20,13 +20,13 @@ def generalised(summary: Summary) -> Summary:
     Raises:
         UsageError: the run's cells cannot be read.
     """
-    side = open_side(summary["folder"])
-    scales = [METRICS[name].scale for name in twoway.RESAMPLED]
+    side = open_runs(summary["folder"])
+    scales = [METRICS[name].scale for name in two_way_bootstrap.RESAMPLED]
     tasks: dict[str, Any] = {}
     for name, part in summary["tasks"].items():
         tasks[name] = part
         if part.get("kind", "stability") == "stability":
-            found = intervals(twoway.estimates(counts_of(side, name)), scales)
-            wide = {name: interval.to_json() for name, interval in zip(twoway.RESAMPLED, found, strict=True)}
+            found = intervals(two_way_bootstrap.estimates(counts_of(side, name)), scales)
+            wide = {name: interval.to_json() for name, interval in zip(two_way_bootstrap.RESAMPLED, found, strict=True)}
             tasks[name] = part | {"stability": part["stability"] | wide}
     return summary | {"tasks": tasks}

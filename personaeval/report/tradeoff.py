@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from personaeval.errors import InvalidRunError
-from personaeval.report import fidelity
-from personaeval.report.against import Row, against
+from personaeval.report import judged_tables
+from personaeval.report.changes import Row, against
 from personaeval.report.entries import Entry, Groups, Summary, bases_of, group, interval, names_of, relative
 from personaeval.report.formats import Cell, Table
 
@@ -21,7 +21,7 @@ def trade_off(summaries: Sequence[Summary], baseline: str | None = None) -> list
         UsageError: no run of the baseline is here.
     """
     stable = group(summaries, "stability", None, lambda part: interval(part["stability"]["pss"]))
-    judged = [[entry for entry in entries if entry[1]["judged"]] for entries in fidelity.groups(summaries, None)]
+    judged = [[entry for entry in entries if entry[1]["judged"]] for entries in judged_tables.groups(summaries, None)]
     tables = []
     for left in stable:
         for right in judged:
@@ -73,7 +73,7 @@ def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
     for place, (name, (one, other)) in enumerate(zip(names, pairs, strict=True)):
         numbers = one[1]["stability"]
         row: list[Cell] = [name, interval(numbers["accuracy"]), interval(numbers["pss"]), interval(numbers["kappa"])]
-        row.append(fidelity.persona_score(other[1]))
+        row.append(judged_tables.persona_score(other[1]))
         if before is not None:
             changed = [own.rows[place] for own in compared]
             row += ["baseline"] * 2 if place == list(pairs).index(before) else _changes((one, other), before, changed)
@@ -87,7 +87,7 @@ def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
     notes += [
         f"{name}: {warning}." for name, (one, _) in zip(names, pairs, strict=True) for warning in one[1]["warnings"]
     ]
-    notes += fidelity.notes([other for _, other in pairs], names)
+    notes += judged_tables.notes([other for _, other in pairs], names)
     return Table(title, tuple(columns), tuple(rows), tuple(dict.fromkeys(notes)))
 
 

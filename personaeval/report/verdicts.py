@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 from personaeval.analysis.check import Finding, Outcome, Report
 from personaeval.metrics.catalogue import METRICS
-from personaeval.report.formats import Cell, Number, Table, render
+from personaeval.report.formats import Cell, FormattedEstimate, Table, render
 
 _FORMAT = 1
 
@@ -30,11 +30,11 @@ def to_markdown(report: Report) -> str:
             finding.task,
             METRICS[finding.metric].title,
             finding.severity.value,
-            Number(finding.base),
-            Number(finding.candidate),
-            Number(finding.decline, signed=True),
-            Number(finding.high, signed=True),
-            Number(finding.max_drop),
+            FormattedEstimate(finding.base),
+            FormattedEstimate(finding.candidate),
+            FormattedEstimate(finding.decline, signed=True),
+            FormattedEstimate(finding.high, signed=True),
+            FormattedEstimate(finding.max_drop),
             finding.outcome.value,
             finding.reason,
         )

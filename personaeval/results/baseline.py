@@ -7,7 +7,7 @@ from pathlib import Path
 
 from personaeval.errors import StorageError, UsageError
 from personaeval.results.files import CELLS, RUN, SUMMARY
-from personaeval.results.runs import open_side
+from personaeval.results.runs import open_runs
 
 
 def write_baseline(run: str, output: Path) -> list[Path]:
@@ -21,7 +21,7 @@ def write_baseline(run: str, output: Path) -> list[Path]:
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file; name a folder with -o.")
-    folders = list(dict.fromkeys(open_side(run).folders.values()))
+    folders = list(dict.fromkeys(open_runs(run).folders.values()))
     targets = [output] if len(folders) == 1 else [output / folder.name for folder in folders]
     _refuse_older(output, targets)
     written = []

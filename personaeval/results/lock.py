@@ -14,7 +14,7 @@ from personaeval.results.files import remove_leftovers
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Keep a second process from writing the same run; clear away what a killed one left half written.
 
     Raises:

@@ -20,7 +20,7 @@ _COLUMNS = {"item", "persona", "digest", "dimension", "score_sum", *COUNTS}
 
 
 @dataclass(frozen=True)
-class Side:
+class CheckpointRuns:
     """One checkpoint: the run that has each of its tasks.
 
     Attributes:
@@ -61,25 +61,25 @@ class Side:
         return table
 
 
-def open_sides(texts: Sequence[str]) -> list[Side]:
+def open_sides(texts: Sequence[str]) -> list[CheckpointRuns]:
     """Return the sides by what the user called them, with names that differ.
 
     Raises:
-        UsageError: as :func:`open_side`.
+        UsageError: as :func:`open_runs`.
     """
-    sides = [open_side(text) for text in texts]
+    sides = [open_runs(text) for text in texts]
     names = [side.name for side in sides]
     if len(set(names)) < len(names):
         names = [f"{side.name}-{side.fingerprint[:8]}" for side in sides]
     if len(set(names)) < len(names):
         names = [f"{name} ({place})" for place, name in enumerate(names, start=1)]
     return [
-        Side(name, side.fingerprint, side.verifiable, side.folders, side.records)
+        CheckpointRuns(name, side.fingerprint, side.verifiable, side.folders, side.records)
         for name, side in zip(names, sides, strict=True)
     ]
 
 
-def open_side(text: str) -> Side:
+def open_runs(text: str) -> CheckpointRuns:
     """Return a side: a run's or a baseline's folder, a checkpoint's folder, or RESULTS/NAME as tables show it.
 
     Raises:
@@ -123,7 +123,7 @@ def _names(record: dict[str, Any]) -> tuple[str, str]:
     return record["label"], f"{record['label']}-{record['model']['fingerprint'][:8]}"
 
 
-def _side(folders: Sequence[Path], text: str) -> Side:
+def _side(folders: Sequence[Path], text: str) -> CheckpointRuns:
     where: dict[str, Path] = {}
     records: dict[str, dict[str, Any]] = {}
     found = {folder: read_json(folder / RUN) for folder in folders}
@@ -140,7 +140,9 @@ def _side(folders: Sequence[Path], text: str) -> Side:
             where[task], records[task] = folder, record
     record = next(iter(found.values()))
     fingerprint = record["model"]["fingerprint"]
-    return Side(record["label"], fingerprint, bool(record["model"].get("fingerprint_verifiable")), where, records)
+    return CheckpointRuns(
+        record["label"], fingerprint, bool(record["model"].get("fingerprint_verifiable")), where, records
+    )
 
 
 def find_summaries(folder: Path) -> list[dict[str, Any]]:

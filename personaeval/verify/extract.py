@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from personaeval.verify.compare import read_letter
+from personaeval.verify.equivalence import read_letter
 from personaeval.verify.number import first_number, last_number
 from personaeval.verify.patterns import last_match
 

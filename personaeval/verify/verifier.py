@@ -11,8 +11,8 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any
 
+from personaeval.library.custom_scorers import find_scorer
 from personaeval.library.lm_eval import config_file
-from personaeval.library.scorers import find_scorer
 from personaeval.library.tasks import (
     ChoiceScorer,
     ExactScorer,
@@ -25,7 +25,7 @@ from personaeval.library.tasks import (
 )
 from personaeval.types import NO_ANSWER, Verdict
 from personaeval.verify import extract, patterns, worker
-from personaeval.verify.compare import compare_choice, compare_exact, compare_math, compare_numeric
+from personaeval.verify.equivalence import compare_choice, compare_exact, compare_math, compare_numeric
 from personaeval.verify.latex import repair
 from personaeval.verify.pool import WorkerPool
 from personaeval.verify.verdict import graded, judged, unscored

@@ -17,7 +17,7 @@ SYMBOLIC = "personaeval.verify.symbolic"
 
 GYM = "reasoning_gym"
 
-HARNESS = "personaeval.verify.harness"
+HARNESS = "personaeval.verify.lm_eval_scorer"
 
 
 def start(module: str) -> None:
@@ -74,7 +74,7 @@ def score_own(name: str, gold: str, text: str) -> float:
     Raises:
         ValueError: it gives something else.
     """
-    from personaeval.library.scorers import load_scorer
+    from personaeval.library.custom_scorers import load_scorer
 
     score = load_scorer(name)(gold, text)
     if not isinstance(score, (bool, int, float)) or not 0 <= score <= 1:
@@ -84,9 +84,9 @@ def score_own(name: str, gold: str, text: str) -> float:
 
 def score_harness(file: str, settings: str, gold: str, text: str) -> float:
     """Return lm-evaluation-harness's own score of a completion, from 0 to 1; may run for ever."""
-    from personaeval.verify import harness
+    from personaeval.verify import lm_eval_scorer
 
-    return harness.score(file, settings, gold, text)
+    return lm_eval_scorer.score(file, settings, gold, text)
 
 
 def search(scorer_patterns: tuple[str, ...], text: str) -> str | None:

@@ -21,7 +21,7 @@ class Grammars:
         self._eos = sorted(eos)
         self._known: Any = None
 
-    def hold(self, schema: str, rows: int, vocabulary: int) -> Held | None:
+    def hold(self, schema: str, rows: int, vocabulary: int) -> GrammarState | None:
         """Return what holds as many rows to a schema; None without llguidance, and for a tokenizer it cannot read.
 
         Args:
@@ -39,10 +39,10 @@ class Grammars:
         # Else a small model writes blanks between two keys until it has no tokens left.
         fixed: Any = {"whitespace_flexible": False, "key_separator": ": ", "item_separator": ", "}
         grammar = llguidance.LLMatcher.grammar_from_json_schema(json.loads(schema), overrides=fixed)
-        return Held([llguidance.LLMatcher(self._known, grammar) for _ in range(rows)], vocabulary, self._eos)
+        return GrammarState([llguidance.LLMatcher(self._known, grammar) for _ in range(rows)], vocabulary, self._eos)
 
 
-class Held:
+class GrammarState:
     """A batch of answers, each with how far it has come in its grammar."""
 
     def __init__(self, matchers: Sequence[Any], vocabulary: int, eos: Sequence[int]) -> None:

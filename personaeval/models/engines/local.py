@@ -60,7 +60,7 @@ def special_tokens(tokenizer: Any) -> frozenset[str]:
     return frozenset(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
-class Marks:
+class SpecialTokenFilter:
     """Leaves special tokens out of a text, but for those that are to be kept."""
 
     def __init__(self, tokenizer: Any, kept: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from personaeval.errors import EngineError, UsageError
 from personaeval.models.engines import EngineSettings
 from personaeval.models.engines.endpoint import Endpoint, public, reason_of, redact
-from personaeval.models.engines.pace import Budget
+from personaeval.models.engines.rate_limiter import RateLimiter
 from personaeval.types import Completion, Request
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class OpenAIEngine:
         self._limit_name = "max_tokens"
         self._takes_schemas = True
         self._health = _Health(endpoint.url, max(2 * settings.concurrency, _LEAST_FAILURES))
-        self._budget = Budget(settings)
+        self._rate_limiter = RateLimiter(settings)
         self._workers: set[asyncio.Task[None]] = set()
 
     async def generate(self, requests: Iterator[Request]) -> AsyncIterator[Completion]:
@@ -142,9 +142,9 @@ class OpenAIEngine:
     async def _work(self, requests: Iterator[Request], finished: asyncio.Queue[Completion | None]) -> None:
         # All workers share the iterator: each takes its next request only once it has finished one.
         for request in requests:
-            expected = await self._budget.admit(request)
+            expected = await self._rate_limiter.admit(request)
             completion = await self._complete(request)
-            self._budget.settle(expected, completion)
+            self._rate_limiter.settle(expected, completion)
             finished.put_nowait(completion)
 
     async def _complete(self, request: Request) -> Completion:

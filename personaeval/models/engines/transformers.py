@@ -16,10 +16,10 @@ from typing import Any
 
 from personaeval.errors import EngineError, UsageError
 from personaeval.models.engines import EngineSettings
-from personaeval.models.engines.batches import Limits, Row, common_start
-from personaeval.models.engines.drawing import Drawer
+from personaeval.models.engines.batch_planner import BatchPlanner, Row, common_start
 from personaeval.models.engines.grammar import Grammars
-from personaeval.models.engines.local import Marks, failed, label_ids, refused, tokenise
+from personaeval.models.engines.local import SpecialTokenFilter, failed, label_ids, refused, tokenise
+from personaeval.models.engines.token_sampler import TokenSampler
 from personaeval.types import Completion, Request
 
 _WINDOW = 1024
@@ -109,8 +109,8 @@ class TransformersEngine:
         """
         self._model = model
         self._tokenizer = tokenizer
-        self._marks = Marks(tokenizer, kept_tokens)
-        self._limits = Limits(model)
+        self._marks = SpecialTokenFilter(tokenizer, kept_tokens)
+        self._limits = BatchPlanner(model)
         self._eos = _eos_ids(model, tokenizer)
         self._grammars = Grammars(tokenizer, self._eos)
         accepted = inspect.signature(model.forward).parameters
@@ -168,13 +168,13 @@ class TransformersEngine:
         def emit(completion: Completion | None) -> None:
             loop.call_soon_threadsafe(finished.put_nowait, completion)
 
-        def work() -> None:
+        def pending() -> None:
             try:
                 self._decode_all(rows, emit, stop)
             finally:
                 emit(None)
 
-        thread = self._thread = asyncio.create_task(asyncio.to_thread(work))
+        thread = self._thread = asyncio.create_task(asyncio.to_thread(pending))
         try:
             while (completion := await finished.get()) is not None:
                 yield completion
@@ -229,7 +229,7 @@ class TransformersEngine:
         start = common_start(rows)
         ids, mask = self._pad(rows, start)
         allowed = label_ids(self._tokenizer, sampling.labels)
-        draw = Drawer(sampling, [row.request.seed for row in rows], longest, ids.device, allowed)
+        draw = TokenSampler(sampling, [row.request.seed for row in rows], longest, ids.device, allowed)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, start:]
         cache = self._begin(rows, start)
         held = None

@@ -24,7 +24,7 @@ from typing import Any
 
 from personaeval.errors import EngineError, UsageError, suggest
 from personaeval.models.engines import EngineSettings
-from personaeval.models.engines.local import Marks, failed, label_ids, refused, tokenise
+from personaeval.models.engines.local import SpecialTokenFilter, failed, label_ids, refused, tokenise
 from personaeval.models.engines.watchdog import Watchdog
 from personaeval.types import Completion, Request
 
@@ -77,7 +77,7 @@ async def open_engine(model: str, tokenizer: Any, settings: EngineSettings) -> V
         await _abandon(starting, processes, others, watchdog)
         raise
     _note_processes(processes, others, watchdog)
-    return VllmEngine(engine, tokenizer, Marks(tokenizer, settings.kept_tokens), processes, watchdog)
+    return VllmEngine(engine, tokenizer, SpecialTokenFilter(tokenizer, settings.kept_tokens), processes, watchdog)
 
 
 def _note_processes(processes: set[Any], others: set[Any], watchdog: Watchdog) -> None:
@@ -278,7 +278,9 @@ def _cause_log() -> _CauseLog:
 class VllmEngine:
     """A running vLLM."""
 
-    def __init__(self, engine: Any, tokenizer: Any, marks: Marks, processes: set[Any], watchdog: Watchdog) -> None:
+    def __init__(
+        self, engine: Any, tokenizer: Any, marks: SpecialTokenFilter, processes: set[Any], watchdog: Watchdog
+    ) -> None:
         self._engine: Any = engine
         self._tokenizer = tokenizer
         self._marks = marks

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import complain, parse_generalise
+from personaeval.cli.options import parse_generalise, print_error
 from personaeval.errors import StorageError, UsageError
 
 Base = Annotated[str, typer.Argument(help="A run's or a baseline's folder, or RESULTS/NAME.")]
@@ -49,7 +49,7 @@ def compare(
     print(render(without_intervals(found) if no_interval else found, format))
     if format == "csv":
         for note in dict.fromkeys(note for table in found for note in table.notes):
-            complain(note)
+            print_error(note)
 
 
 @app.command()
@@ -113,5 +113,5 @@ def check(
         try:
             append_text(Path(summary), to_markdown(report) + "\n")
         except StorageError as error:
-            complain(str(error))  # the verdict stands without it
+            print_error(str(error))  # the verdict stands without it
     raise typer.Exit(report.exit_code)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from personaeval.report.against import against
+from personaeval.report.changes import against
 from personaeval.report.entries import Entry, Groups, Summary, drawn, group, interval, names_of, relative, role_notes
-from personaeval.report.formats import Cell, Number, Table
+from personaeval.report.formats import Cell, FormattedEstimate, Table
 
 
 def groups(summaries: Sequence[Summary], task: str | None) -> Groups:
@@ -15,9 +15,9 @@ def groups(summaries: Sequence[Summary], task: str | None) -> Groups:
     return group(summaries, "fidelity", task, persona_score)
 
 
-def persona_score(part: dict[str, Any]) -> Number:
+def persona_score(part: dict[str, Any]) -> FormattedEstimate:
     """Return the PersonaScore of a part; empty where nobody has judged it."""
-    return interval(part["fidelity"]["persona_score"]) if part["judged"] else Number(None)
+    return interval(part["fidelity"]["persona_score"]) if part["judged"] else FormattedEstimate(None)
 
 
 def table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Sequence[str] = ()) -> Table:
@@ -33,10 +33,10 @@ def table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Seque
         row: list[Cell] = [name, persona_score(part), *([_corrected(part)] if corrected else [])]
         if part["judged"]:
             row += [interval(part["fidelity"]["dimensions"][dimension]) for dimension in dimensions]
-            row += [Number(part["refusal"]), Number(part["ai_admission"])]
-            row += [Number(part["judgements"]["unscored"] / max(part["judgements"]["total"], 1))]
+            row += [FormattedEstimate(part["refusal"]), FormattedEstimate(part["ai_admission"])]
+            row += [FormattedEstimate(part["judgements"]["unscored"] / max(part["judgements"]["total"], 1))]
         else:
-            row += [Number(None)] * (len(dimensions) + 3)
+            row += [FormattedEstimate(None)] * (len(dimensions) + 3)
         if base is not None and compared is not None:
             is_base = entries[place] is base
             row.append(
@@ -56,14 +56,14 @@ def persona_table(entries: Sequence[Entry]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for view, words in (("by_persona", "{}"), ("by_category", "all of {}")):
         for name in dict.fromkeys(name for part in judged for name in part[view]):
-            scores = [Number(part[view].get(name)) for part in judged]
+            scores = [FormattedEstimate(part[view].get(name)) for part in judged]
             rows += [(words.format(name), *scores)]
     return Table(_title(entries[0]), ("persona", *shown), tuple(rows), tuple(notes(entries, names)))
 
 
-def _corrected(part: dict[str, Any]) -> Number:
+def _corrected(part: dict[str, Any]) -> FormattedEstimate:
     found = (part.get("people") or {}).get("corrected")
-    return interval(found["persona_score"]) if found else Number(None)
+    return interval(found["persona_score"]) if found else FormattedEstimate(None)
 
 
 def _change(part: dict[str, Any], base: dict[str, Any]) -> float | None:

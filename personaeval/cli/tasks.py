@@ -72,7 +72,7 @@ def tasks_new(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the two files.")] = Path(),
 ) -> None:
     """Write a working, commented task of three items to start from."""
-    from personaeval.library.scaffold import write_example
+    from personaeval.library.task_template import write_example
 
     task, data = write_example(name, output)
     print(f"{task} and {data} written.\nNext: personaeval tasks check {task}")

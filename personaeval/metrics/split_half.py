@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from personaeval.metrics.inference import Floats, resampled_counts, skewness
-from personaeval.metrics.jackknife import Estimates
+from personaeval.metrics.jackknife import JackknifeResult
 from personaeval.metrics.paired import Change, make_changes
 from personaeval.metrics.sums import Cells
 
@@ -36,7 +36,7 @@ def worst_change(base: Cells, candidate: Cells, seed: int = 0) -> Change:
     error = float(np.std(known, ddof=1)) if len(known) > _REPLICATES / 2 and n > 1 else float("nan")
     value = values[1:] - values[:1]
     freedom, clusters = np.array([max(n - 1.0, 1.0)]), np.array([float(n)])
-    found = Estimates(value, value, np.array([error]), freedom, np.array([skewness(known)]), clusters, np.ones(1))
+    found = JackknifeResult(value, value, np.array([error]), freedom, np.array([skewness(known)]), clusters, np.ones(1))
     return make_changes(found, [None], values[:1], values[1:])[0]
 
 

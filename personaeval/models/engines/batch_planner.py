@@ -50,7 +50,7 @@ class Row:
         )
 
 
-class Limits:
+class BatchPlanner:
     """How many rows a batch may have: bounded by memory and, on a failure, by experience."""
 
     def __init__(self, model: Any) -> None:
@@ -71,7 +71,7 @@ class Limits:
         for row in rows:
             groups.setdefault(row.request.sampling, []).append(row)
         for group in groups.values():
-            for family in _families(group):
+            for family in _prefix_groups(group):
                 family.sort(key=lambda row: len(row.prompt), reverse=True)
                 while family:
                     longest = len(family[0].prompt)
@@ -96,7 +96,7 @@ def _alike(one: Sequence[int], other: Sequence[int]) -> int:
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _families(rows: list[Row]) -> Iterator[list[Row]]:
+def _prefix_groups(rows: list[Row]) -> Iterator[list[Row]]:
     """Split rows where their common beginning would become much shorter and the family is large enough by itself."""
     ordered = sorted(rows, key=lambda row: row.prompt)
     family: list[Row] = []

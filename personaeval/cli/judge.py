@@ -40,9 +40,9 @@ def judge_check(
     Exits with 0 if every judge passes, with 4 if one fails.
     """
     from personaeval.config import make_config
-    from personaeval.judge.check import check_judge, controls_folder, describe_check, load_controls
     from personaeval.judge.panel import Panel, open_panel
-    from personaeval.progress import open_display
+    from personaeval.judge.validation import check_judge, controls_folder, describe_check, load_controls
+    from personaeval.progress import open_progress
 
     if not judge:
         raise UsageError("--judge is missing. Example: personaeval judge-check --judge openai:NAME@http://HOST:PORT/v1")
@@ -51,8 +51,8 @@ def judge_check(
     given |= judging_fields(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg)
     panel = open_panel(make_config(None, {key: value for key, value in given.items() if value is not None}))
     assert panel is not None, "there is a judge"
-    controls, display = load_controls(controls_folder()), open_display(quiet)
-    records = [check_judge(Panel([one], judge_repeats), controls, output, display) for one in panel.judges]
+    controls, progress = load_controls(controls_folder()), open_progress(quiet)
+    records = [check_judge(Panel([one], judge_repeats), controls, output, progress) for one in panel.judges]
     print("\n\n".join(describe_check(record) for record in records))
     if not all(record["passed"] for record in records):
         raise typer.Exit(4)
@@ -76,12 +76,12 @@ def questions(
     from personaeval.config import make_config
     from personaeval.judge.authoring import write_questions
     from personaeval.library.registry import Registry
-    from personaeval.progress import open_display
+    from personaeval.progress import open_progress
 
     given = {"model": (model,), "tasks": ("personagym",), "seed": seed}
     config = make_config(None, given | {"engine_args": values(engine_arg, "--engine-arg")})
     chosen = Registry(tuple(include or ())).personas(as_list(personas) or ())
-    authored = write_questions(config, chosen, per_task, output, open_display(quiet))
+    authored = write_questions(config, chosen, per_task, output, open_progress(quiet))
     print(
         f"{authored.questions} questions in {output}; {authored.doubles} were too like another and left out, "
         f"{authored.missing} could not be read.\nNext: personaeval run --tasks personagym --data personagym={output} …"

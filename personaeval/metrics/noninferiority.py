@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personaeval.metrics.inference import Floats
-from personaeval.metrics.jackknife import Estimates, intervals, lean, p_above, unseen
+from personaeval.metrics.jackknife import JackknifeResult, intervals, lean, p_above, unseen
 
 ALPHA = 0.025
 """One-sided."""
@@ -33,7 +33,7 @@ class Decline:
             none of them stands for one question.
     """
 
-    found: Estimates
+    found: JackknifeResult
     items: float
 
     @property

@@ -19,16 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personaeval.documents import explain_validation, read_document
 from personaeval.errors import EngineError, UsageError
-from personaeval.judge import prompts
+from personaeval.judge import judge_prompt
+from personaeval.judge.fidelity_summary import self_agreement
+from personaeval.judge.judge_prompt import preamble
 from personaeval.judge.judgements import Ratings, collect, judgement_rows, mean_scored
-from personaeval.judge.panel import Exhibit, Panel, in_order
-from personaeval.judge.prompts import preamble
+from personaeval.judge.panel import JudgeInput, Panel, in_order
 from personaeval.judge.rubrics import Rubrics, load_rubrics, rubrics_hash
-from personaeval.judge.summary import self_agreement
 from personaeval.library.question_sets import load_questions
 from personaeval.library.registry import builtin_folder
 from personaeval.library.sources import digest
-from personaeval.progress import Display
+from personaeval.progress import Progress
 from personaeval.results.files import FORMAT, read_json, write_json
 from personaeval.results.ledger import LEDGER, Ledger
 
@@ -79,7 +79,7 @@ class Controls:
 
     order: Mapping[str, Sequence[tuple[str, str]]]
     controls: tuple[Control, ...]
-    exhibits: tuple[Exhibit, ...]
+    judge_inputs: tuple[JudgeInput, ...]
     rubrics: Rubrics
     hash: str
 
@@ -103,7 +103,7 @@ def load_controls(folder: Path) -> Controls:
     leads = {name: preamble(rubric) for name, rubric in rubrics.items()}
     controls = tuple(_read_controls(folder / "controls.jsonl"))
     by_id = {control.id: control for control in controls}
-    exhibits = []
+    judge_inputs = []
     for control in controls:
         question = rows.get(control.question)
         twin = by_id.get(control.twin or "")
@@ -113,9 +113,9 @@ def load_controls(folder: Path) -> Controls:
             )
         if control.kind == "attack" and (twin is None or twin.question != control.question):
             raise UsageError(f"{folder / 'controls.jsonl'}: the attack {control.id} has no twin on its question.")
-        exhibits.append(_exhibit(control, question, personas[question["persona"]], leads))
+        judge_inputs.append(_exhibit(control, question, personas[question["persona"]], leads))
     identity = digest([*(control.model_dump() for control in controls), order, rubrics_hash(rubrics)])
-    return Controls(order, controls, tuple(exhibits), rubrics, identity)
+    return Controls(order, controls, tuple(judge_inputs), rubrics, identity)
 
 
 def _read_controls(path: Path) -> Iterator[Control]:
@@ -136,8 +136,8 @@ def _read_controls(path: Path) -> Iterator[Control]:
             yield control
 
 
-def _exhibit(control: Control, question: Mapping[str, str], persona: str, leads: Mapping[str, str]) -> Exhibit:
-    return Exhibit(
+def _exhibit(control: Control, question: Mapping[str, str], persona: str, leads: Mapping[str, str]) -> JudgeInput:
+    return JudgeInput(
         lead=leads[question["dimension"]],
         task=_TASK,
         item=control.id,
@@ -150,30 +150,30 @@ def _exhibit(control: Control, question: Mapping[str, str], persona: str, leads:
     )
 
 
-def check_judge(panel: Panel, controls: Controls, output: Path, display: Display) -> dict[str, Any]:
+def check_judge(panel: Panel, controls: Controls, output: Path, progress: Progress) -> dict[str, Any]:
     """Have the one judge of a panel score the controls; keep and return the record.
 
     Raises:
         EngineError: the judge's engine left some undone; nothing is recorded, and running again asks only for those.
     """
     [judge] = panel.judges
-    exhibits = in_order(controls.exhibits)
+    judge_inputs = in_order(controls.judge_inputs)
     with Ledger(output / LEDGER) as ledger:
-        sitting = panel.judge(exhibits, ledger, display)
-        [bench] = sitting.benches
-        if bench.failed:
-            reason = bench.engine_error or "see above"
+        panel_result = panel.judge(judge_inputs, ledger, progress)
+        [usage] = panel_result.usages
+        if usage.failed:
+            reason = usage.engine_error or "see above"
             raise EngineError(
-                f"{bench.judge}: {bench.failed} of its judgements failed ({reason}); run the same command again."
+                f"{usage.judge}: {usage.failed} of its judgements failed ({reason}); run the same command again."
             )
-        ratings = collect(judgement_rows(panel, exhibits, sitting))[_TASK]
+        ratings = collect(judgement_rows(panel, judge_inputs, panel_result))[_TASK]
     result = measure(controls, ratings)
     # Where it lay on this machine is nobody else's business: a record may be passed on.
-    subject = {name: value for name, value in judge.subject.record().items() if name != "folder"}
+    model = {name: value for name, value in judge.model.record().items() if name != "folder"}
     record = {
         "format": FORMAT,
-        "judge": {"label": bench.judge, **subject, "sampling": judge.sampling.record()},
-        "wording": prompts.VERSION,
+        "judge": {"label": usage.judge, **model, "sampling": judge.sampling.record()},
+        "wording": judge_prompt.VERSION,
         "controls": controls.hash,
         "repeats": panel.repeats,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -207,9 +207,9 @@ def _pairs(controls: Controls, means: Mapping[str, float]) -> dict[str, dict[str
     """Return per dimension the share of ordered pairs that the judge orders rightly; a tie counts half."""
     by_question: dict[str, list[Control]] = {}
     dimension_of: dict[str, str] = {}
-    for control, exhibit in zip(controls.controls, controls.exhibits, strict=True):
+    for control, judge_input in zip(controls.controls, controls.judge_inputs, strict=True):
         by_question.setdefault(control.question, []).append(control)
-        dimension_of[control.question] = exhibit.dimension
+        dimension_of[control.question] = judge_input.dimension
     points: dict[str, list[float]] = {name: [] for name in controls.order}
     for question, own in by_question.items():
         for better, worse in controls.order[dimension_of[question]]:
@@ -293,7 +293,7 @@ def find_check(output: Path, fingerprint: str) -> dict[str, Any] | None:
         if path.is_file():
             record = read_json(path)
             known = {"wording", "controls", "passed", "verdict", "date"} <= record.keys()
-            if known and (record["wording"], record["controls"]) == (prompts.VERSION, _todays_controls()):
+            if known and (record["wording"], record["controls"]) == (judge_prompt.VERSION, _todays_controls()):
                 return {name: record[name] for name in ("passed", "verdict", "date")}
     return None
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.running import configure, run
+from personaeval.cli.run import configure, run
 from personaeval.errors import UsageError
 
 _NOT_OURS = ("dry_run", "folders", "quiet", "prices")

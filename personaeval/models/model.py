@@ -54,7 +54,7 @@ PERFORMANCE_ARGS = frozenset(
 )
 
 
-class Subject(Protocol):
+class Model(Protocol):
     """What a run needs of a model."""
 
     spec: ModelSpec
@@ -83,7 +83,7 @@ class Subject(Protocol):
         ...
 
 
-def open_subject(spec: ModelSpec, config: RunConfig) -> Subject:
+def open_model(spec: ModelSpec, config: RunConfig) -> Model:
     """Find a model and read what identifies it.
 
     Raises:
@@ -91,8 +91,8 @@ def open_subject(spec: ModelSpec, config: RunConfig) -> Subject:
         EngineError: an endpoint that does not answer.
     """
     if spec.engine == "openai":
-        return EndpointSubject(spec, config)
-    return LocalSubject(spec, config)
+        return EndpointModel(spec, config)
+    return LocalModel(spec, config)
 
 
 def _settings(
@@ -111,7 +111,7 @@ def _settings(
     )
 
 
-class LocalSubject:
+class LocalModel:
     """A checkpoint directory run by vLLM or transformers."""
 
     def __init__(self, spec: ModelSpec, config: RunConfig) -> None:
@@ -132,7 +132,7 @@ class LocalSubject:
             self.renderer, self.probe = chat, chat.render
 
     def identity(self) -> dict[str, Any]:
-        """See :class:`Subject`."""
+        """See :class:`Model`."""
         arguments = {k: v for k, v in self._config.engine_args.items() if k not in PERFORMANCE_ARGS}
         kept = {"kept_tokens": self._kept_tokens()} if self._kept_tokens() else {}
         return {
@@ -151,7 +151,7 @@ class LocalSubject:
         return tuple(mark for mark in (opening(end), end) if mark in special)
 
     def record(self) -> dict[str, Any]:
-        """See :class:`Subject`."""
+        """See :class:`Model`."""
         return {
             **self.identity(),
             "name": self.spec.name,
@@ -167,7 +167,7 @@ class LocalSubject:
         }
 
     def context(self) -> int | None:
-        """See :class:`Subject`."""
+        """See :class:`Model`."""
         given = self._config.engine_args.get("max_model_len")
         if isinstance(given, int):
             return given
@@ -180,7 +180,7 @@ class LocalSubject:
         return stated if isinstance(stated, int) else None
 
     def count_tokens(self, text: str) -> int:
-        """See :class:`Subject`."""
+        """See :class:`Model`."""
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def label_ids(self, labels: Sequence[str]) -> list[int]:
@@ -192,7 +192,7 @@ class LocalSubject:
         return tokenise(self._tokenizer, requests)
 
     async def open_engine(self) -> Engine:
-        """See :class:`Subject`."""
+        """See :class:`Model`."""
         engine = await self._load()
         # A trainer may have written over the weights while they were loaded.
         try:
@@ -219,7 +219,7 @@ class LocalSubject:
         return await transformers.open_engine(folder, self._tokenizer, settings)
 
 
-class EndpointSubject:
+class EndpointModel:
     """A model behind an OpenAI-compatible endpoint; its weights cannot be looked at."""
 
     def __init__(self, spec: ModelSpec, config: RunConfig) -> None:
@@ -251,11 +251,11 @@ class EndpointSubject:
         return arguments
 
     def identity(self) -> dict[str, Any]:
-        """See :class:`Subject`."""
+        """See :class:`Model`."""
         return {"fingerprint": self.fingerprint, "engine": "openai", "arguments": self._arguments()}
 
     def record(self) -> dict[str, Any]:
-        """See :class:`Subject`."""
+        """See :class:`Model`."""
         return {
             **self.identity(),
             "name": self.spec.name,
@@ -267,45 +267,45 @@ class EndpointSubject:
         }
 
     def context(self) -> int | None:
-        """See :class:`Subject`; known where the server lists it and ``--tokenizer`` is given."""
+        """See :class:`Model`; known where the server lists it and ``--tokenizer`` is given."""
         listed = (self._listed or {}).get("max_model_len")
         return listed if self._tokenizer is not None and isinstance(listed, int) else None
 
     def count_tokens(self, text: str) -> int:
-        """See :class:`Subject`."""
+        """See :class:`Model`."""
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     async def open_engine(self) -> Engine:
-        """See :class:`Subject`."""
+        """See :class:`Model`."""
         from personaeval.models.engines import openai
 
         return await openai.open_engine(self._endpoint, _settings(self._config, "", self._arguments()))
 
 
-def refuse_long_personas(subject: Subject, role: Role, sentences: Mapping[str, str | None]) -> None:
+def refuse_long_personas(model: Model, role: Role, sentences: Mapping[str, str | None]) -> None:
     """Refuse a persona that leaves no room for a question, before anything is asked.
 
     Raises:
         UsageError: names the persona and both lengths.
     """
-    context = subject.context()
+    context = model.context()
     if context is None:
         return
     longest_first = sorted(sentences.items(), key=lambda pair: -len((pair[1] or "").encode()))
     for persona_id, sentence in longest_first:
-        shown = subject.probe(chat(sentence, role, PROBE))
+        shown = model.probe(chat(sentence, role, PROBE))
         # No token is shorter than a byte: where the bytes fit, so do those of every shorter persona.
         if shown is None or len(shown.encode()) < context:
             return
-        tokens = subject.count_tokens(shown)
+        tokens = model.count_tokens(shown)
         if tokens >= context:
             raise UsageError(
                 f"persona {persona_id!r}: with a question of a few words its prompt has {tokens} tokens, but the "
-                f"context of {subject.spec.label} only {context}. Shorten its text or leave it out."
+                f"context of {model.spec.label} only {context}. Shorten its text or leave it out."
             )
 
 
-def refuse_unfit(subject: Subject, items: ItemSet) -> None:
+def refuse_unfit(model: Model, items: ItemSet) -> None:
     """Refuse a task that cannot be put to this model as it is meant.
 
     Raises:
@@ -315,15 +315,15 @@ def refuse_unfit(subject: Subject, items: ItemSet) -> None:
     task = items.task
     if not isinstance(task.source, HarnessSource):
         return
-    named = f"{task.name} cannot be put to {subject.spec.label}"
-    if isinstance(subject.renderer, PlainRenderer):
+    named = f"{task.name} cannot be put to {model.spec.label}"
+    if isinstance(model.renderer, PlainRenderer):
         raise UsageError(f"{named}: without a chat template there is no place for a persona in the harness's prompts.")
     if not task.labels:
         return
-    if not isinstance(subject, LocalSubject):
+    if not isinstance(model, LocalModel):
         raise UsageError(f"{named}: its answers are the likeliest of single tokens, and an endpoint gives no logits.")
     try:
-        subject.label_ids(task.labels)
+        model.label_ids(task.labels)
     except ValueError as error:
         raise UsageError(f"{named}: its answers are the likeliest of single tokens, but {error}.") from error
 

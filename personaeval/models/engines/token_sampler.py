@@ -8,7 +8,7 @@ from typing import Any
 from personaeval.types import Sampling
 
 
-class Drawer:
+class TokenSampler:
     """Draws a batch's next tokens: the likeliest, or by each row's own random numbers."""
 
     def __init__(

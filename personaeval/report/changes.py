@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from personaeval.analysis.compare import Pair, align
+from personaeval.analysis.compare import AlignedTask, align
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.metrics.inference import holm
 from personaeval.metrics.paired import Change
 from personaeval.report.entries import Entry
-from personaeval.report.formats import MARK, Number
-from personaeval.results.runs import open_side
+from personaeval.report.formats import MARK, FormattedEstimate
+from personaeval.results.runs import open_runs
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Row:
     changes: Mapping[str, Change]
     p: Mapping[str, float]
 
-    def relative(self, name: str, otherwise: float | None = None) -> Number:
+    def relative(self, name: str, otherwise: float | None = None) -> FormattedEstimate:
         """Return a metric's relative change with its interval and p-value.
 
         Args:
@@ -38,13 +38,13 @@ class Row:
         """
         change = self.changes.get(name)
         if change is None:
-            return Number(otherwise, percent=True)
+            return FormattedEstimate(otherwise, percent=True)
         own = change.relative
-        return Number(own.value, own.low, own.high, percent=True, p=self.p.get(name))
+        return FormattedEstimate(own.value, own.low, own.high, percent=True, p=self.p.get(name))
 
 
 @dataclass(frozen=True)
-class Against:
+class TableChanges:
     """The rows of a group against its baseline; ``notes`` say what was tested and what was not."""
 
     rows: tuple[Row, ...]
@@ -53,7 +53,7 @@ class Against:
 
 def against(
     entries: Sequence[Entry], base: Entry, names: Sequence[str], tested: Sequence[str], generalise: bool = False
-) -> Against:
+) -> TableChanges:
     """Return the paired changes of a group.
 
     Args:
@@ -86,16 +86,16 @@ def against(
             f"Changes are relative to {whose}, paired on the same items, personas and samples, with 95 % intervals. "
             f"* p < {MARK} of no change, two-sided, adjusted by Holm over the table's {count} tests.",
         )
-    return Against(tuple(rows), tuple(dict.fromkeys(notes)))
+    return TableChanges(tuple(rows), tuple(dict.fromkeys(notes)))
 
 
-def _pair(base: Entry, entry: Entry) -> Pair:
+def _pair(base: Entry, entry: Entry) -> AlignedTask:
     sides = []
     for summary, part in (base, entry):
         if "folder" not in summary:
             raise InvalidRunError("no folder with its cells.")
         task = next(name for name, own in summary["tasks"].items() if own is part)
-        sides.append((replace(open_side(str(Path(summary["folder"]))), name=summary["label"]), task))
+        sides.append((replace(open_runs(str(Path(summary["folder"]))), name=summary["label"]), task))
     # The rows of a group are comparable, which its key says; the place of the persona has a note of its own.
     return align(sides[0][0], sides[1][0], sides[0][1], allow_different_settings=True)
 

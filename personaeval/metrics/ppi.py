@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from personaeval.metrics.fidelity import Estimate
+from personaeval.metrics.inference import Estimate
 
 FEW_LABELS = 30
 """Labels a dimension, below which the interval is not to be trusted."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personaeval.metrics.inference import REPLICATES, Floats, drawn_counts, skewness
-from personaeval.metrics.jackknife import Estimates
+from personaeval.metrics.jackknife import JackknifeResult
 from personaeval.metrics.sums import Cells, item_sums, pair_products
 
 RESAMPLED = ("accuracy", "baseline_accuracy", "pss", "kappa", "repeatability", "persona_effect", "corrected_pss")
@@ -22,7 +22,7 @@ RESAMPLED = ("accuracy", "baseline_accuracy", "pss", "kappa", "repeatability", "
 _CHUNK = 2_000_000
 
 
-def estimates(cells: Cells, seed: int = 0, replicates: int = REPLICATES) -> Estimates:
+def estimates(cells: Cells, seed: int = 0, replicates: int = REPLICATES) -> JackknifeResult:
     """Return the metrics of ``RESAMPLED`` with two-way bootstrap errors.
 
     Args:
@@ -38,7 +38,7 @@ def estimates(cells: Cells, seed: int = 0, replicates: int = REPLICATES) -> Esti
 
 def changes(
     base: Cells, candidate: Cells, seed: int = 0, replicates: int = REPLICATES
-) -> tuple[Estimates, Estimates, Floats, Floats]:
+) -> tuple[JackknifeResult, JackknifeResult, Floats, Floats]:
     """Return candidate − base and candidate / base of the same metrics, then the values of both.
 
     Args:
@@ -75,7 +75,7 @@ def _replicates(runs: Sequence[Cells], seed: int, replicates: int) -> list[Float
     return [np.concatenate(found) for found in drawn]
 
 
-def _estimates(values: Floats, drawn: Floats, runs: Sequence[Cells]) -> Estimates:
+def _estimates(values: Floats, drawn: Floats, runs: Sequence[Cells]) -> JackknifeResult:
     n, m = runs[0].q[:, 1:].shape
     known = np.isfinite(drawn)
     count = known.sum(axis=0)
@@ -88,7 +88,7 @@ def _estimates(values: Floats, drawn: Floats, runs: Sequence[Cells]) -> Estimate
     spans = sums[0].spans[: len(RESAMPLED)]
     freedom = np.full(len(values), max(min(n, m) - 1.0, 1.0))
     skewed = np.array([skewness(column[np.isfinite(column)]) for column in drawn.T])
-    return Estimates(values, values, errors, freedom, skewed, np.clip(resting, 1.0, float(m)), spans)
+    return JackknifeResult(values, values, errors, freedom, skewed, np.clip(resting, 1.0, float(m)), spans)
 
 
 def _point(cells: Cells) -> Floats:

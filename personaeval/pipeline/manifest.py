@@ -12,18 +12,18 @@ from typing import Any
 from personaeval import verify
 from personaeval.config import RunConfig
 from personaeval.generation.plan import Plan, TaskPlan
-from personaeval.judge.check import find_check
 from personaeval.judge.panel import Panel
 from personaeval.judge.rubrics import Rubrics, rubrics_hash
+from personaeval.judge.validation import find_check
 from personaeval.library.personas import Persona
+from personaeval.models.model import Model
 from personaeval.models.prompts import Placement, template_text
-from personaeval.models.subject import Subject
 from personaeval.results.files import FORMAT
 
 
 def describe_run(
     config: RunConfig,
-    subject: Subject,
+    model: Model,
     placement: Placement,
     plan: Plan,
     personas: Sequence[Persona],
@@ -34,20 +34,20 @@ def describe_run(
     ``plan`` identifies the work: same command, same plan. ``work`` of each task identifies what was asked, whoever
     was asked. ``personas`` are those that tasks are crossed with.
     """
-    tasks = {task.items.task.name: _describe_task(config, subject, task) for task in plan.tasks}
-    work = {
-        "identity": subject.identity(),
-        "rendering": subject.renderer.record(),
+    tasks = {task.items.task.name: _describe_task(config, model, task) for task in plan.tasks}
+    pending = {
+        "identity": model.identity(),
+        "rendering": model.renderer.record(),
         "reasoning_end": config.reasoning_end,
         "tasks": {name: task["work"] for name, task in tasks.items()},
         "seed": config.seed,
     }
     return {
         "format": FORMAT,
-        "plan": hash_json(work),
-        "label": subject.spec.label,
-        "config": config.model_dump(mode="json", exclude={"model"}) | {"model": [_spec_text(subject)]},
-        "model": subject.record(),
+        "plan": hash_json(pending),
+        "label": model.spec.label,
+        "config": config.model_dump(mode="json", exclude={"model"}) | {"model": [_spec_text(model)]},
+        "model": model.record(),
         "placement": asdict(placement),
         "fast_rendering": fast_rendering,
         "tasks": tasks,
@@ -73,8 +73,8 @@ def add_judging(record: dict[str, Any], rubrics: Mapping[str, Rubrics], panel: P
             judge["check"] = find_check(output, judge["fingerprint"])
 
 
-def _spec_text(subject: Subject) -> str:
-    spec = subject.spec
+def _spec_text(model: Model) -> str:
+    spec = model.spec
     revision = f"@{spec.revision}" if spec.revision else ""
     return f"{spec.engine}:{spec.name}{revision}" + (f"@{spec.url}" if spec.url else "")
 
@@ -83,9 +83,9 @@ def _describe_personas(personas: Sequence[Persona]) -> list[dict[str, Any]]:
     return [persona.model_dump(mode="json") for persona in personas]
 
 
-def _describe_task(config: RunConfig, subject: Subject, plan: TaskPlan) -> dict[str, Any]:
+def _describe_task(config: RunConfig, model: Model, plan: TaskPlan) -> dict[str, Any]:
     task, sampling = plan.items.task, plan.sampling.record()
-    rendering = subject.renderer.record()
+    rendering = model.renderer.record()
     is_plain = rendering["kind"] == "plain"
     asked = {
         "persona_role": config.persona_role,
@@ -94,11 +94,11 @@ def _describe_task(config: RunConfig, subject: Subject, plan: TaskPlan) -> dict[
         # A checkpoint's own template belongs to it; one put in its place is a setting of the run.
         "chat_template": rendering.get("chat_template"),
         # Where an endpoint is asked, these are fields of the request: top_k, penalties.
-        "request_fields": config.engine_args if subject.spec.engine == "openai" else {},
+        "request_fields": config.engine_args if model.spec.engine == "openai" else {},
         "chat_template_kwargs": config.chat_template_kwargs,
         "reasoning_end": config.reasoning_end,
     }
-    work = {
+    pending = {
         "task": task.name,
         "prompts": plan.items.prompts_hash,
         "personas": hash_json(sorted([persona.id, persona.text] for persona in plan.personas)),
@@ -111,7 +111,7 @@ def _describe_task(config: RunConfig, subject: Subject, plan: TaskPlan) -> dict[
         "title": task.title,
         "domain": task.domain,
         "revision": task.revision,
-        "work": hash_json(work),
+        "work": hash_json(pending),
         "asked": asked,
         "origin": dict(plan.items.origin),
         "prompts_hash": plan.items.prompts_hash,

@@ -14,7 +14,7 @@ _LONGEST_NAP = 1.0
 _CHARACTERS_PER_TOKEN = 4
 
 
-class Pace:
+class TokenBucket:
     """Spreads an amount per minute evenly: no burst, so that no window of a minute ever holds more."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,12 +31,12 @@ class Pace:
         self._free_at = max(self._clock(), self._free_at) + amount * self._seconds_per_unit
 
 
-class Budget:
+class RateLimiter:
     """Holds requests back where the user set limits per minute."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        self._requests = Pace(settings.requests_per_minute) if settings.requests_per_minute else None
-        self._tokens = Pace(settings.tokens_per_minute) if settings.tokens_per_minute else None
+        self._requests = TokenBucket(settings.requests_per_minute) if settings.requests_per_minute else None
+        self._tokens = TokenBucket(settings.tokens_per_minute) if settings.tokens_per_minute else None
         self._paces = [pace for pace in (self._requests, self._tokens) if pace is not None]
         self._turn = asyncio.Lock()
         self._written = self._answers = 0

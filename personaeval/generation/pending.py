@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from personaeval.models.engines import Engine
-from personaeval.models.subject import Subject
-from personaeval.progress import Counts, Display
+from personaeval.models.model import Model
+from personaeval.progress import Counts, Progress
 from personaeval.results.ledger import Ledger
 from personaeval.types import Completion, Request
 
@@ -20,7 +20,7 @@ CHUNK = 4096
 _REFRESH_SECONDS = 0.25
 
 
-class Sheet(Protocol):
+class RequestSource(Protocol):
     """Rows that are asked, each with the key of all that can change its answer."""
 
     size: int
@@ -34,22 +34,22 @@ class Sheet(Protocol):
         ...
 
 
-class Work:
+class PendingRequests:
     """What of a sheet is still to be done, and what went wrong on the way.
 
     Rows with one key (two tasks that differ in their scorers alone, say) are one request: the first row asks, the
     others have the same answer.
     """
 
-    def __init__(self, sheet: Sheet, ledger: Ledger) -> None:
-        self.sheet = sheet
+    def __init__(self, source: RequestSource, ledger: Ledger) -> None:
+        self.source = source
         self.ledger = ledger
         self.errors: dict[int, str] = {}
-        self._missing = bytearray(sheet.size)
-        self._twins: dict[int, int] = {}
+        self._missing = bytearray(source.size)
+        self._duplicates: dict[int, int] = {}
         asked: dict[bytes, int] = {}
-        for start in range(0, sheet.size, CHUNK):
-            keys = sheet.keys(start, min(start + CHUNK, sheet.size))
+        for start in range(0, source.size, CHUNK):
+            keys = source.keys(start, min(start + CHUNK, source.size))
             present = ledger.present(keys)
             for row, key in enumerate(keys, start):
                 if key in present:
@@ -57,12 +57,12 @@ class Work:
                 self._missing[row] = True
                 first = asked.setdefault(key, row)
                 if first != row:
-                    self._twins[row] = first
+                    self._duplicates[row] = first
         self.counts = Counts(wanted=len(asked))
 
     def is_missing(self, row: int) -> bool:
         """Whether a row is to be asked for."""
-        return bool(self._missing[row]) and row not in self._twins
+        return bool(self._missing[row]) and row not in self._duplicates
 
     @property
     def present(self) -> int:
@@ -73,9 +73,9 @@ class Work:
         """Yield the rows that an earlier run completed."""
         # A copy, because rows are completed while another thread goes through these.
         missing = bytes(self._missing)
-        return (row for row in range(self.sheet.size) if not missing[row])
+        return (row for row in range(self.source.size) if not missing[row])
 
-    def take(self, completion: Completion) -> None:
+    def record(self, completion: Completion) -> None:
         """Keep a completion, or note why there is none."""
         counts = self.counts
         if completion.error is not None:
@@ -89,25 +89,25 @@ class Work:
         counts.prompt_tokens += completion.prompt_tokens
         counts.cached_tokens += completion.cached_tokens
 
-    def settle(self, reason: str) -> list[int]:
+    def finish(self, reason: str) -> list[int]:
         """Return the twins that have an answer now; every row left without one gets its reason, or this one."""
         answered = []
-        for row, first in self._twins.items():
+        for row, first in self._duplicates.items():
             if self._missing[first]:
                 self.errors[row] = self.errors.get(first, reason)
             else:
                 self._missing[row] = False
                 answered.append(row)
-        for row in range(self.sheet.size):
+        for row in range(self.source.size):
             if self._missing[row]:
                 self.errors.setdefault(row, reason)
         return answered
 
 
-def perform(
-    subject: Subject,
-    rounds: Iterable[Work],
-    display: Display,
+def run_requests(
+    model: Model,
+    rounds: Iterable[PendingRequests],
+    progress: Progress,
     label: str,
     on_completion: Callable[[Completion], None] | None = None,
 ) -> None:
@@ -118,38 +118,38 @@ def perform(
     Raises:
         EngineError: the engine failed as a whole; what came until then is kept.
     """
-    asyncio.run(perform_async(subject, rounds, display, label, on_completion))
+    asyncio.run(run_requests_async(model, rounds, progress, label, on_completion))
 
 
-async def perform_async(
-    subject: Subject,
-    rounds: Iterable[Work],
-    display: Display,
+async def run_requests_async(
+    model: Model,
+    rounds: Iterable[PendingRequests],
+    progress: Progress,
     label: str,
     on_completion: Callable[[Completion], None] | None,
 ) -> None:
     """``perform`` within a loop that runs already."""
     engine: Engine | None = None
-    refresher = asyncio.create_task(_refresh(display))
+    refresher = asyncio.create_task(_refresh(progress))
     try:
-        for work in rounds:
-            if work.counts.wanted == 0:
+        for pending in rounds:
+            if pending.counts.wanted == 0:
                 continue
-            display.start(label, work.counts)
-            engine = engine or await subject.open_engine()
-            async for completion in engine.generate(work.sheet.requests(work.is_missing)):
-                work.take(completion)
+            progress.start(label, pending.counts)
+            engine = engine or await model.open_engine()
+            async for completion in engine.generate(pending.source.requests(pending.is_missing)):
+                pending.record(completion)
                 if on_completion is not None and completion.error is None:
                     on_completion(completion)
-            display.stop()
+            progress.stop()
     finally:
         refresher.cancel()
-        display.stop()
+        progress.stop()
         if engine is not None:
             await engine.close()
 
 
-async def _refresh(display: Display) -> None:
+async def _refresh(progress: Progress) -> None:
     while True:
         await asyncio.sleep(_REFRESH_SECONDS)
-        display.refresh()
+        progress.refresh()

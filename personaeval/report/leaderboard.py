@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from personaeval.analysis.compare import reading
-from personaeval.report import fidelity
-from personaeval.report.against import Row, against
+from personaeval.analysis.compare import interpret_pss_change
+from personaeval.report import judged_tables
+from personaeval.report.changes import Row, against
 from personaeval.report.entries import (
     Entry,
     Groups,
@@ -24,7 +24,7 @@ from personaeval.report.entries import (
     relative,
     role_notes,
 )
-from personaeval.report.formats import INTERVAL_NOTE, Cell, Number, Table, render
+from personaeval.report.formats import INTERVAL_NOTE, Cell, FormattedEstimate, Table, render
 from personaeval.report.generalised import generalised
 
 _READING = (
@@ -52,7 +52,7 @@ def leaderboard(
     """
     if generalise:
         summaries = [generalised(summary) for summary in summaries]
-    stability, judged = _groups(summaries, task), fidelity.groups(summaries, task)
+    stability, judged = _groups(summaries, task), judged_tables.groups(summaries, task)
     bases = (
         bases_of([*stability, *judged], baseline) if baseline is not None else [None] * (len(stability) + len(judged))
     )
@@ -62,14 +62,14 @@ def leaderboard(
         if number < len(stability):
             tables.append(_leaderboard_table(entries, base, absent, generalise))
         else:
-            tables.append(fidelity.table(entries, base, absent))
+            tables.append(judged_tables.table(entries, base, absent))
     return tables
 
 
 def persona_tables(summaries: Sequence[Summary], task: str | None = None) -> list[Table]:
     """Return a table per comparable group, a row per persona; flips against ``none`` where one checkpoint is shown."""
     stability = [_persona_table(entries) for entries in _groups(summaries, task)]
-    return [*stability, *(fidelity.persona_table(entries) for entries in fidelity.groups(summaries, task))]
+    return [*stability, *(judged_tables.persona_table(entries) for entries in judged_tables.groups(summaries, task))]
 
 
 def _groups(summaries: Sequence[Summary], task: str | None) -> Groups:
@@ -96,8 +96,8 @@ def _leaderboard_table(
             interval(numbers["kappa"]),
             interval(numbers["corrected_pss"]),
             f"{worst['persona']} {worst['accuracy']:.3f}" if worst else "–",
-            Number(numbers["spread"]),
-            Number(counts["unscored"] / max(counts["total"], 1), percent=False),
+            FormattedEstimate(numbers["spread"]),
+            FormattedEstimate(counts["unscored"] / max(counts["total"], 1), percent=False),
         ]
         if base is not None and compared is not None:
             is_base = entries[place] is base
@@ -115,7 +115,7 @@ def _changes(numbers: dict[str, Any], base: dict[str, Any], row: Row) -> list[Ce
     return [
         row.relative("accuracy", relative(numbers["accuracy"], base["accuracy"])),
         row.relative("pss", relative(numbers["pss"], base["pss"])),
-        reading(row.changes, row.p.get("pss")),
+        interpret_pss_change(row.changes, row.p.get("pss")),
     ]
 
 
@@ -133,8 +133,8 @@ def _persona_table(entries: Sequence[Entry]) -> Table:
         cells += [interval(entry["accuracy"]) for entry in row]
         if alone:
             wrong = first["wrong"]
-            cells += [Number(first.get("gained"), digits=1), Number(first.get("lost"), digits=1)]
-            cells += [Number(first.get("p_adjusted")), wrong["no_answer"], wrong["truncated"]]
+            cells += [FormattedEstimate(first.get("gained"), digits=1), FormattedEstimate(first.get("lost"), digits=1)]
+            cells += [FormattedEstimate(first.get("p_adjusted")), wrong["no_answer"], wrong["truncated"]]
         rows.append(tuple(cells))
     notes = _notes(entries, names)
     if alone:

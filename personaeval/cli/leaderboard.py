@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import complain, parse_generalise
+from personaeval.cli.options import parse_generalise, print_error
 from personaeval.errors import UsageError
 
 
@@ -28,8 +28,8 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Compare the finished runs of a results folder; only like is ranked with like."""
-    from personaeval.judge.check import refresh_checks
-    from personaeval.report import tables, tradeoff
+    from personaeval.judge.validation import refresh_checks
+    from personaeval.report import leaderboard, tradeoff
     from personaeval.report.formats import without_intervals
     from personaeval.results.runs import find_summaries
 
@@ -43,10 +43,10 @@ def leaderboard(
     if trade_off:
         found = tradeoff.trade_off(summaries, baseline=baseline)
     elif personas:
-        found = tables.persona_tables(summaries, task=task)
+        found = leaderboard.persona_tables(summaries, task=task)
     else:
-        found = tables.leaderboard(summaries, baseline=baseline, task=task, generalise=wide)
-    print(tables.render(without_intervals(found) if no_interval else found, format))
+        found = leaderboard.leaderboard(summaries, baseline=baseline, task=task, generalise=wide)
+    print(leaderboard.render(without_intervals(found) if no_interval else found, format))
     if format == "csv":
         for note in dict.fromkeys(note for table in found for note in table.notes):
-            complain(note)
+            print_error(note)

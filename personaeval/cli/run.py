@@ -18,9 +18,9 @@ from personaeval.cli.options import (
     Judges,
     JudgeTemplateKwarg,
     as_list,
-    complain,
     judging_fields,
     pairs,
+    print_error,
     values,
 )
 from personaeval.errors import UsageError
@@ -144,13 +144,13 @@ def run(
         raise UsageError(f"--folders {folders}: there is no folder {folders.resolve().parent}.")
     from personaeval.pipeline.forecast import preview
     from personaeval.pipeline.run import run as run_checkpoints
-    from personaeval.progress import open_display
+    from personaeval.progress import open_progress
     from personaeval.results.files import write_text
 
     if dry_run:
-        preview(settings, open_display(quiet))
+        preview(settings, open_progress(quiet))
         return
-    finished = run_checkpoints(settings, open_display(quiet))
+    finished = run_checkpoints(settings, open_progress(quiet))
     if folders is not None:
         write_text(folders, "".join(f"{result.folder}\n" for result in finished if result.folder is not None))
     _finish_run(settings.output, finished)
@@ -191,7 +191,7 @@ def configure(flags: dict[str, Any]) -> RunConfig:
 
 def _finish_run(output: Path, finished: Any) -> None:
     """Print the tables of the runs just made, and what to type next."""
-    from personaeval.report.tables import leaderboard, render
+    from personaeval.report.leaderboard import leaderboard, render
     from personaeval.results.runs import load_summaries
 
     folders = [result.folder for result in finished if result.folder is not None]
@@ -201,10 +201,10 @@ def _finish_run(output: Path, finished: Any) -> None:
     reason = next((result.engine_error for result in finished if result.engine_error), None)
     if failed:
         why = reason or "responses.parquet holds the reason of each"
-        complain(f"{failed} requests failed and are unscored ({why}). The same command tries only those again.")
+        print_error(f"{failed} requests failed and are unscored ({why}). The same command tries only those again.")
     absent = len(finished) - len(folders)
     if absent:
-        complain(f"{absent} of {len(finished)} checkpoints could not be asked anything ({reason}).")
+        print_error(f"{absent} of {len(finished)} checkpoints could not be asked anything ({reason}).")
     _complain_of_judges(sum(result.unjudged for result in finished), reason)
     if failed or absent:
         raise typer.Exit(5)
@@ -214,7 +214,7 @@ def _complain_of_judges(failed: int, reason: str | None) -> None:
     """Say that judges' engines gave nothing for some judgements, and end with their exit code."""
     if failed:
         why = reason or "judgements.parquet holds the reason of each"
-        complain(f"{failed} judgements failed and are unscored ({why}). The same command tries only those again.")
+        print_error(f"{failed} judgements failed and are unscored ({why}). The same command tries only those again.")
         raise typer.Exit(5)
 
 
@@ -248,9 +248,9 @@ def score(
     """
     from personaeval.judge.usage import read_prices, report_judging
     from personaeval.pipeline.score import rescore
-    from personaeval.progress import open_display
-    from personaeval.report.tables import leaderboard as make_leaderboard
-    from personaeval.report.tables import render
+    from personaeval.progress import open_progress
+    from personaeval.report.leaderboard import leaderboard as make_leaderboard
+    from personaeval.report.leaderboard import render
     from personaeval.results.runs import load_summaries
 
     judging = judging_fields(
@@ -259,11 +259,11 @@ def score(
     if judging and not judge:
         raise UsageError("options for judges were given, but no --judge.")
     moved = {name: Path(file) for name, file in pairs(data, "--data").items()}
-    price_list, display = read_prices(prices), open_display(quiet)
-    rescored = rescore(folder, moved, tuple(include or ()), judging or None, display, human)
-    benches = rescored.hearing.benches
-    report_judging(benches, price_list, display)
+    price_list, progress = read_prices(prices), open_progress(quiet)
+    rescored = rescore(folder, moved, tuple(include or ()), judging or None, progress, human)
+    usages = rescored.judging.usages
+    report_judging(usages, price_list, progress)
     print(render(make_leaderboard(load_summaries([folder])), "markdown"))
     print(f"\n{rescored.changed} verdicts changed.")
-    reason = next((bench.engine_error for bench in benches if bench.engine_error), None)
-    _complain_of_judges(sum(bench.failed for bench in benches), reason)
+    reason = next((usage.engine_error for usage in usages if usage.engine_error), None)
+    _complain_of_judges(sum(usage.failed for usage in usages), reason)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from personaeval.results.runs import Side
+from personaeval.results.runs import CheckpointRuns
 
 _OF_A_TASK = ("revision", "template", "sampling", "samples", "scorer", "correct_at")
 
@@ -16,7 +16,7 @@ _SHOWN_ITEMS = 3
 _LONGEST = 60
 
 
-def settings_that_differ(base: Side, candidate: Side, task: str) -> list[str]:
+def settings_that_differ(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> list[str]:
     """Return in words how two checkpoints were asked or scored differently on a task.
 
     What a leaderboard's groups go by, and the seed and date besides; prompts and gold answers are compared item by item
@@ -45,7 +45,7 @@ def items_that_differ(rows: Sequence[pa.Table]) -> list[str]:
     return [f"prompts or gold answers of {len(names)} items ({shown})"]
 
 
-def placement_notes(base: Side, candidate: Side, task: str) -> list[str]:
+def placement_notes(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> list[str]:
     """Say where the personas stand, where a template made that differ; each model is asked as it wants to be."""
     roles = [side.records[task].get("placement", {}).get("role") for side in (base, candidate)]
     if roles[0] == roles[1]:

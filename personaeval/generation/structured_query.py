@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from personaeval.errors import EngineError
+from personaeval.generation.pending import CHUNK, PendingRequests, run_requests
 from personaeval.generation.plan import KEY_BYTES, key_state
-from personaeval.generation.work import CHUNK, Work, perform
 from personaeval.library.tasks import PlainPrompt
-from personaeval.models.prompts import Frame
-from personaeval.models.subject import Subject
-from personaeval.progress import Counts, Display
+from personaeval.models.model import Model
+from personaeval.models.prompts import PromptTemplate
+from personaeval.progress import Counts, Progress
 from personaeval.results.ledger import Ledger, Stored
 from personaeval.types import Request, Sampling
 
@@ -84,7 +84,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Received(Generic[T]):
+class ParsedReply(Generic[T]):
     """A reply, as it was read and as the ledger keeps it; ``reason`` says why there is none."""
 
     reply: T | None
@@ -92,7 +92,7 @@ class Received(Generic[T]):
     reason: str | None
 
 
-class TextSheet:
+class TextRequests:
     """Rows of (text, repeat), asked in this order.
 
     Args:
@@ -109,7 +109,7 @@ class TextSheet:
         self,
         texts: Callable[[int], str],
         rows: Sequence[int],
-        frame: Frame,
+        prompt_template: PromptTemplate,
         identity: Mapping[str, Any],
         sampling: Sampling,
         repeats: int,
@@ -118,17 +118,17 @@ class TextSheet:
         self._seed = seed
         self._texts = texts
         self._rows = rows
-        self._frame = frame
+        self._prompt_template = prompt_template
         self._sampling = sampling
         self._repeats = repeats
         self.size = len(rows)
-        state = key_state(identity, sampling, frame.special_tokens)
+        state = key_state(identity, sampling, prompt_template.special_tokens)
         keys = bytearray()
         last, prompt = -1, b""
         for row in rows:
             number, repeat = divmod(row, repeats)
             if number != last:
-                last, prompt = number, frame.identity(texts(number))
+                last, prompt = number, prompt_template.identity(texts(number))
             one = state.copy()
             one.update(prompt + b"\0repeat:" + str(repeat).encode())
             keys += one.digest()
@@ -146,14 +146,14 @@ class TextSheet:
                 yield Request(
                     row=place,
                     key=self._keys[place * KEY_BYTES : (place + 1) * KEY_BYTES],
-                    prompt=self._frame.fill(self._texts(number)),
+                    prompt=self._prompt_template.fill(self._texts(number)),
                     sampling=self._sampling,
                     seed=self._seed + repeat,
-                    special_tokens=self._frame.special_tokens,
+                    special_tokens=self._prompt_template.special_tokens,
                 )
 
 
-class Inquiry(Generic[T]):
+class StructuredQuery(Generic[T]):
     """Texts put to one subject, each reply read strictly, each unreadable one asked for once more.
 
     Args:
@@ -170,7 +170,7 @@ class Inquiry(Generic[T]):
 
     def __init__(
         self,
-        subject: Subject,
+        model: Model,
         identity: Mapping[str, Any],
         sampling: Sampling,
         count: int,
@@ -181,29 +181,29 @@ class Inquiry(Generic[T]):
         seed: int = 0,
     ) -> None:
         self._seed = seed
-        self.subject = subject
+        self.model = model
         self._ledger = ledger
         self._text = text
         self._read_reply = read
         plain = PlainPrompt()
-        self._frame = subject.renderer.full(None, "system", plain)
+        self._prompt_template = model.renderer.full(None, "system", plain)
         self._identity = identity
-        self._sampling = replace(sampling, stop=subject.renderer.stop(plain))
+        self._sampling = replace(sampling, stop=model.renderer.stop(plain))
         self._repeats = repeats
         self._first = self._work(range(count * repeats), again=False)
-        self._again: Work | None = None
+        self._again: PendingRequests | None = None
         self._places: dict[int, int] = {}
 
-    def ask(self, display: Display, label: str) -> str | None:
+    def ask(self, progress: Progress, label: str) -> str | None:
         """Ask what the ledger lacks; return why the engine failed as a whole, if it did. What came is kept."""
         failure = None
         try:
-            perform(self.subject, self._rounds(), display, label)
+            run_requests(self.model, self._rounds(), progress, label)
         except EngineError as error:
             failure = str(error)
-            display.say(f"{label}: {failure}")
+            progress.message(f"{label}: {failure}")
         again = self._look_back()
-        again.settle(failure or NO_REPLY)
+        again.finish(failure or NO_REPLY)
         if failure is not None:
             self._first.errors = dict.fromkeys(self._first.errors, failure)
         self._ledger.flush()
@@ -212,15 +212,15 @@ class Inquiry(Generic[T]):
     def counts(self) -> Counts:
         """Return the requests and tokens of both tries; ``failed`` counts all that have no reply."""
         total = Counts()
-        for work in (self._first, self._look_back()):
-            total.completed += work.counts.completed
-            total.failed += len(work.errors)
-            total.prompt_tokens += work.counts.prompt_tokens
-            total.cached_tokens += work.counts.cached_tokens
-            total.output_tokens += work.counts.output_tokens
+        for pending in (self._first, self._look_back()):
+            total.completed += pending.counts.completed
+            total.failed += len(pending.errors)
+            total.prompt_tokens += pending.counts.prompt_tokens
+            total.cached_tokens += pending.counts.cached_tokens
+            total.output_tokens += pending.counts.output_tokens
         return total
 
-    def replies(self, rows: range) -> Iterator[Received[T]]:
+    def replies(self, rows: range) -> Iterator[ParsedReply[T]]:
         """Yield for each row (``number × repeats + repeat``) the reply that counts, or why there is none."""
         again = self._look_back()
         for row, first in zip(rows, self._read(self._first, rows), strict=True):
@@ -230,35 +230,37 @@ class Inquiry(Generic[T]):
             place = self._places[row]
             second = next(self._read(again, range(place, place + 1)))
             reason = None if second.reply is not None else f"{first.reason}; asked again: {second.reason}"
-            yield Received(second.reply, second.stored or first.stored, reason)
+            yield ParsedReply(second.reply, second.stored or first.stored, reason)
 
-    def _work(self, rows: Sequence[int], again: bool) -> Work:
+    def _work(self, rows: Sequence[int], again: bool) -> PendingRequests:
         def text(number: int) -> str:
             return self._text(number, again)
 
-        sheet = TextSheet(text, rows, self._frame, self._identity, self._sampling, self._repeats, self._seed)
-        return Work(sheet, self._ledger)
+        source = TextRequests(
+            text, rows, self._prompt_template, self._identity, self._sampling, self._repeats, self._seed
+        )
+        return PendingRequests(source, self._ledger)
 
-    def _rounds(self) -> Iterator[Work]:
+    def _rounds(self) -> Iterator[PendingRequests]:
         yield self._first
         yield self._look_back()
 
-    def _look_back(self) -> Work:
+    def _look_back(self) -> PendingRequests:
         """Find which replies cannot be read, and return the work of asking for those again."""
         if self._again is None:
-            self._first.settle(NO_REPLY)
+            self._first.finish(NO_REPLY)
             self._ledger.flush()
             unreadable = []
-            for start in range(0, self._first.sheet.size, CHUNK):
-                rows = range(start, min(start + CHUNK, self._first.sheet.size))
+            for start in range(0, self._first.source.size, CHUNK):
+                rows = range(start, min(start + CHUNK, self._first.source.size))
                 found = zip(rows, self._read(self._first, rows), strict=True)
-                unreadable += [row for row, received in found if received.reply is None and received.stored]
+                unreadable += [row for row, parsed in found if parsed.reply is None and parsed.stored]
             self._places = {row: place for place, row in enumerate(unreadable)}
             self._again = self._work(unreadable, again=True)
         return self._again
 
-    def _read(self, work: Work, rows: range) -> Iterator[Received[T]]:
-        keys = work.sheet.keys(rows.start, rows.stop)
+    def _read(self, pending: PendingRequests, rows: range) -> Iterator[ParsedReply[T]]:
+        keys = pending.source.keys(rows.start, rows.stop)
         stored = self._ledger.completions(keys)
         if self._sampling.options:
             weights = self._ledger.weights(keys)
@@ -266,9 +268,9 @@ class Inquiry(Generic[T]):
         for row, key in zip(rows, keys, strict=True):
             found = stored.get(key)
             if found is None:
-                yield Received(None, None, work.errors.get(row, NO_REPLY))
+                yield ParsedReply(None, None, pending.errors.get(row, NO_REPLY))
                 continue
             try:
-                yield Received(self._read_reply(found), found, None)
+                yield ParsedReply(self._read_reply(found), found, None)
             except UnreadableError as error:
-                yield Received(None, found, str(error))
+                yield ParsedReply(None, found, str(error))
