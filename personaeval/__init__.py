@@ -1,5 +1,12 @@
 """Persona stability and fidelity of language-model checkpoints.
 
+Finished runs, as pandas DataFrames::
+
+    import personaeval
+
+    results = personaeval.load("results")
+    results.metrics()
+
 The main path, in the order the data flows::
 
     tasks, personas -> prompts -> plan -> engines -> ledger -> verify -> results -> metrics -> report
@@ -9,4 +16,44 @@ Start reading at :func:`personaeval.pipeline.run.run`.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from personaeval.api import load
+    from personaeval.errors import (
+        EngineError,
+        InvalidRunError,
+        PersonaevalError,
+        StorageError,
+        UsageError,
+    )
+    from personaeval.results.frames import Results
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "EngineError",
+    "InvalidRunError",
+    "PersonaevalError",
+    "Results",
+    "StorageError",
+    "UsageError",
+    "load",
+]
+
+_ELSEWHERE = {"Results": "results.frames"} | {name: "errors" for name in __all__ if name.endswith("Error")}
+"""Public names that do not come from :mod:`personaeval.api`."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that importing the package costs milliseconds (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'api')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -91,10 +91,8 @@ personas:
 """
 
 
-@pytest.fixture
-def library(tmp_path: Path) -> Path:
+def write_library(folder: Path) -> Path:
     """A folder for --include: the task ``sums`` (12 items) and the persona set ``few`` (2 personas)."""
-    folder = tmp_path / "library"
     (folder / "tasks").mkdir(parents=True)
     (folder / "personas").mkdir()
     rows = [f'{{"id": "s{n}", "question": "What is {n} + {n + 1}?", "answer": "{2 * n + 1}"}}' for n in range(12)]
@@ -102,3 +100,9 @@ def library(tmp_path: Path) -> Path:
     (folder / "tasks" / "sums.yaml").write_text(TASK.format(name="sums", data="sums.jsonl"))
     (folder / "personas" / "few.yaml").write_text(PERSONAS)
     return folder
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """The task ``sums`` and the persona set ``few``, in a folder for --include."""
+    return write_library(tmp_path / "library")

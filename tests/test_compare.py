@@ -10,8 +10,7 @@ from personaeval.analysis.compare import align
 from personaeval.analysis.flips import find_flips
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.metrics.population import Population
-from personaeval.report.comparison import step_of
-from personaeval.results.runs import open_runs, open_sides
+from personaeval.results.runs import open_runs, open_sides, step_of
 from tests.finished import counted, judged, write_responses, write_run
 
 

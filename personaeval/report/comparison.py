@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,7 +15,7 @@ from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_equal
 from personaeval.metrics.paired import Change, shared
 from personaeval.metrics.sums import ItemSums, item_sums
 from personaeval.report.formats import MARK, Cell, FormattedEstimate, Table
-from personaeval.results.runs import CheckpointRuns
+from personaeval.results.runs import CheckpointRuns, step_of
 
 _CHANGE_COLUMNS = ("change", "relative", "p")
 
@@ -62,12 +61,6 @@ def trend_tables(sides: Sequence[CheckpointRuns], pairs: Sequence[Sequence[Align
         if len(column) == len(by_task):
             tables.append(_trend_table(sides, known, column))
     return tables
-
-
-def step_of(name: str) -> int | None:
-    """Return the training step in a checkpoint's name, such as checkpoint-500 or global_step_500; None without."""
-    found = re.search(r"(?:checkpoint|ckpt|step|iter)[-_]?(\d+)", name)
-    return int(found.group(1)) if found else None
 
 
 def _metrics_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,6 +144,12 @@ def _side(folders: Sequence[Path], text: str) -> CheckpointRuns:
     return CheckpointRuns(
         record["label"], fingerprint, bool(record["model"].get("fingerprint_verifiable")), where, records
     )
+
+
+def step_of(name: str) -> int | None:
+    """The training step in a checkpoint's name, such as checkpoint-500 or global_step_500; None without."""
+    found = re.search(r"(?:checkpoint|ckpt|step|iter)[-_]?(\d+)", name)
+    return int(found.group(1)) if found else None
 
 
 def find_summaries(folder: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,395 @@
+"""Finished runs as pandas DataFrames: one checkpoint, run and step column in front of what the files hold.
+
+The columns of every frame are typed (``string``, ``Int64``, ``float64``, ``boolean``) and documented in docs/python.md.
+An empty frame has the same columns and types as a full one::
+
+    results = open_results("results")
+    results.metrics().query("metric == 'pss' and level == 'task'")
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from personaeval.errors import UsageError
+from personaeval.results.cells import COUNTS
+from personaeval.results.files import CELLS, JUDGEMENTS, RESPONSES, RUN, read_json
+from personaeval.results.runs import find_summaries, step_of
+
+ITEMS = "items.parquet"
+
+_IDENTITY = {"checkpoint": pa.string(), "fingerprint": pa.string(), "run": pa.string(), "step": pa.int64()}
+
+_METRICS = _IDENTITY | {
+    "task": pa.string(),
+    "kind": pa.string(),
+    "group": pa.string(),
+    "level": pa.string(),
+    "persona": pa.string(),
+    "category": pa.string(),
+    "metric": pa.string(),
+    "value": pa.float64(),
+    "low": pa.float64(),
+    "high": pa.float64(),
+}
+
+_CELLS = _IDENTITY | {
+    "task": pa.string(),
+    "item": pa.string(),
+    "persona": pa.string(),
+    "category": pa.string(),
+    "dimension": pa.string(),
+    **dict.fromkeys(COUNTS, pa.int64()),
+    "score_sum": pa.float64(),
+}
+
+_RESPONSES = _IDENTITY | {
+    "task": pa.string(),
+    "persona": pa.string(),
+    "category": pa.string(),
+    "item": pa.string(),
+    "sample": pa.int64(),
+    "question": pa.string(),
+    "text": pa.string(),
+    "thinking": pa.string(),
+    "answer": pa.string(),
+    "gold": pa.string(),
+    "status": pa.string(),
+    "score": pa.float64(),
+    "truncated": pa.bool_(),
+    "prompt_tokens": pa.int64(),
+    "completion_tokens": pa.int64(),
+    "reason": pa.string(),
+}
+
+_TEXTS = ("question", "text", "thinking")
+
+_JUDGEMENTS = _IDENTITY | {
+    "task": pa.string(),
+    "item": pa.string(),
+    "persona": pa.string(),
+    "category": pa.string(),
+    "sample": pa.int64(),
+    "dimension": pa.string(),
+    "judge": pa.string(),
+    "judge_fingerprint": pa.string(),
+    "repeat": pa.int64(),
+    "score": pa.float64(),
+    "expected": pa.float64(),
+    "refusal": pa.bool_(),
+    "ai_admission": pa.bool_(),
+    "explanation": pa.string(),
+    "reason": pa.string(),
+    "prompt_tokens": pa.int64(),
+    "completion_tokens": pa.int64(),
+}
+
+_RUNS = _IDENTITY | {
+    "folder": pa.string(),
+    "engine": pa.string(),
+    "dtype": pa.string(),
+    "persona_role": pa.string(),
+    "tasks": pa.string(),
+    "requests": pa.int64(),
+    "failed": pa.int64(),
+    "generated": pa.int64(),
+    "output_tokens": pa.int64(),
+    "seconds": pa.float64(),
+}
+
+_PANDAS = {pa.string(): pd.StringDtype("pyarrow"), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+
+_SIZES = {"items", "personas", "samples"}
+
+_BY = {"by_persona", "by_category"}
+
+_NOT_SETTINGS = {"model", "output", "tasks"}
+"""Fields of a run's configuration that have a column of their own."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """One finished run: its folder and the two JSON files in it.
+
+    Attributes:
+        folder: where it is.
+        record: content of run.json.
+        summary: content of summary.json.
+        checkpoint: name in frames, unique for each fingerprint.
+        run: 8 digits of the plan's hash, unique for each folder of a checkpoint.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    checkpoint: str
+    run: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The columns that every frame begins with."""
+        fingerprint, step = self.record["model"]["fingerprint"], self.record["model"].get("step")
+        step = step_of(self.record["label"]) if step is None else step
+        return {"checkpoint": self.checkpoint, "fingerprint": fingerprint, "run": self.run, "step": step}
+
+    @cached_property
+    def categories(self) -> dict[tuple[str, str], str]:
+        """The category of each (task, persona)."""
+        shared = self.record["personas"]
+        return {
+            (task, persona["id"]): persona["category"]
+            for task, part in self.record["tasks"].items()
+            for persona in part.get("personas", shared)
+        }
+
+    def read(self, name: str, columns: Sequence[str], task: str | None) -> pa.Table:
+        """Some columns of one of the run's Parquet files; absent ones are left out.
+
+        Raises:
+            UsageError: the file is missing or broken.
+        """
+        path = self.folder / name
+        try:
+            present = [column for column in columns if column in pq.read_schema(path).names]
+            return pq.read_table(path, columns=present, filters=None if task is None else [("task", "=", task)])
+        except (OSError, pa.ArrowException) as error:
+            raise UsageError(f"{path}: cannot be read ({error}); is this the folder of a finished run?") from error
+
+
+class Results:
+    """Finished runs as DataFrames; every frame begins with checkpoint, fingerprint, run and step.
+
+    ``task=`` of each method keeps one task's rows and reads no others.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        """Take the folders of finished runs."""
+        self.folders = tuple(folders)
+        summaries = [summary for folder in folders for summary in find_summaries(folder)]
+        self._runs = _named([(Path(summary["folder"]), summary) for summary in summaries])
+
+    def __repr__(self) -> str:
+        names = dict.fromkeys(run.checkpoint for run in self._runs)
+        return f"Results({len(self._runs)} runs of {', '.join(names)})"
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def metrics(self, task: str | None = None) -> pd.DataFrame:
+        """Every number of every summary: one row per (run, task, persona or category, metric)."""
+        rows = [
+            {**run.identity, "task": name, "kind": part.get("kind", "stability"), "group": part["group"], **row}
+            for run in self._runs
+            for name, part in run.summary["tasks"].items()
+            if task in (None, name)
+            for row in _metric_rows(part, run, name)
+        ]
+        return _to_pandas([pa.Table.from_pylist(rows, schema=pa.schema(_METRICS))], _METRICS)
+
+    def cells(self, task: str | None = None) -> pd.DataFrame:
+        """Counts of right, wrong and unscored answers: one row per (run, task, item, persona)."""
+        return self._frame(CELLS, _CELLS, task)
+
+    def responses(self, task: str | None = None, texts: bool = True) -> pd.DataFrame:
+        """Every answer: one row per (run, task, persona, item, sample), in plan order.
+
+        Args:
+            task: only this task.
+            texts: False leaves out the question, text and thinking columns, most of the file.
+        """
+        wanted = {name: kind for name, kind in _RESPONSES.items() if texts or name not in _TEXTS}
+        return self._frame(RESPONSES, wanted, task)
+
+    def judgements(self, task: str | None = None) -> pd.DataFrame:
+        """Every judgement: one row per (run, response, judge, repeat); empty without judged runs."""
+        return self._frame(JUDGEMENTS, _JUDGEMENTS, task, optional=True)
+
+    def runs(self) -> pd.DataFrame:
+        """One row per run: size, cost, and a column for each setting in which the runs differ."""
+        rows = [_run_row(run) for run in self._runs]
+        settings = [_flatten(run.record["config"]) for run in self._runs]
+        frame = _to_pandas([pa.Table.from_pylist(rows, schema=pa.schema(_RUNS))], _RUNS)
+        for name in dict.fromkeys(name for own in settings for name in own):
+            values = [own.get(name) for own in settings]
+            if len(set(map(repr, values))) > 1 and name.split(".")[0] not in _NOT_SETTINGS:
+                # A setting that has a column of its own in another sense keeps both.
+                column = f"config.{name}" if name in frame.columns else name
+                frame[column] = pd.Series(values, dtype=object).convert_dtypes()
+        return frame
+
+    def _frame(
+        self, name: str, columns: Mapping[str, pa.DataType], task: str | None, optional: bool = False
+    ) -> pd.DataFrame:
+        tables = []
+        for run in self._runs:
+            if optional and not (run.folder / name).exists():
+                continue
+            table = run.read(name, [{"judge_fingerprint": "fingerprint"}.get(c, c) for c in _own(columns)], task)
+            if "judge_fingerprint" in columns:
+                table = table.rename_columns({"fingerprint": "judge_fingerprint"})
+            tables.append(_completed(table, run, columns))
+        return _to_pandas(tables, columns)
+
+
+def open_results(results: str | Path | Iterable[str | Path]) -> Results:
+    """The finished runs of a results folder, of one run's folder, or of a list of either.
+
+    Raises:
+        UsageError: a folder is missing, or holds no finished run.
+    """
+    given = [results] if isinstance(results, str | Path) else list(results)
+    if not given:
+        raise UsageError("an empty list: a results folder or a run's folder is expected.")
+    return Results([Path(one) for one in given])
+
+
+def _own(columns: Iterable[str]) -> list[str]:
+    """The columns that a file holds itself."""
+    return [name for name in columns if name not in _IDENTITY]
+
+
+def _named(found: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[RunFiles]:
+    """Runs with names that tell them apart: a label that two checkpoints share gets 8 digits of the fingerprint."""
+    unique = {folder.resolve(): (folder, summary) for folder, summary in found}
+    records = {folder: read_json(folder / RUN) for folder, _ in unique.values()}
+    owners: dict[str, set[str]] = {}
+    for record in records.values():
+        owners.setdefault(record["label"], set()).add(record["model"]["fingerprint"])
+    seen: Counter[tuple[str, str]] = Counter()
+    runs = []
+    for folder, summary in unique.values():
+        record = records[folder]
+        fingerprint, plan = record["model"]["fingerprint"], str(record["plan"])[:8]
+        seen[fingerprint, plan] += 1
+        copy = seen[fingerprint, plan]
+        name = record["label"]
+        runs.append(
+            RunFiles(
+                folder,
+                record,
+                summary,
+                name if len(owners[name]) == 1 else f"{name}-{fingerprint[:8]}",
+                plan if copy == 1 else f"{plan}-{copy}",
+            )
+        )
+    return runs
+
+
+def _completed(table: pa.Table, run: RunFiles, columns: Mapping[str, pa.DataType]) -> pa.Table:
+    """A file's rows with identity, category and question."""
+    rows = len(table)
+    made = {name: pa.array([value]).take(pa.array([0] * rows, pa.int8())) for name, value in run.identity.items()}
+    if "category" in columns:
+        made["category"] = _looked_up(table, "persona", run.categories)
+    if "question" in columns and (run.folder / ITEMS).exists():
+        items = run.read(ITEMS, ("task", "item", "prompt"), None)
+        keys = zip(items["task"].to_pylist(), items["item"].to_pylist(), strict=True)
+        made["question"] = _looked_up(table, "item", dict(zip(keys, items["prompt"].to_pylist(), strict=True)))
+    return pa.table(
+        {
+            name: _cast(made.get(name, table[name] if name in table.column_names else pa.nulls(rows)), kind)
+            for name, kind in columns.items()
+        }
+    )
+
+
+def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    return pc.cast(values, kind)
+
+
+def _looked_up(table: pa.Table, column: str, values: Mapping[tuple[str, str], str | None]) -> pa.Array:
+    """For each row the value of its (task, ``column``); null where there is none."""
+    keys = pc.binary_join_element_wise(table["task"].cast(pa.string()), table[column].cast(pa.string()), "\0")
+    known = pa.array([f"{task}\0{name}" for task, name in values], pa.string())
+    return pa.array(list(values.values()), pa.string()).take(pc.index_in(keys, value_set=known).combine_chunks())
+
+
+def _to_pandas(tables: Sequence[pa.Table], columns: Mapping[str, pa.DataType]) -> pd.DataFrame:
+    whole = pa.concat_tables(tables) if tables else pa.schema(columns).empty_table()
+    frame: pd.DataFrame = whole.to_pandas(types_mapper=_PANDAS.get)
+    return frame
+
+
+def _metric_rows(part: Mapping[str, Any], run: RunFiles, task: str) -> Iterator[dict[str, Any]]:
+    """The rows of one task's part of a summary."""
+    counts = part["counts"]
+    total = max(counts["total"], 1)
+    shares = {name: counts[name] / total for name in ("unscored", "truncated") if name in counts}
+    if part.get("kind", "stability") == "stability":
+        numbers = part["stability"]
+        yield from _numbers({**numbers, "wording": part.get("wording") or {}, **shares}, {"level": "task"})
+        for entry in numbers["by_persona"]:
+            yield from _numbers(entry, {"level": "persona", "persona": entry["persona"], "category": entry["category"]})
+        for name, estimate in numbers["by_category"].items():
+            yield from _numbers({"accuracy": estimate}, {"level": "category", "category": name})
+        return
+    if not part["judged"]:
+        yield from _numbers(shares, {"level": "task"})
+        return
+    fidelity = part["fidelity"]
+    judges = {judge["label"]: {"persona_score": judge["persona_score"]} for judge in part["judges"]}
+    whole = {"persona_score": fidelity["persona_score"], **fidelity["dimensions"], "judge": judges}
+    corrected = (part.get("people") or {}).get("corrected") or {}
+    whole |= {"human_corrected": corrected["persona_score"]} if corrected else {}
+    others = ("refusal", "ai_admission", "alpha", "spread_between_judges")
+    yield from _numbers(whole | {name: part.get(name) for name in others} | shares, {"level": "task"})
+    for name, value in part["by_persona"].items():
+        place = {"level": "persona", "persona": name, "category": run.categories.get((task, name))}
+        yield from _numbers({"persona_score": {"value": value}}, place)
+    for name, value in part["by_category"].items():
+        yield from _numbers({"persona_score": {"value": value}}, {"level": "category", "category": name})
+
+
+def _numbers(content: Mapping[str, Any], place: Mapping[str, Any], prefix: str = "") -> Iterator[dict[str, Any]]:
+    """A row per number; nested ones get the path to them as their name, estimates their interval."""
+    for name, value in content.items():
+        if name in _BY or (not prefix and name in _SIZES):
+            continue
+        own = {**place, "metric": f"{prefix}{name}"}
+        if isinstance(value, Mapping) and "value" in value:
+            yield {**own, "value": value["value"], "low": value.get("low"), "high": value.get("high")}
+        elif isinstance(value, Mapping):
+            yield from _numbers(value, place, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield from _numbers({str(number): one for number, one in enumerate(value, start=1)}, place, f"{name}.")
+        elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            yield {**own, "value": value}
+
+
+def _run_row(run: RunFiles) -> dict[str, Any]:
+    record = run.record
+    sessions = [session for session in record.get("sessions", ()) if "generated" in session]
+    return {
+        **run.identity,
+        "folder": str(run.folder),
+        "engine": record["model"].get("engine"),
+        "dtype": record["model"].get("dtype"),
+        "persona_role": record["placement"].get("role"),
+        "tasks": ", ".join(record["tasks"]),
+        "requests": record.get("counts", {}).get("requests"),
+        "failed": record.get("counts", {}).get("failed"),
+        "generated": sum(session["generated"] for session in sessions),
+        "output_tokens": sum(session["tokens"]["output"] for session in sessions),
+        "seconds": float(sum(session["seconds"] for session in sessions)),
+    }
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A configuration with lists as text and mappings as dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = ", ".join(map(str, value)) if isinstance(value, list) else value
+    return flat
