@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from personaeval.models.engines import Engine
+from personaeval.models.event_loop import run_blocking
 from personaeval.models.model import Model
 from personaeval.progress import Counts, Progress
 from personaeval.results.ledger import Ledger
@@ -118,7 +119,7 @@ def run_requests(
     Raises:
         EngineError: the engine failed as a whole; what came until then is kept.
     """
-    asyncio.run(run_requests_async(model, rounds, progress, label, on_completion))
+    run_blocking(run_requests_async(model, rounds, progress, label, on_completion))
 
 
 async def run_requests_async(

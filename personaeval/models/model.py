@@ -5,7 +5,6 @@ Opening a subject loads no weights. Where everything asked for is in the ledger 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from personaeval.library.tasks import HarnessSource
 from personaeval.models.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.models.engines import Engine, EngineSettings
 from personaeval.models.engines.local import label_ids, special_tokens, tokenise
+from personaeval.models.event_loop import run_blocking
 from personaeval.models.families import family
 from personaeval.models.prompts import (
     PROBE,
@@ -229,7 +229,7 @@ class EndpointModel:
         self.spec = spec
         self._config = config
         self._endpoint = Endpoint(spec.url, spec.name)
-        self._listed = asyncio.run(self._endpoint.identify())
+        self._listed = run_blocking(self._endpoint.identify())
         stated = json.dumps([self._endpoint.place, spec.name, self._listed], sort_keys=True)
         self.fingerprint = hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()
         self.renderer: Renderer = MessageRenderer(config.chat_template_kwargs)
@@ -242,7 +242,7 @@ class EndpointModel:
             self.probe = ChatRenderer(self._tokenizer, None, config.chat_template_kwargs, config.date).render
 
     def _ask_server(self, messages: Sequence[Message]) -> str | None:
-        return asyncio.run(self._endpoint.rendered(tuple(messages), self._arguments()))
+        return run_blocking(self._endpoint.rendered(tuple(messages), self._arguments()))
 
     def _arguments(self) -> dict[str, Any]:
         arguments = dict(self._config.engine_args)
