@@ -1,10 +1,12 @@
 """Fixtures: the real model, and small tasks and personas on disk."""
 
 import importlib.util
+import io
 import os
 import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 # PyTorch's threads wait for each other by spinning: on a machine that is busy otherwise, ten times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Every worker has a core of its own.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell that starts the tests in the background has Ctrl-C ignored by them, and by all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -39,8 +44,34 @@ def damaged(smollm2: Path) -> Path:
     return damaged_checkpoint(ROOT / "build" / "checkpoints", smollm2)
 
 
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+
 @pytest.fixture
-def personaeval():
+def personaeval(monkeypatch):
+    """Run the command line in this process: what ``main`` prints, and the code it ends with."""
+
+    def run(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None):
+        from personaeval.cli import main
+
+        command = ["personaeval", *map(str, arguments)]
+        out, err = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", command)
+            for name, value in (ENVIRONMENT | (env or {})).items():
+                patch.setenv(name, value)
+            if cwd is not None:
+                patch.chdir(cwd)
+            with pytest.raises(SystemExit) as stop:
+                main()
+        assert isinstance(stop.value.code, int)
+        return subprocess.CompletedProcess(command, stop.value.code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture
+def personaeval_process():
     """Run the command line as a user does, in a process of its own."""
 
     def run(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None, timeout: float = 300):
@@ -49,7 +80,7 @@ def personaeval():
             capture_output=True,
             text=True,
             cwd=cwd,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | (env or {}),
+            env=os.environ | ENVIRONMENT | (env or {}),
             timeout=timeout,
             check=False,
         )

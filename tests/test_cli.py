@@ -143,3 +143,28 @@ def test_a_wheel_carries_its_tasks_and_personas(tmp_path):
     )
     assert shown.stdout.startswith(str(tmp_path / "site"))
     assert all(name in shown.stdout for name in ("math500", "gsm8k", "mini-arith", "core", "272"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["tasks", "list"], "mini-arith"),
+        (["personas", "list"], "core"),
+        (["doctor"], "engines:"),
+        (["leaderboard", "nowhere"], "no such folder"),
+        (["compare", "nowhere", "nowhere"], "nowhere"),
+        (["check", "nowhere", "nowhere"], "gate.yaml"),
+        (["baseline", "nowhere", "-o", "elsewhere"], "nowhere"),
+        (["score", "nowhere"], "nowhere"),
+        (["plan", "--model", "vllm:x"], "--tasks is missing"),
+        (["run", "--model", "vllm:x"], "--tasks is missing"),
+        (["questions"], "--output"),
+        (["judge-check"], "--judge"),
+    ],
+)
+def test_every_command_in_a_process_of_its_own(personaeval_process, tmp_path, arguments, shown):
+    """The other tests call ``main`` in this process; here the installed way in is tried once a command."""
+    done = personaeval_process(*arguments, cwd=tmp_path)
+    assert shown in done.stdout + done.stderr
+    assert done.returncode in (0, 2)
+    assert "Traceback" not in done.stderr
