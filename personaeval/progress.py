@@ -38,7 +38,7 @@ class Progress(Protocol):
         """Print a line for the user."""
         ...
 
-    def start(self, label: str, counts: Counts) -> None:
+    def start(self, title: str, counts: Counts) -> None:
         """Begin to show a stretch of work."""
         ...
 
@@ -75,7 +75,7 @@ class _Bars:
     def message(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False)
 
-    def start(self, label: str, counts: Counts) -> None:
+    def start(self, title: str, counts: Counts) -> None:
         self._counts, self._began = counts, time.monotonic()
         self._bar = bars.Progress(
             bars.SpinnerColumn(),
@@ -86,7 +86,7 @@ class _Bars:
             bars.TextColumn("{task.fields[rate]}"),
             console=self._console,
         )
-        self._task = self._bar.add_task(label, total=counts.wanted, rate="")
+        self._task = self._bar.add_task(title, total=counts.wanted, rate="")
         self._bar.start()
 
     def refresh(self) -> None:
@@ -105,15 +105,15 @@ class _Lines:
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._counts = Counts()
-        self._label = ""
+        self._title = ""
         self._began = self._last = 0.0
 
     def message(self, line: str) -> None:
         if not self._quiet:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
 
-    def start(self, label: str, counts: Counts) -> None:
-        self._label, self._counts = label, counts
+    def start(self, title: str, counts: Counts) -> None:
+        self._title, self._counts = title, counts
         self._began = self._last = time.monotonic()
 
     def refresh(self) -> None:
@@ -130,4 +130,4 @@ class _Lines:
         done = self._counts.completed + self._counts.failed
         left = (self._counts.wanted - done) * (self._last - self._began) / max(done, 1)
         eta = f" · {left:,.0f} s left" if done and left > 0 else ""
-        self.message(f"{self._label}: {done}/{self._counts.wanted} · {_rate(self._counts, self._began)}{eta}")
+        self.message(f"{self._title}: {done}/{self._counts.wanted} · {_rate(self._counts, self._began)}{eta}")

@@ -40,14 +40,18 @@ Prompt = str | tuple[Message, ...]
 """What an engine is given: the rendered text (local engines) or chat messages (endpoints)."""
 
 
+_RECORDED_NAMES = {"score_tokens": "options", "answer_tokens": "labels"}
+"""Fields of :class:`Sampling` that keys and files hold under an older name; changing one would change every key."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are drawn. One object is shared by all requests of a task.
 
     ``schema`` is a JSON schema, as text, that the answer has to fit where the engine can see to that; an engine that
-    cannot passes over it. ``options`` are texts of one token each: wanted are the probabilities that the last token
-    of the answer that is one of them had, and the others in its place; only endpoints give them. ``labels`` are texts
-    of one token each: the answer is the likeliest of them, and nothing else; only local engines see to that.
+    cannot passes over it. ``score_tokens`` are texts of one token each: the engine reports their probabilities
+    at the last token of the answer that is one of them; only endpoints can. ``answer_tokens`` are texts of one token
+    each: the answer is the likeliest of them and nothing else; only local engines can.
     """
 
     temperature: float = 0.0
@@ -55,13 +59,14 @@ class Sampling:
     max_tokens: int = 1024
     stop: tuple[str, ...] = ()
     schema: str | None = None
-    options: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+    score_tokens: tuple[str, ...] = ()
+    answer_tokens: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """Return the fields for keys and records; what holds an answer to a form is among them only where it does."""
-        rare = ("schema", "options", "labels")
-        return {name: value for name, value in asdict(self).items() if value or name not in rare}
+        """The fields for keys and run.json, under the names they have there; an unset constraint is left out."""
+        always = ("temperature", "top_p", "max_tokens", "stop")
+        fields = {_RECORDED_NAMES.get(name, name): value for name, value in asdict(self).items()}
+        return {name: value for name, value in fields.items() if value or name in always}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class Completion:
 
     ``text`` is everything the model wrote, thinking included, unless the endpoint hands thinking out separately
     as ``reasoning``. ``finish_reason`` is ``"stop"`` or ``"length"`` (truncated). With ``error`` set, the text is
-    empty and means nothing. ``weights`` are the probabilities of the sampling's options, where there are any.
+    empty and means nothing. ``weights`` are the probabilities of the sampling's score tokens, if it has any.
     """
 
     row: int

@@ -105,7 +105,7 @@ def test_another_seed_asks_with_another_seed_and_thinking_is_no_reply(library, t
 def test_where_no_question_can_be_read_nothing_is_written(library, tmp_path):
     with (
         server(lambda messages, seed: "I would rather not.") as writer,
-        pytest.raises(InvalidRunError, match="none of its replies holds a question"),
+        pytest.raises(InvalidRunError, match="none of its replies holds a readable question"),
     ):
         ask(writer.url, tmp_path / "none", library)
     assert not (tmp_path / "none" / "questions.jsonl").exists()

@@ -39,8 +39,8 @@ def test_wrong_model_specs(text, message):
 
 
 def test_labels_are_fit_for_folders():
-    assert parse_model("vllm:/data/runs/my run/checkpoint-500/").label == "checkpoint-500"
-    assert parse_model("transformers:org/name@step-100").label == "name@step-100"
+    assert parse_model("vllm:/data/runs/my run/checkpoint-500/").short_name == "checkpoint-500"
+    assert parse_model("transformers:org/name@step-100").short_name == "name@step-100"
 
 
 @pytest.fixture

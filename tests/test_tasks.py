@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from personaeval.cli.listing import check_task, show_task
+from personaeval.documents import read_document
 from personaeval.errors import UsageError
 from personaeval.library.registry import Registry
 from personaeval.library.sources import load_items
 from personaeval.library.task_template import write_example
-from personaeval.library.tasks import HubSource, PythonScorer
+from personaeval.library.tasks import HarnessScorer, HubSource, PythonScorer, Task
+from personaeval.types import Sampling
 from personaeval.verify import Verifier
 
 SAMPLES = sorted((Path(__file__).parent / "data" / "tasks").glob("*.jsonl"))
@@ -198,3 +200,27 @@ def test_a_scorer_that_nobody_has_is_refused(tmp_path):
     task.write_text(task.read_text().replace("  kind: numeric", "  kind: python\n  name: nobodys"))
     with pytest.raises(UsageError, match="no installed package has the scorer 'nobodys'"):
         check_task(str(task), None, ())
+
+
+def test_old_keys_of_a_task_are_read_and_what_is_stored_keeps_its_names(tmp_path):
+    new = write_example("roman", tmp_path)[0].read_text() + "pass_threshold: 0.5\n"
+    old = new.replace("pass_threshold", "correct_at")
+    named, renamed = tmp_path / "new.yaml", tmp_path / "old.yaml"
+    named.write_text(new)
+    renamed.write_text(old)
+    assert read_document(named, Task) == read_document(renamed, Task)
+    assert read_document(renamed, Task).pass_threshold == 0.5
+
+    both = tmp_path / "both.yaml"
+    both.write_text(old + "pass_threshold: 0.5\n")
+    with pytest.raises(UsageError, match="`correct_at` is the old name of `pass_threshold`"):
+        read_document(both, Task)
+
+    # As written when the field was called labels: verdict keys and group hashes hold these bytes.
+    stored = '{"kind":"lm_eval","task":"x","metric":null,"filter":null,"labels":["A","B"],"targets":0,"revision":""}'
+    scorer = HarnessScorer(kind="lm_eval", task="x", answer_tokens=("A", "B"))
+    assert scorer.model_dump_json() == stored
+    assert HarnessScorer.model_validate_json(stored) == scorer
+    sampling = Sampling(schema="{}", score_tokens=("1",), answer_tokens=("A",))
+    assert list(sampling.record()) == ["temperature", "top_p", "max_tokens", "stop", "schema", "options", "labels"]
+    assert list(Sampling().record()) == ["temperature", "top_p", "max_tokens", "stop"]

@@ -125,7 +125,7 @@ def _check_one(task: Task, file: Path, data: Path | None) -> str:
 
     loaded = load_items(task, file, data, None, 0)
     task = loaded.task
-    scorer, correct_at = task.scorer, task.correct_at
+    scorer, threshold = task.scorer, task.pass_threshold
     if isinstance(scorer, JudgedScorer):
         rubrics = rubrics_of(loaded, file)
         return (
@@ -141,7 +141,7 @@ def _check_one(task: Task, file: Path, data: Path | None) -> str:
         failed = [
             (item, verdict)
             for item, verdict in ((item, future.result()) for item, future in futures)
-            if verdict.score is None or verdict.score < correct_at
+            if verdict.score is None or verdict.score < threshold
         ]
     if failed:
         shown = "\n".join(

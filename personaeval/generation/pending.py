@@ -109,7 +109,7 @@ def run_requests(
     model: Model,
     rounds: Iterable[PendingRequests],
     progress: Progress,
-    label: str,
+    title: str,
     on_completion: Callable[[Completion], None] | None = None,
 ) -> None:
     """Have one engine do rounds of work, one after the other; it is opened only if anything is missing.
@@ -119,14 +119,14 @@ def run_requests(
     Raises:
         EngineError: the engine failed as a whole; what came until then is kept.
     """
-    run_blocking(run_requests_async(model, rounds, progress, label, on_completion))
+    run_blocking(run_requests_async(model, rounds, progress, title, on_completion))
 
 
 async def run_requests_async(
     model: Model,
     rounds: Iterable[PendingRequests],
     progress: Progress,
-    label: str,
+    title: str,
     on_completion: Callable[[Completion], None] | None,
 ) -> None:
     """``perform`` within a loop that runs already."""
@@ -136,7 +136,7 @@ async def run_requests_async(
         for pending in rounds:
             if pending.counts.wanted == 0:
                 continue
-            progress.start(label, pending.counts)
+            progress.start(title, pending.counts)
             engine = engine or await model.open_engine()
             async for completion in engine.generate(pending.source.requests(pending.is_missing)):
                 pending.record(completion)

@@ -194,14 +194,14 @@ class StructuredQuery(Generic[T]):
         self._again: PendingRequests | None = None
         self._places: dict[int, int] = {}
 
-    def ask(self, progress: Progress, label: str) -> str | None:
+    def ask(self, progress: Progress, title: str) -> str | None:
         """Ask what the ledger lacks; return why the engine failed as a whole, if it did. What came is kept."""
         failure = None
         try:
-            run_requests(self.model, self._rounds(), progress, label)
+            run_requests(self.model, self._rounds(), progress, title)
         except EngineError as error:
             failure = str(error)
-            progress.message(f"{label}: {failure}")
+            progress.message(f"{title}: {failure}")
         again = self._look_back()
         again.finish(failure or NO_REPLY)
         if failure is not None:
@@ -262,7 +262,7 @@ class StructuredQuery(Generic[T]):
     def _read(self, pending: PendingRequests, rows: range) -> Iterator[ParsedReply[T]]:
         keys = pending.source.keys(rows.start, rows.stop)
         stored = self._ledger.completions(keys)
-        if self._sampling.options:
+        if self._sampling.score_tokens:
             weights = self._ledger.weights(keys)
             stored = {key: replace(one, weights=weights.get(key)) for key, one in stored.items()}
         for row, key in zip(rows, keys, strict=True):

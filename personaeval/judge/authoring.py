@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def write_questions(
         rows, doubles = _distinct(wanted, written)
         if not rows:
             raise InvalidRunError(
-                f"{model.spec.label}: none of its replies holds a question that can be read, and nothing is written. "
+                f"{model.spec.short_name}: none of its replies holds a readable question, so nothing is written. "
                 "Choose a model that follows instructions."
             )
         _write(folder, personas, rows)
@@ -162,7 +162,7 @@ class _Author:
 
     def _ask(self, key: str, schema: Mapping[str, Any], count: int, text: Any, read: Any) -> list[Any]:
         whole = {"type": "object", "properties": {key: schema}, "required": [key], "additionalProperties": False}
-        sampling = Sampling(**{**_SAMPLING.record(), "schema": json.dumps(whole)})
+        sampling = replace(_SAMPLING, schema=json.dumps(whole))
         identity = {**self._model.identity(), "seed": self._seed}
         query: StructuredQuery[Any] = StructuredQuery(
             self._model, identity, sampling, count, text, read, self._ledger, seed=self._seed

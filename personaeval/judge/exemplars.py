@@ -60,14 +60,14 @@ def anchor(
     Raises:
         EngineError: the judge's engine left some unwritten; running again asks only for those.
     """
-    author, label = panel.judges[0], _label(panel)
+    author, name = panel.judges[0], _usage_name(panel)
     questions = {(one.task, one.item): one for one in judge_inputs}
     query = _inquire(author, list(questions.values()), rubrics, ledger)
-    failure = query.ask(progress, f"exemplars by {author.label}")
-    usage = usage_of(query, label, failure)
+    failure = query.ask(progress, f"exemplars by {author.short_name}")
+    usage = usage_of(query, name, failure)
     if usage.failed:
         raise EngineError(
-            f"{label}: {usage.failed} of the exemplars failed ({failure or 'see above'}). Run the same command again: "
+            f"{name}: {usage.failed} of the exemplars failed ({failure or 'see above'}). Run the same command again: "
             "what is there is kept."
         )
     written = dict(zip(questions, query.replies(range(len(questions))), strict=True))
@@ -82,7 +82,7 @@ def worst_case(panel: Panel, judge_inputs: Sequence[JudgeInput]) -> JudgeUsage:
     """Return what writing exemplars would ask at most."""
     questions = {(one.task, one.item): one for one in judge_inputs}.values()
     return JudgeUsage(
-        _label(panel),
+        _usage_name(panel),
         panel.judges[0].model.spec.name,
         calls=len(questions),
         # A rubric is what most of a lead is.
@@ -91,8 +91,8 @@ def worst_case(panel: Panel, judge_inputs: Sequence[JudgeInput]) -> JudgeUsage:
     )
 
 
-def _label(panel: Panel) -> str:
-    return f"{panel.labels()[0]} (exemplars)"
+def _usage_name(panel: Panel) -> str:
+    return f"{panel.short_names()[0]} (exemplars)"
 
 
 def _inquire(

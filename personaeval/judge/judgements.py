@@ -91,7 +91,7 @@ def judgement_rows(
     panel: Panel, judge_inputs: Sequence[JudgeInput], panel_result: PanelResult
 ) -> Iterator[JudgementRow]:
     """Yield what a panel said of exhibits, rules having the first word on refusals and admissions."""
-    labels = panel.labels()
+    names = panel.short_names()
     rules = [(refuses(judge_input.response), admits_ai(judge_input.response)) for judge_input in judge_inputs]
     for judgement in panel_result.judgements():
         judge_input, reply = judge_inputs[judgement.judge_input], judgement.reply
@@ -102,7 +102,7 @@ def judgement_rows(
             persona=judge_input.persona_id,
             sample=judge_input.sample,
             dimension=judge_input.dimension,
-            judge=labels[judgement.judge],
+            judge=names[judgement.judge],
             fingerprint=panel.judges[judgement.judge].fingerprint,
             repeat=judgement.repeat,
             score=reply.score if reply else None,

@@ -76,9 +76,9 @@ class Judge:
     reasoning_end: str
 
     @property
-    def label(self) -> str:
-        """A short name."""
-        return self.model.spec.label
+    def short_name(self) -> str:
+        """Its model's short name."""
+        return self.model.spec.short_name
 
     @property
     def fingerprint(self) -> str:
@@ -105,15 +105,17 @@ class Panel:
     """
 
     def __init__(self, judges: Sequence[Judge], repeats: int, exemplars: bool = False) -> None:
-        self.judges = tuple(sorted(judges, key=lambda judge: (judge.label, judge.fingerprint, str(judge.identity()))))
+        self.judges = tuple(
+            sorted(judges, key=lambda judge: (judge.short_name, judge.fingerprint, str(judge.identity())))
+        )
         self.repeats = repeats
         self.exemplars = exemplars
 
-    def labels(self) -> list[str]:
-        """Return a distinct name for every judge."""
-        names = [judge.label for judge in self.judges]
+    def short_names(self) -> list[str]:
+        """A distinct name for every judge."""
+        names = [judge.short_name for judge in self.judges]
         if len(set(names)) < len(names):
-            names = [f"{judge.label}-{judge.fingerprint[:8]}" for judge in self.judges]
+            names = [f"{judge.short_name}-{judge.fingerprint[:8]}" for judge in self.judges]
         if len(set(names)) < len(names):
             names = [f"{name}#{number}" for number, name in enumerate(names, start=1)]
         return names
@@ -130,10 +132,10 @@ class Panel:
     def describe(self) -> dict[str, Any]:
         """Return what run.json says of the panel."""
         judges = [
-            {**judge.identity(), **judge.model.record(), "label": label, "fingerprint": judge.fingerprint}
-            for judge, label in zip(self.judges, self.labels(), strict=True)
+            {**judge.identity(), **judge.model.record(), "label": name, "fingerprint": judge.fingerprint}
+            for judge, name in zip(self.judges, self.short_names(), strict=True)
         ]
-        author = {"exemplars_by": self.labels()[0]} if self.exemplars else {}
+        author = {"exemplars_by": self.short_names()[0]} if self.exemplars else {}
         return {**self.identity(), **author, "judges": judges}
 
     def worst_case(self, judge_inputs: Sequence[JudgeInput], longest: int) -> list[JudgeUsage]:
@@ -150,13 +152,13 @@ class Panel:
         )
         return [
             JudgeUsage(
-                label,
+                name,
                 judge.model.spec.name,
                 calls=len(judge_inputs) * self.repeats,
                 prompt_tokens=prompt * self.repeats,
                 output_tokens=len(judge_inputs) * self.repeats * judge.sampling.max_tokens,
             )
-            for judge, label in zip(self.judges, self.labels(), strict=True)
+            for judge, name in zip(self.judges, self.short_names(), strict=True)
         ]
 
     def judge(self, judge_inputs: Sequence[JudgeInput], ledger: Ledger, progress: Progress) -> PanelResult:
@@ -166,7 +168,7 @@ class Panel:
         judgements unscored.
         """
         queries = [_inquire(judge, judge_inputs, self.repeats, ledger) for judge in self.judges]
-        usages = [_ask_judge(query, progress, label) for query, label in zip(queries, self.labels(), strict=True)]
+        usages = [_ask_judge(query, progress, name) for query, name in zip(queries, self.short_names(), strict=True)]
         return PanelResult(queries, usages, len(judge_inputs), self.repeats)
 
 
@@ -187,11 +189,12 @@ def open_panel(config: RunConfig) -> Panel | None:
         }
     )
     specs = [parse_model(text) for text in config.judge]
-    local = next((spec.label for spec in specs if spec.engine != "openai"), None)
+    local = next((spec.short_name for spec in specs if spec.engine != "openai"), None)
     if config.expected_score and local is not None:
         raise UsageError(f"--expected-score: needs log-probabilities, which endpoints alone give; {local} is none.")
-    options = tuple(map(str, SCORES)) if config.expected_score else ()
-    sampling = Sampling(0.0, 1.0, config.judge_max_tokens, schema=schema_for(config.judge_max_tokens), options=options)
+    score_tokens = tuple(map(str, SCORES)) if config.expected_score else ()
+    tokens = config.judge_max_tokens
+    sampling = Sampling(0.0, 1.0, tokens, schema=schema_for(tokens), score_tokens=score_tokens)
     judges = [Judge(open_model(spec, own), sampling, config.reasoning_end) for spec in specs]
     _refuse_twins(config.judge, judges)
     return Panel(judges, config.judge_repeats, config.exemplars) if judges else None
@@ -217,22 +220,22 @@ def _inquire(judge: Judge, judge_inputs: Sequence[JudgeInput], repeats: int, led
         return judge_prompt(one.lead, one.persona, one.question, one.response, reminder=again, examples=one.examples)
 
     def read(stored: Stored) -> Reply:
-        return _read(stored, judge.reasoning_end, bool(judge.sampling.options))
+        return _read(stored, judge.reasoning_end, bool(judge.sampling.score_tokens))
 
     return StructuredQuery(
         judge.model, judge.identity(), judge.sampling, len(judge_inputs), text, read, ledger, repeats=repeats
     )
 
 
-def _ask_judge(query: StructuredQuery[Reply], progress: Progress, label: str) -> JudgeUsage:
-    return usage_of(query, label, query.ask(progress, f"judge {label}"))
+def _ask_judge(query: StructuredQuery[Reply], progress: Progress, name: str) -> JudgeUsage:
+    return usage_of(query, name, query.ask(progress, f"judge {name}"))
 
 
-def usage_of(query: StructuredQuery[Any], label: str, failure: str | None) -> JudgeUsage:
+def usage_of(query: StructuredQuery[Any], name: str, failure: str | None) -> JudgeUsage:
     """Return what an inquiry came to."""
     counts = query.counts()
     return JudgeUsage(
-        judge=label,
+        judge=name,
         model=query.model.spec.name,
         calls=counts.completed,
         failed=counts.failed,

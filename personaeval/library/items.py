@@ -38,7 +38,7 @@ class ItemBuilder:
         fields = {"prompt": task.item.prompt, "gold": task.item.gold or "", "id": task.item.id or ""}
         try:
             self._templates = {name: _jinja.from_string(text) for name, text in fields.items()}
-            self._options = _jinja.compile_expression(task.item.choices or "none", undefined_to_none=False)
+            self._choice_list = _jinja.compile_expression(task.item.choices or "none", undefined_to_none=False)
         except jinja2.TemplateSyntaxError as error:
             raise UsageError(f"task {task.name}: a template is broken: {error.message}.") from error
 
@@ -66,7 +66,7 @@ class ItemBuilder:
         return Item(item_id, prompt, gold, choices)
 
     def _order(self, count: int, item_id: str) -> list[int]:
-        """Return which option stands in which place."""
+        """Which choice goes to which place."""
         places = range(count)
         if not self._task.item.shuffle:
             return list(places)
@@ -88,14 +88,14 @@ class ItemBuilder:
         if self._task.item.choices is None:
             return ()
         try:
-            values = self._options(row)
+            values = self._choice_list(row)
             texts = [str(value).strip() for value in values] if isinstance(values, list) else []
         except Exception as error:
             raise UsageError(f"{where}: item.choices of task {self._task.name} fails: {error}.") from error
         if not 2 <= len(texts) <= len(_LETTERS):
             raise UsageError(
                 f"{where}: item.choices of task {self._task.name}, {self._task.item.choices!r}, must give a list of "
-                f"2 to {len(_LETTERS)} options."
+                f"2 to {len(_LETTERS)} choices."
             )
         return tuple(texts)
 

@@ -48,11 +48,11 @@ def harness_tasks(selector: str) -> list[Task]:
     if find_spec("lm_eval") is None:
         raise UsageError(f"{selector}: lm-evaluation-harness is not installed; pip install 'personaeval[lm-eval]'.")
     name, _, given = selector.removeprefix(PREFIX).partition("?")
-    options = _read_options(selector, given)
-    return [_task(member, options, given) for member in _members(name, selector)]
+    query = _read_query(selector, given)
+    return [_task(member, query, given) for member in _members(name, selector)]
 
 
-def _task(name: str, options: Mapping[str, Any], given: str) -> Task:
+def _task(name: str, query: Mapping[str, Any], given: str) -> Task:
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     own = re.sub(r"[^a-z0-9_.-]", "-", f"lm_eval-{stem.lower()}")
     return Task.model_validate(
@@ -63,23 +63,23 @@ def _task(name: str, options: Mapping[str, Any], given: str) -> Task:
             "domain": "general",
             "license": "that of its dataset",
             "citation": "that of its dataset; the harness: Gao et al., doi:10.5281/zenodo.10256836.",
-            "source": {"kind": "lm_eval", "task": name, "num_fewshot": options.get("num_fewshot")},
+            "source": {"kind": "lm_eval", "task": name, "num_fewshot": query.get("num_fewshot")},
             "item": {"prompt": "{{ prompt }}", "gold": "{{ doc }}"},
-            "scorer": {"kind": "lm_eval", "task": name, **{k: v for k, v in options.items() if k != "num_fewshot"}},
+            "scorer": {"kind": "lm_eval", "task": name, **{k: v for k, v in query.items() if k != "num_fewshot"}},
         }
     )
 
 
-def _read_options(selector: str, given: str) -> dict[str, Any]:
-    options: dict[str, Any] = {}
+def _read_query(selector: str, given: str) -> dict[str, Any]:
+    query: dict[str, Any] = {}
     for part in filter(None, given.split("&")):
         key, equals, value = part.partition("=")
-        if not equals or key in options or key not in ("num_fewshot", "metric", "filter"):
+        if not equals or key in query or key not in ("num_fewshot", "metric", "filter"):
             raise UsageError(f"{selector}: {part!r} is none of num_fewshot=N, metric=NAME, filter=NAME, once each.")
         if key == "num_fewshot" and not value.isdecimal():
             raise UsageError(f"{selector}: num_fewshot is a whole number.")
-        options[key] = int(value) if key == "num_fewshot" else value
-    return options
+        query[key] = int(value) if key == "num_fewshot" else value
+    return query
 
 
 @functools.lru_cache(maxsize=1)
@@ -198,21 +198,21 @@ def load_harness(task: Task, data: Path | None) -> tuple[Task, list[Item], dict[
         Item(str(number), prompt, _as_json(doc, named))
         for number, (prompt, doc) in enumerate(zip(prompts, docs, strict=True))
     ]
-    labels = _labels(found, docs, named) if found.OUTPUT_TYPE == "multiple_choice" else ()
+    answers = _answer_tokens(found, docs, named) if found.OUTPUT_TYPE == "multiple_choice" else ()
     ready = scorer.model_copy(
         update={
             "metric": _metric(found, scorer.metric, named),
             "filter": _filter(found, scorer.filter, named),
-            "labels": labels,
+            "answer_tokens": answers,
             "targets": int(found.multiple_target),
             "revision": _scoring_hash(found),
         }
     )
     refined = {
         "scorer": ready,
-        "sampling": _sampling(task, found, labels),
+        "sampling": _sampling(task, found, answers),
         "item": task.item.model_copy(update={"system": system}),
-        "chance": 1 / len(labels) if labels else None,
+        "chance": 1 / len(answers) if answers else None,
     }
     origin |= {"lm_eval": version("lm-eval"), "version": str(found.VERSION)}
     return task.model_copy(update=refined), items, origin | _revision(found)
@@ -288,15 +288,15 @@ def _as_json(doc: Any, named: str) -> str:
         ) from error
 
 
-def _labels(found: Any, docs: list[Any], named: str) -> tuple[str, ...]:
+def _answer_tokens(found: Any, docs: list[Any], named: str) -> tuple[str, ...]:
     choices = {tuple(found.doc_to_choice(doc)) for doc in docs}
     if len(choices) != 1:
         raise UsageError(
             f"{named}: it cannot be run here: its choices differ from item to item. One prompt gives the likeliest of "
-            "labels such as A to D, not of whole texts."
+            "single tokens such as A to D, not of whole texts."
         )
-    [labels] = choices
-    return tuple(str(label) for label in labels)
+    [answers] = choices
+    return tuple(str(answer) for answer in answers)
 
 
 def _metric(found: Any, wanted: str | None, named: str) -> str:
@@ -326,8 +326,8 @@ def _scoring_hash(found: Any) -> str:
     return hashlib.blake2b(json.dumps(scoring, default=str).encode(), digest_size=8).hexdigest()
 
 
-def _sampling(task: Task, found: Any, labels: tuple[str, ...]) -> Any:
-    if labels:
+def _sampling(task: Task, found: Any, answers: tuple[str, ...]) -> Any:
+    if answers:
         return task.sampling.model_copy(update={"max_tokens": 1})
     own = found.config.generation_kwargs or {}
     until = own.get("until") or []

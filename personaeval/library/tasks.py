@@ -14,14 +14,37 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    old_names: ClassVar[Mapping[str, str]] = {}
+    """Keys that task files and records may still use -> the field they mean."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def upgrade(cls, content: Any) -> Any:
+        """Read keys by their old names."""
+        if not isinstance(content, Mapping):
+            return content
+        for old, new in cls.old_names.items():
+            if old in content and new in content:
+                raise ValueError(f"`{old}` is the old name of `{new}`: give one of them")
+        return {cls.old_names.get(key, key): value for key, value in content.items()}
 
 
 class HubSource(_Model):
@@ -150,9 +173,19 @@ class HarnessScorer(_Model):
     task: str
     metric: str | None = Field(default=None, description="Default: the first of the task.")
     filter: str | None = Field(default=None, description="Default: the first of the task.")
-    labels: tuple[str, ...] = Field(default=(), description="The answer is the likeliest of these, by its logits.")
-    targets: int = Field(default=0, ge=0, description="Number of right answers, where there are several.")
-    revision: str = Field(default="", description="Hash of what scores there, and of the harness's version.")
+    answer_tokens: tuple[str, ...] = Field(
+        default=(), description="Answers of one token each; the model's is the likeliest, by its logits."
+    )
+    targets: int = Field(default=0, ge=0, description="Number of right answers, if there can be several.")
+    revision: str = Field(default="", description="Hash of the harness's scoring code and version.")
+
+    old_names: ClassVar[Mapping[str, str]] = {"labels": "answer_tokens"}
+
+    @model_serializer(mode="wrap")
+    def _record(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """The fields under the names that verdict keys, group hashes and run.json have always held."""
+        stored = {field: name for name, field in self.old_names.items()}
+        return {stored.get(name, name): value for name, value in fields(self).items()}
 
 
 class JudgedScorer(_Model):
@@ -212,8 +245,8 @@ class Example(_Model):
 class PlainPrompt(_Model):
     """How the task is put to a base model, one without a chat template."""
 
-    question: str = Field(default="Question:", description="Label before each question.")
-    answer: str = Field(default="Answer:", description="Label before each answer.")
+    question: str = Field(default="Question:", description="Text before each question.")
+    answer: str = Field(default="Answer:", description="Text before each answer.")
     stop: tuple[str, ...] = Field(
         default=("\nQuestion:",), description="Ends an answer, else the model runs on into a next question."
     )
@@ -248,9 +281,11 @@ class Task(_Model):
     source: Source
     item: ItemTemplates
     scorer: Scorer
-    correct_at: float = Field(default=1.0, description="Score from which an answer counts as right.")
+    pass_threshold: float = Field(default=1.0, description="Score from which an answer counts as correct.")
     sampling: SamplingDefaults = SamplingDefaults()
     plain: PlainPrompt = PlainPrompt()
+
+    old_names: ClassVar[Mapping[str, str]] = {"correct_at": "pass_threshold"}
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -279,9 +314,9 @@ class Task(_Model):
         )
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """The answers there are, a token each, where the likeliest of them is wanted; else empty."""
-        return self.scorer.labels if isinstance(self.scorer, HarnessScorer) else ()
+    def answer_tokens(self) -> tuple[str, ...]:
+        """The possible answers, one token each, if the likeliest of them is the answer; else empty."""
+        return self.scorer.answer_tokens if isinstance(self.scorer, HarnessScorer) else ()
 
     @property
     def is_judged(self) -> bool:

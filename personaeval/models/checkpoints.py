@@ -48,11 +48,11 @@ class ModelSpec:
     revision: str | None = None
 
     @property
-    def label(self) -> str:
+    def short_name(self) -> str:
         """A short name fit for a folder: the last part of a path or hub id, with its revision."""
         base = Path(self.name.rstrip("/")).name or self.name
-        label = base if self.revision is None else f"{base}@{self.revision}"
-        return re.sub(r"[^A-Za-z0-9._@-]+", "_", label).strip("_.") or "model"
+        name = base if self.revision is None else f"{base}@{self.revision}"
+        return re.sub(r"[^A-Za-z0-9._@-]+", "_", name).strip("_.") or "model"
 
 
 def parse_model(text: str) -> ModelSpec:

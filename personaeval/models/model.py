@@ -17,7 +17,7 @@ from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import HarnessSource
 from personaeval.models.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.models.engines import Engine, EngineSettings
-from personaeval.models.engines.local import label_ids, special_tokens, tokenise
+from personaeval.models.engines.local import answer_token_ids, special_tokens, tokenise
 from personaeval.models.event_loop import run_blocking
 from personaeval.models.families import family
 from personaeval.models.prompts import (
@@ -183,9 +183,9 @@ class LocalModel:
         """See :class:`Model`."""
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def label_ids(self, labels: Sequence[str]) -> list[int]:
-        """Return the token of each label; ValueError where one is more."""
-        return label_ids(self._tokenizer, labels)
+    def answer_token_ids(self, answers: Sequence[str]) -> list[int]:
+        """Token ids of answers that are one token each; ValueError if one is more."""
+        return answer_token_ids(self._tokenizer, answers)
 
     def tokenise(self, requests: Sequence[Request]) -> list[list[int]]:
         """Return the token ids of each request's prompt, as the engine will make them."""
@@ -301,7 +301,7 @@ def refuse_long_personas(model: Model, role: Role, sentences: Mapping[str, str |
         if tokens >= context:
             raise UsageError(
                 f"persona {persona_id!r}: with a question of a few words its prompt has {tokens} tokens, but the "
-                f"context of {model.spec.label} only {context}. Shorten its text or leave it out."
+                f"context of {model.spec.short_name} only {context}. Shorten its text or leave it out."
             )
 
 
@@ -309,21 +309,21 @@ def refuse_unfit(model: Model, items: ItemSet) -> None:
     """Refuse a task that cannot be put to this model as it is meant.
 
     Raises:
-        UsageError: a task of lm-evaluation-harness and a model without a chat template, or labels whose logits the
-            engine does not give or that are no single tokens.
+        UsageError: a task of lm-evaluation-harness and a model without a chat template, or single-token answers whose
+            logits the engine does not give or that are more than one token.
     """
     task = items.task
     if not isinstance(task.source, HarnessSource):
         return
-    named = f"{task.name} cannot be put to {model.spec.label}"
+    named = f"{task.name} cannot be put to {model.spec.short_name}"
     if isinstance(model.renderer, PlainRenderer):
         raise UsageError(f"{named}: without a chat template there is no place for a persona in the harness's prompts.")
-    if not task.labels:
+    if not task.answer_tokens:
         return
     if not isinstance(model, LocalModel):
         raise UsageError(f"{named}: its answers are the likeliest of single tokens, and an endpoint gives no logits.")
     try:
-        model.label_ids(task.labels)
+        model.answer_token_ids(task.answer_tokens)
     except ValueError as error:
         raise UsageError(f"{named}: its answers are the likeliest of single tokens, but {error}.") from error
 

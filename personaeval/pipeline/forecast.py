@@ -95,7 +95,7 @@ class Forecast:
     """What a checkpoint's run takes.
 
     Attributes:
-        label: of the checkpoint.
+        checkpoint: its short name.
         requests: all of the plan's.
         present: those whose answers are in the ledger.
         missing: those that would be generated: in no ledger, and asked once where two tasks ask the same.
@@ -107,7 +107,7 @@ class Forecast:
         outlooks: one for every task.
     """
 
-    label: str
+    checkpoint: str
     requests: int
     present: int
     missing: int
@@ -151,7 +151,7 @@ def _cost(
     missing = pending.counts.wanted
     most = sum(request.sampling.max_tokens for request in plan.requests(pending.is_missing))
     return Forecast(
-        label=model.spec.label,
+        checkpoint=model.spec.short_name,
         requests=plan.size,
         present=pending.present,
         missing=missing,
@@ -233,7 +233,7 @@ def describe(found: Forecast, detect: float | None) -> str:
     """Return a forecast in lines for people."""
     duplicates = found.requests - found.present - found.missing
     alike = f", {duplicates:,} the same as another of them" if duplicates else ""
-    lines = [f"{found.label}: {found.requests:,} requests, {found.present:,} in the ledger already{alike}."]
+    lines = [f"{found.checkpoint}: {found.requests:,} requests, {found.present:,} in the ledger already{alike}."]
     if found.missing:
         prompt = (
             f"about {found.characters / 4:,.0f} prompt tokens (an endpoint makes its own prompts)"

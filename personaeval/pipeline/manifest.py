@@ -45,7 +45,7 @@ def describe_run(
     return {
         "format": FORMAT,
         "plan": hash_json(pending),
-        "label": model.spec.label,
+        "label": model.spec.short_name,
         "config": config.model_dump(mode="json", exclude={"model"}) | {"model": [_spec_text(model)]},
         "model": model.record(),
         "placement": asdict(placement),
@@ -121,7 +121,7 @@ def _describe_task(config: RunConfig, model: Model, plan: TaskPlan) -> dict[str,
         "template": template_text(config.template),
         "sampling": sampling,
         "scorer": {**task.scorer.model_dump(mode="json"), "version": verify.VERSION},
-        "correct_at": task.correct_at,
+        "correct_at": task.pass_threshold,
         "chance": plan.items.chance,
         "withhold_text": task.withhold_text,
     } | ({"personas": _describe_personas(plan.personas)} if task.is_judged else {})

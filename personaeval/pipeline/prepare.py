@@ -115,7 +115,7 @@ def choose_sampling(task: Task, config: RunConfig, stop: tuple[str, ...]) -> Sam
     return Sampling(
         temperature=own.temperature if config.temperature is None else config.temperature,
         top_p=own.top_p if config.top_p is None else config.top_p,
-        max_tokens=own.max_tokens if config.max_tokens is None or task.labels else config.max_tokens,
+        max_tokens=own.max_tokens if config.max_tokens is None or task.answer_tokens else config.max_tokens,
         stop=(*own.stop, *stop),
-        labels=task.labels,
+        answer_tokens=task.answer_tokens,
     )

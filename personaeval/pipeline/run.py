@@ -87,7 +87,7 @@ def run(config: RunConfig, progress: Progress) -> list[RunResult]:
         except (EngineError, UsageError) as error:
             if model is models[-1] and all(result.folder is None for result in finished):
                 raise
-            progress.message(f"{model.spec.label}: {error}")
+            progress.message(f"{model.spec.short_name}: {error}")
             finished.append(RunResult(None, failed=0, generated=0, engine_error=str(error)))
     return finished
 
@@ -107,7 +107,7 @@ def _run_checkpoint(
     if panel is not None:
         # A run with other judges has a folder of its own.
         record["plan"] = hash_json([record["plan"], record["panel"]["hash"]])
-    folder = config.output / f"{spec.label}-{model.fingerprint[:8]}" / record["plan"][:8]
+    folder = config.output / f"{spec.short_name}-{model.fingerprint[:8]}" / record["plan"][:8]
     with run_lock(folder), Ledger(config.output / LEDGER) as ledger:
         plan.compute_keys()
         pending = PendingRequests(plan, ledger)
@@ -153,7 +153,7 @@ def _generate(
     began = time.monotonic()
     try:
         try:
-            run_requests(model, [pending], progress, model.spec.label, scoring.submit)
+            run_requests(model, [pending], progress, model.spec.short_name, scoring.submit)
         except EngineError as error:
             failure = error
         answered = pending.finish(str(failure or "the engine gave no answer"))
@@ -215,7 +215,7 @@ def announce(spec: ModelSpec, folder: Path, plan: Plan, pending: PendingRequests
     """Return what is still to be generated, in a line."""
     missing = pending.counts.wanted
     held = plan.size - missing
-    line = f"{spec.label}: {plan.size:,} requests, {held:,} of them in the ledger already."
+    line = f"{spec.short_name}: {plan.size:,} requests, {held:,} of them in the ledger already."
     if missing == 0:
         return f"{line} Nothing to generate. -> {folder}"
     share = missing / plan.size

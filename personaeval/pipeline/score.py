@@ -125,7 +125,7 @@ def _rescore(
         record["tasks"][name] |= {
             "revision": task.items.task.revision,
             "gold_hash": task.items.gold_hash,
-            "correct_at": task.items.task.correct_at,
+            "correct_at": task.items.task.pass_threshold,
         }
     tables = [task.cells for task in tasks.values()]
     write_cells(folder, tables)

@@ -42,11 +42,11 @@ COUNTS = ("scored", "correct", "no_answer", "truncated", "wrong_truncated", "uns
 class CellTable:
     """Counts of one task per (item, persona); personas in the run's order, the baseline first."""
 
-    def __init__(self, task: str, items: Sequence[Item], personas: Sequence[str], correct_at: float) -> None:
+    def __init__(self, task: str, items: Sequence[Item], personas: Sequence[str], pass_threshold: float) -> None:
         self.task = task
         self.items = tuple(items)
         self.personas = tuple(personas)
-        self._correct_at = correct_at
+        self._pass_threshold = pass_threshold
         self.counts = {name: np.zeros((len(items), len(personas)), dtype=np.int32) for name in COUNTS}
         self.score_sum = np.zeros((len(items), len(personas)))
 
@@ -60,7 +60,7 @@ class CellTable:
             return
         counts["scored"][item, persona] += 1
         self.score_sum[item, persona] += response.score
-        if response.score >= self._correct_at:
+        if response.score >= self._pass_threshold:
             counts["correct"][item, persona] += 1
             return
         counts["wrong_truncated"][item, persona] += response.truncated
@@ -130,7 +130,7 @@ def empty_cells(task: Task, items: Sequence[Item], personas: Sequence[Persona]) 
     """Return the cells of a task before any response is counted."""
     if task.is_judged:
         return JudgedCells(task.name, items)
-    return CellTable(task.name, items, [persona.id for persona in personas], task.correct_at)
+    return CellTable(task.name, items, [persona.id for persona in personas], task.pass_threshold)
 
 
 def write_cells(folder: Path, tables: Sequence[Cells]) -> None:

@@ -100,7 +100,7 @@ def fallback(kind: str, text: str, choices: tuple[str, ...] = ()) -> str | None:
     Args:
         kind: kind of the task's scorer: math, numeric, choice or exact.
         text: the completion.
-        choices: texts of the options, for choice.
+        choices: texts of the choices, for scorers of kind choice.
     """
     text = _EMPTY_BOX.sub("", text)
     match kind:

@@ -30,7 +30,7 @@ def score(file: str, settings: str, gold: str, text: str) -> float:
     scorer = HarnessScorer.model_validate_json(settings)
     doc = json.loads(gold)
     task = _task(file, settings, _First(doc))
-    results = _likelihoods(scorer, text) if scorer.labels else [_filtered(task, scorer, doc, text)]
+    results = _likelihoods(scorer, text) if scorer.answer_tokens else [_filtered(task, scorer, doc, text)]
     found = task.process_results(doc, results).get(scorer.metric)
     if not isinstance(found, (bool, int, float)) or not 0 <= found <= 1:
         raise ValueError(f"{scorer.metric} of {scorer.task} gave {found!r}, which is no number from 0 to 1")
@@ -85,6 +85,6 @@ def _filtered(task: Any, scorer: HarnessScorer, doc: Any, text: str) -> Any:
 
 
 def _likelihoods(scorer: HarnessScorer, text: str) -> list[tuple[float, bool]]:
-    """Return what the harness expects of every label: the one that was answered is the likeliest."""
-    chosen = [label.strip() for label in scorer.labels].index(text.strip()) if text.strip() else -1
-    return [(-1.0 if place == chosen else -1e6, place == chosen) for place in range(len(scorer.labels))]
+    """What the harness expects for every answer token: the one that was answered is the likeliest."""
+    chosen = [token.strip() for token in scorer.answer_tokens].index(text.strip()) if text.strip() else -1
+    return [(-1.0 if place == chosen else -1e6, place == chosen) for place in range(len(scorer.answer_tokens))]

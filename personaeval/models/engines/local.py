@@ -22,16 +22,16 @@ def tokenise(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
     return ids
 
 
-def label_ids(tokenizer: Any, labels: Sequence[str]) -> list[int]:
-    """Return the token of each label.
+def answer_token_ids(tokenizer: Any, answers: Sequence[str]) -> list[int]:
+    """Token ids of answers that are one token each.
 
     Raises:
         ValueError: one is more than a token.
     """
-    ids = [tokenizer(label, add_special_tokens=False)["input_ids"] for label in labels]
-    for label, own in zip(labels, ids, strict=True):
+    ids = [tokenizer(answer, add_special_tokens=False)["input_ids"] for answer in answers]
+    for answer, own in zip(answers, ids, strict=True):
         if len(own) != 1:
-            raise ValueError(f"{label!r} is {len(own)} tokens")
+            raise ValueError(f"{answer!r} is {len(own)} tokens")
     return [own[0] for own in ids]
 
 

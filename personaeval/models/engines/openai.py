@@ -200,7 +200,7 @@ class OpenAIEngine:
             body["stop"] = list(sampling.stop)
         if sampling.schema is not None and self._takes_schemas:
             body["response_format"] = _response_format(sampling.schema)
-        if sampling.options and not isinstance(request.prompt, str):
+        if sampling.score_tokens and not isinstance(request.prompt, str):
             body |= {"logprobs": True, "top_logprobs": _TOP}
         return body
 
@@ -274,6 +274,7 @@ def _read_answer(content: bytes, request: Request) -> Completion:
     usage = usage if isinstance(usage, dict) else {}
     details = usage.get("prompt_tokens_details")
     written = _count(usage, "completion_tokens")
+    score_tokens = request.sampling.score_tokens
     text, reasoning = _texts(choice, request, may_be_empty=reason == "length" or written > 0)
     return Completion(
         row=request.row,
@@ -284,12 +285,12 @@ def _read_answer(content: bytes, request: Request) -> Completion:
         completion_tokens=written,
         cached_tokens=_count(details, "cached_tokens") if isinstance(details, dict) else 0,
         reasoning=reasoning,
-        weights=_weights(choice.get("logprobs"), request.sampling.options) if request.sampling.options else None,
+        weights=_weights(choice.get("logprobs"), score_tokens) if score_tokens else None,
     )
 
 
-def _weights(logprobs: Any, options: Sequence[str]) -> dict[str, float]:
-    """Return the probabilities of options in the place of the last token that is one; empty where none is.
+def _weights(logprobs: Any, score_tokens: Sequence[str]) -> dict[str, float]:
+    """Probabilities of the score tokens at the last position that holds one; empty if none does.
 
     Raises:
         EngineError: the endpoint gives no log-probabilities.
@@ -298,11 +299,11 @@ def _weights(logprobs: Any, options: Sequence[str]) -> dict[str, float]:
     if not isinstance(tokens, list) or not tokens:
         raise EngineError("The endpoint gives no log-probabilities (logprobs); do without --expected-score.")
     found: dict[str, float] = {}
-    place = next((one for one in reversed(tokens) if str(one.get("token")).strip() in options), None)
+    place = next((one for one in reversed(tokens) if str(one.get("token")).strip() in score_tokens), None)
     for one in (place or {}).get("top_logprobs") or ():
         # "4" and " 4" are two tokens that say the same.
         text = str(one["token"]).strip()
-        if text in options:
+        if text in score_tokens:
             found[text] = found.get(text, 0.0) + math.exp(min(float(one["logprob"]), 0.0))
     return found
 

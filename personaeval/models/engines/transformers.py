@@ -18,7 +18,7 @@ from personaeval.errors import EngineError, UsageError
 from personaeval.models.engines import EngineSettings
 from personaeval.models.engines.batch_planner import BatchPlanner, Row, common_start
 from personaeval.models.engines.grammar import Grammars
-from personaeval.models.engines.local import SpecialTokenFilter, failed, label_ids, refused, tokenise
+from personaeval.models.engines.local import SpecialTokenFilter, answer_token_ids, failed, refused, tokenise
 from personaeval.models.engines.token_sampler import TokenSampler
 from personaeval.types import Completion, Request
 
@@ -228,7 +228,7 @@ class TransformersEngine:
         longest = max(row.limit for row in rows)
         start = common_start(rows)
         ids, mask = self._pad(rows, start)
-        allowed = label_ids(self._tokenizer, sampling.labels)
+        allowed = answer_token_ids(self._tokenizer, sampling.answer_tokens)
         draw = TokenSampler(sampling, [row.request.seed for row in rows], longest, ids.device, allowed)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, start:]
         cache = self._begin(rows, start)

@@ -24,7 +24,7 @@ from typing import Any
 
 from personaeval.errors import EngineError, UsageError, suggest
 from personaeval.models.engines import EngineSettings
-from personaeval.models.engines.local import SpecialTokenFilter, failed, label_ids, refused, tokenise
+from personaeval.models.engines.local import SpecialTokenFilter, answer_token_ids, failed, refused, tokenise
 from personaeval.models.engines.watchdog import Watchdog
 from personaeval.types import Completion, Request
 
@@ -389,7 +389,7 @@ class VllmEngine:
             seed=request.seed,
             stop=list(sampling.stop),
             structured_outputs=StructuredOutputsParams(json=sampling.schema) if sampling.schema else None,
-            allowed_token_ids=label_ids(self._tokenizer, sampling.labels) or None,
+            allowed_token_ids=answer_token_ids(self._tokenizer, sampling.answer_tokens) or None,
             skip_special_tokens=not self._marks.any_kept,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
