@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from personaeval.config import make_config
+from personaeval.config import JudgeOptions, ModelOptions
 from personaeval.judge.judge_prompt import judge_prompt, preamble
 from personaeval.judge.judgements import collect, judgement_rows
 from personaeval.judge.panel import JudgeInput, in_order, open_panel
@@ -108,8 +108,7 @@ def bare(url: str, judge_inputs: list[JudgeInput], concurrency: int) -> float:
 def judged(url: str, judge_inputs: list[JudgeInput], concurrency: int, folder: Path) -> float:
     """Return the seconds that the panel takes, from responses to ratings."""
     judges = tuple(f"openai:judge-{number}@{url}" for number in range(JUDGES))
-    flags = {"model": judges, "tasks": ("personagym",), "judge": judges, "concurrency": concurrency}
-    panel = open_panel(make_config(None, flags))
+    panel = open_panel(JudgeOptions(judge=judges), ModelOptions(concurrency=concurrency))
     assert panel is not None
     began = time.perf_counter()
     with Ledger(folder / LEDGER) as ledger:

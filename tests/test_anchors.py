@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from personaeval.config import JudgeOptions
 from personaeval.errors import UsageError
 from personaeval.pipeline.score import rescore
 from personaeval.results.files import read_json
@@ -96,7 +97,7 @@ def test_exemplars_that_cannot_be_had_stop_the_judging_and_are_asked_for_again(p
     result = perform_play(play, tmp_path / "out", model, [])
     with judge("ann") as ann:
         ann.change(rules=(Rule("status", status=500, contains=WRITES, share=0.4),))
-        name = {"judge": (f"openai:ann@{ann.url}",), "exemplars": True}
+        name = JudgeOptions(judge=(f"openai:ann@{ann.url}",), exemplars=True)
         with pytest.raises(Exception, match="of the exemplars failed"):
             rescore(result.folder, {}, (), name)
         assert not any(WRITES not in text for text in prompts(ann))

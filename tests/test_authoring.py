@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from personaeval.config import make_config
+from personaeval.config import ModelOptions
 from personaeval.errors import EngineError, InvalidRunError, UsageError
 from personaeval.judge.authoring import write_questions
 from personaeval.library.question_sets import load_questions
@@ -27,9 +27,9 @@ def write(messages, seed):
 
 
 def ask(url: str, folder: Path, library: Path, personas=("few",), seed=0):
-    given = {"model": (f"openai:writer@{url}",), "tasks": ("personagym",), "concurrency": 4, "seed": seed}
-    config = make_config(None, given)
-    return write_questions(config, Registry([library]).personas(personas), COUNT, folder, open_progress(quiet=True))
+    generator, options = f"openai:writer@{url}", ModelOptions(concurrency=4)
+    chosen = Registry([library]).personas(personas)
+    return write_questions(generator, options, chosen, COUNT, folder, open_progress(quiet=True), seed)
 
 
 def server(answer=write, **script):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from personaeval.config import make_config
+from personaeval.config import JudgeOptions, ModelOptions
 from personaeval.errors import EngineError, UsageError
 from personaeval.judge import judge_prompt
 from personaeval.judge.judge_prompt import neutral, shortened
@@ -68,8 +68,7 @@ def fickle(messages, seed):
 def check(answer, output, repeats=2, rules=(), **more):
     with ScriptedServer(Script(model="judge", rules=rules), answer=answer) as server:
         name = f"openai:judge@{server.url}"
-        settings = {"model": (name,), "tasks": ("personagym",), "judge": (name,), "judge_repeats": repeats}
-        panel = open_panel(make_config(None, settings | more))
+        panel = open_panel(JudgeOptions(judge=(name,), judge_repeats=repeats, **more), ModelOptions())
         record = check_judge(panel, CONTROLS, output, open_progress(quiet=True))
         return record, len(server.sent), panel.judges[0].fingerprint
 

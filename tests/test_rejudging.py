@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from personaeval.config import JudgeOptions
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.generation.structured_query import read_object
 from personaeval.judge.judge_prompt import judge_prompt
@@ -73,7 +74,7 @@ def test_judgements_of_a_judging_that_was_cut_off_are_not_believed(play, tmp_pat
     with pytest.raises(InvalidRunError, match=r"not by the judges that run\.json names \(ann\)"):
         rescore(result.folder, {}, ())
     sent = len(ann.sent)
-    rescore(result.folder, {}, (), {"judge": (named(ann),)})
+    rescore(result.folder, {}, (), JudgeOptions(judge=(named(ann),)))
     assert len(ann.sent) == sent, "what was judged before is not asked again"
     assert judgements(result) == rows
 
@@ -83,14 +84,14 @@ def test_responses_are_not_judged_as_those_of_another_persona(play, tmp_path, mo
     file = play / "tasks" / "play" / "personas.yaml"
     file.write_text(file.read_text().replace("an actor of 20 winters", "a dentist from Oslo"))
     with pytest.raises(InvalidRunError, match="the texts of its personas have changed"):
-        rescore(result.folder, {}, (), {"judge": (named(ann),)})
+        rescore(result.folder, {}, (), JudgeOptions(judge=(named(ann),)))
 
 
 def test_another_judge_is_not_asked_in_the_manner_of_the_last(play, tmp_path, model, ann, bob):
     result = perform_play(
         play, tmp_path / "out", model, [ann], judge_repeats=2, judge_engine_args={"top_k": 7}, judge_max_tokens=50
     )
-    rescore(result.folder, {}, (), {"judge": (named(bob),)})
+    rescore(result.folder, {}, (), JudgeOptions(judge=(named(bob),)))
     assert len(bob.sent) == RESPONSES
     assert all("top_k" not in sent.body for sent in bob.sent)
     assert {sent.body["max_tokens"] for sent in bob.sent} == {1024}
@@ -101,7 +102,7 @@ def test_from_within_its_folder_a_run_has_the_ledger_it_always_had(play, tmp_pat
     result = perform_play(play, tmp_path / "out", model, [ann])
     monkeypatch.chdir(result.folder)
     sent = len(ann.sent)
-    rescore(Path(), {}, (), {"judge": (named(ann),)})
+    rescore(Path(), {}, (), JudgeOptions(judge=(named(ann),)))
     assert len(ann.sent) == sent
     assert not (result.folder / "ledger.sqlite").exists()
 

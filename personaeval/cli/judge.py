@@ -39,17 +39,16 @@ def judge_check(
 
     Exits with 0 if every judge passes, with 4 if one fails.
     """
-    from personaeval.config import make_config
+    from personaeval.config import JudgeOptions, ModelOptions, make_options
     from personaeval.judge.panel import Panel, open_panel
     from personaeval.judge.validation import check_judge, controls_folder, describe_check, load_controls
     from personaeval.progress import open_progress
 
     if not judge:
         raise UsageError("--judge is missing. Example: personaeval judge-check --judge openai:NAME@http://HOST:PORT/v1")
-    given = {"model": tuple(judge), "tasks": ("personagym",), "output": output}
-    given |= {"concurrency": concurrency, "timeout": timeout}
-    given |= judging_fields(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg)
-    panel = open_panel(make_config(None, {key: value for key, value in given.items() if value is not None}))
+    judging = judging_fields(judge, judge_repeats, judge_max_tokens, judge_engine_arg, judge_chat_template_kwarg)
+    connection = make_options(ModelOptions, {"concurrency": concurrency, "timeout": timeout})
+    panel = open_panel(make_options(JudgeOptions, judging), connection)
     assert panel is not None, "there is a judge"
     controls, progress = load_controls(controls_folder()), open_progress(quiet)
     records = [check_judge(Panel([one], judge_repeats), controls, output, progress) for one in panel.judges]
@@ -73,15 +72,14 @@ def questions(
 
     Stopped at any moment, the same command goes on where it was.
     """
-    from personaeval.config import make_config
+    from personaeval.config import ModelOptions
     from personaeval.judge.authoring import write_questions
     from personaeval.library.registry import Registry
     from personaeval.progress import open_progress
 
-    given = {"model": (model,), "tasks": ("personagym",), "seed": seed}
-    config = make_config(None, given | {"engine_args": values(engine_arg, "--engine-arg")})
+    options = ModelOptions(engine_args=values(engine_arg, "--engine-arg"))
     chosen = Registry(tuple(include or ())).personas(as_list(personas) or ())
-    authored = write_questions(config, chosen, per_task, output, open_progress(quiet))
+    authored = write_questions(model, options, chosen, per_task, output, open_progress(quiet), seed)
     print(
         f"{authored.questions} questions in {output}; {authored.doubles} were too like another and left out, "
         f"{authored.missing} could not be read.\nNext: personaeval run --tasks personagym --data personagym={output} …"

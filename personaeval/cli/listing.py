@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from personaeval.config import RunConfig
+from personaeval.config import ModelOptions, PromptOptions
 from personaeval.errors import UsageError
 from personaeval.judge.rubrics import rubrics_of
 from personaeval.library.external_personas import describe_import
@@ -185,28 +185,20 @@ def list_personas(include: tuple[Path, ...]) -> str:
 
 
 def show_personas(
-    selector: str, model: str | None, template: str, role: str, trust_remote_code: bool, include: tuple[Path, ...]
+    selector: str, model: str | None, prompting: PromptOptions, trust_remote_code: bool, include: tuple[Path, ...]
 ) -> str:
     """Return personas with their sentence, and with the whole prompt where a checkpoint is given."""
     registry = Registry(include)
     personas = registry.personas([selector])
-    sentences = {persona.id: persona_sentence(template, persona) for persona in personas}
+    sentences = {persona.id: persona_sentence(prompting.template, persona) for persona in personas}
     lines = []
     if model is not None:
         from personaeval.models.model import open_model
         from personaeval.models.prompts import PROBE, chat
 
-        config = RunConfig.model_validate(
-            {
-                "model": [model],
-                "tasks": ["-"],
-                "template": template,
-                "persona_role": role,
-                "trust_remote_code": trust_remote_code,
-            }
-        )
-        opened = open_model(parse_model(model), config)
-        placement = place(opened.probe, sentences, config.persona_role, opening(config.reasoning_end))
+        options = ModelOptions(trust_remote_code=trust_remote_code)
+        opened = open_model(parse_model(model), options)
+        placement = place(opened.probe, sentences, prompting.persona_role, opening(options.reasoning_end))
         lines.append(f"placement: {placement.role}, {'verified' if placement.verified else 'not verified'}")
         shown = {
             persona_id: opened.probe(chat(sentence, placement.role, PROBE))

@@ -246,6 +246,7 @@ def score(
 
     Generates nothing but what judges say; without --judge, judged tasks keep the judgements they have.
     """
+    from personaeval.config import JudgeOptions, make_options
     from personaeval.judge.usage import read_prices, report_judging
     from personaeval.pipeline.score import rescore
     from personaeval.progress import open_progress
@@ -258,9 +259,10 @@ def score(
     )
     if judging and not judge:
         raise UsageError("options for judges were given, but no --judge.")
+    judges = make_options(JudgeOptions, judging) if judging else None
     moved = {name: Path(file) for name, file in pairs(data, "--data").items()}
     price_list, progress = read_prices(prices), open_progress(quiet)
-    rescored = rescore(folder, moved, tuple(include or ()), judging or None, progress, human)
+    rescored = rescore(folder, moved, tuple(include or ()), judges, progress, human)
     usages = rescored.judging.usages
     report_judging(usages, price_list, progress)
     print(render(make_leaderboard(load_summaries([folder])), "markdown"))

@@ -101,8 +101,10 @@ def personas_show(
 ) -> None:
     """Show personas, as rendered for a checkpoint where one is given."""
     from personaeval.cli.listing import show_personas
+    from personaeval.config import PromptOptions, make_options
 
-    print(show_personas(selector, model, template, persona_role, trust_remote_code, tuple(include or ())))
+    prompting = make_options(PromptOptions, {"template": template, "persona_role": persona_role})
+    print(show_personas(selector, model, prompting, trust_remote_code, tuple(include or ())))
 
 
 @personas_app.command("check")

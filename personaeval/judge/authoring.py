@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from personaeval.config import RunConfig
+from personaeval.config import ModelOptions
 from personaeval.environment import versions
 from personaeval.errors import EngineError, InvalidRunError, UsageError
 from personaeval.generation.structured_query import StructuredQuery, UnreadableError, read_object
@@ -54,16 +54,24 @@ class Authored:
 
 
 def write_questions(
-    config: RunConfig, personas: Sequence[Persona], per_task: int, folder: Path, progress: Progress
+    generator: str,
+    options: ModelOptions,
+    personas: Sequence[Persona],
+    questions_per_dimension: int,
+    folder: Path,
+    progress: Progress,
+    seed: int = 0,
 ) -> Authored:
     """Write questions for personas into a folder.
 
     Args:
-        config: names the one generator, and how its engine is opened.
+        generator: the model that writes them, ``engine:NAME[@URL]``.
+        options: how its engine is opened.
         personas: whom the questions are for.
-        per_task: questions of each persona for each dimension.
+        questions_per_dimension: questions of each persona for each dimension.
         folder: where they go.
-        display: shows the work.
+        progress: shows the work.
+        seed: another seed, other questions.
 
     Raises:
         UsageError: there is no persona, or the generator is not to be had.
@@ -75,15 +83,15 @@ def write_questions(
         raise UsageError("--personas: names nobody to write questions for.")
     rubrics_folder = controls_folder() / "rubrics"
     rubrics = load_rubrics(rubrics_folder, [path.stem for path in rubrics_folder.glob("*.yaml")])
-    model = open_model(parse_model(config.model[0]), config)
+    model = open_model(parse_model(generator), options)
     with run_lock(folder), Ledger(folder / LEDGER) as ledger:
-        author = _Author(model, config, ledger, progress)
-        settings = author.settings(personas, per_task)
+        author = _Author(model, options.reasoning_end, seed, ledger, progress)
+        settings = author.settings(personas, questions_per_dimension)
         wanted = [
             (persona, rubric, settings[persona.id][number])
             for persona in personas
             for rubric in rubrics.values()
-            for number in range(min(per_task, len(settings.get(persona.id, ()))))
+            for number in range(min(questions_per_dimension, len(settings.get(persona.id, ()))))
         ]
         written = author.questions(wanted)
         rows, doubles = _distinct(wanted, written)
@@ -98,23 +106,23 @@ def write_questions(
             "sampling": _SAMPLING.record(),
             "wording": VERSION,
             "rubrics": rubrics_hash(rubrics),
-            "per_task": per_task,
+            "per_task": questions_per_dimension,
             "versions": versions(),
         }
         write_json(folder / "origin.json", origin)
-    missing = len(personas) * len(rubrics) * per_task - len(rows) - doubles
+    missing = len(personas) * len(rubrics) * questions_per_dimension - len(rows) - doubles
     return Authored(len(rows), doubles, missing)
 
 
 class _Author:
     """Asks one engine for settings and questions."""
 
-    def __init__(self, model: Model, config: RunConfig, ledger: Ledger, progress: Progress) -> None:
+    def __init__(self, model: Model, reasoning_end: str, seed: int, ledger: Ledger, progress: Progress) -> None:
         self._model = model
         self._ledger = ledger
         self._progress = progress
-        self._seed = config.seed
-        self._reasoning_end = config.reasoning_end
+        self._seed = seed
+        self._reasoning_end = reasoning_end
 
     def settings(self, personas: Sequence[Persona], count: int) -> dict[str, list[str]]:
         """Return for each persona as many settings as its questions need, fewer where fewer could be read."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from personaeval.config import RunConfig
+from personaeval.config import JudgeOptions, ModelOptions
 from personaeval.errors import UsageError
 from personaeval.generation.pending import CHUNK
 from personaeval.generation.structured_query import StructuredQuery, UnreadableError
@@ -172,32 +172,28 @@ class Panel:
         return PanelResult(queries, usages, len(judge_inputs), self.repeats)
 
 
-def open_panel(config: RunConfig) -> Panel | None:
-    """Find the judges of a run; loads no weights.
+def open_panel(options: JudgeOptions, shared: ModelOptions) -> Panel | None:
+    """Find the judges; loads no weights. None if no judge is named.
+
+    Args:
+        options: who judges, and how they are asked.
+        shared: options of the evaluated models; the judges' connection, date and end of thinking are the same.
 
     Raises:
-        UsageError: a judge is not to be had, or expected scores are wanted of one that cannot give them.
+        UsageError: a judge cannot be found, or expected scores are wanted of one that cannot give them.
         EngineError: an endpoint that does not answer.
     """
-    own = config.model_copy(
-        update={
-            "engine_args": config.judge_engine_args,
-            "chat_template": None,
-            "chat_template_kwargs": config.judge_chat_template_kwargs,
-            "dtype": "auto",
-            "tokenizer": None,
-        }
-    )
-    specs = [parse_model(text) for text in config.judge]
+    own = options.opening_options(shared)
+    specs = [parse_model(text) for text in options.judge]
     local = next((spec.short_name for spec in specs if spec.engine != "openai"), None)
-    if config.expected_score and local is not None:
+    if options.expected_score and local is not None:
         raise UsageError(f"--expected-score: needs log-probabilities, which endpoints alone give; {local} is none.")
-    score_tokens = tuple(map(str, SCORES)) if config.expected_score else ()
-    tokens = config.judge_max_tokens
+    score_tokens = tuple(map(str, SCORES)) if options.expected_score else ()
+    tokens = options.judge_max_tokens
     sampling = Sampling(0.0, 1.0, tokens, schema=schema_for(tokens), score_tokens=score_tokens)
-    judges = [Judge(open_model(spec, own), sampling, config.reasoning_end) for spec in specs]
-    _refuse_twins(config.judge, judges)
-    return Panel(judges, config.judge_repeats, config.exemplars) if judges else None
+    judges = [Judge(open_model(spec, own), sampling, own.reasoning_end) for spec in specs]
+    _refuse_twins(options.judge, judges)
+    return Panel(judges, options.judge_repeats, options.exemplars) if judges else None
 
 
 def _refuse_twins(named: Sequence[str], judges: Sequence[Judge]) -> None:

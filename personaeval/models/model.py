@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from personaeval.config import RunConfig
+from personaeval.config import ModelOptions
 from personaeval.errors import EngineError, UsageError
 from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import HarnessSource
@@ -83,7 +83,7 @@ class Model(Protocol):
         ...
 
 
-def open_model(spec: ModelSpec, config: RunConfig) -> Model:
+def open_model(spec: ModelSpec, options: ModelOptions) -> Model:
     """Find a model and read what identifies it.
 
     Raises:
@@ -91,22 +91,22 @@ def open_model(spec: ModelSpec, config: RunConfig) -> Model:
         EngineError: an endpoint that does not answer.
     """
     if spec.engine == "openai":
-        return EndpointModel(spec, config)
-    return LocalModel(spec, config)
+        return EndpointModel(spec, options)
+    return LocalModel(spec, options)
 
 
 def _settings(
-    config: RunConfig, dtype: str, arguments: Mapping[str, Any], kept_tokens: tuple[str, ...] = ()
+    options: ModelOptions, dtype: str, arguments: Mapping[str, Any], kept_tokens: tuple[str, ...] = ()
 ) -> EngineSettings:
     return EngineSettings(
         dtype=dtype,
-        device=config.device,
-        trust_remote_code=config.trust_remote_code,
+        device=options.device,
+        trust_remote_code=options.trust_remote_code,
         arguments=arguments,
-        concurrency=config.concurrency,
-        requests_per_minute=config.requests_per_minute,
-        tokens_per_minute=config.tokens_per_minute,
-        timeout=config.timeout,
+        concurrency=options.concurrency,
+        requests_per_minute=options.requests_per_minute,
+        tokens_per_minute=options.tokens_per_minute,
+        timeout=options.timeout,
         kept_tokens=kept_tokens,
     )
 
@@ -114,26 +114,26 @@ def _settings(
 class LocalModel:
     """A checkpoint directory run by vLLM or transformers."""
 
-    def __init__(self, spec: ModelSpec, config: RunConfig) -> None:
+    def __init__(self, spec: ModelSpec, options: ModelOptions) -> None:
         self.spec = spec
-        self._config = config
-        self._checkpoint = resolve(spec, config.full_hash)
+        self._options = options
+        self._checkpoint = resolve(spec, options.full_hash)
         self.fingerprint = self._checkpoint.fingerprint
         self._model_config = self._checkpoint.config()
-        self._dtype = resolve_dtype(config.dtype, self._model_config)
-        self._tokenizer = load_tokenizer(str(self._checkpoint.folder), config.trust_remote_code)
-        template = read_chat_template(config.chat_template)
+        self._dtype = resolve_dtype(options.dtype, self._model_config)
+        self._tokenizer = load_tokenizer(str(self._checkpoint.folder), options.trust_remote_code)
+        template = read_chat_template(options.chat_template)
         if template is None and not self._tokenizer.chat_template:
             plain = PlainRenderer()
             self.renderer: Renderer = plain
             self.probe: Probe = plain.probe
         else:
-            chat = ChatRenderer(self._tokenizer, template, config.chat_template_kwargs, config.date)
+            chat = ChatRenderer(self._tokenizer, template, options.chat_template_kwargs, options.date)
             self.renderer, self.probe = chat, chat.render
 
     def identity(self) -> dict[str, Any]:
         """See :class:`Model`."""
-        arguments = {k: v for k, v in self._config.engine_args.items() if k not in PERFORMANCE_ARGS}
+        arguments = {k: v for k, v in self._options.engine_args.items() if k not in PERFORMANCE_ARGS}
         kept = {"kept_tokens": self._kept_tokens()} if self._kept_tokens() else {}
         return {
             "fingerprint": self.fingerprint,
@@ -147,7 +147,7 @@ class LocalModel:
     def _kept_tokens(self) -> tuple[str, ...]:
         """Return the marks of thinking that are special tokens, which decoding would leave out of the text."""
         special = special_tokens(self._tokenizer)
-        end = self._config.reasoning_end
+        end = self._options.reasoning_end
         return tuple(mark for mark in (opening(end), end) if mark in special)
 
     def record(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class LocalModel:
 
     def context(self) -> int | None:
         """See :class:`Model`."""
-        given = self._config.engine_args.get("max_model_len")
+        given = self._options.engine_args.get("max_model_len")
         if isinstance(given, int):
             return given
         inner = self._model_config.get("text_config") or self._model_config
@@ -196,7 +196,7 @@ class LocalModel:
         engine = await self._load()
         # A trainer may have written over the weights while they were loaded.
         try:
-            now = resolve(self.spec, self._config.full_hash).fingerprint
+            now = resolve(self.spec, self._options.full_hash).fingerprint
         except UsageError:
             now = "half written"
         if now != self.fingerprint:
@@ -208,7 +208,7 @@ class LocalModel:
         return engine
 
     async def _load(self) -> Engine:
-        settings = _settings(self._config, self._dtype, self._config.engine_args, self._kept_tokens())
+        settings = _settings(self._options, self._dtype, self._options.engine_args, self._kept_tokens())
         folder = str(self._checkpoint.folder)
         if self.spec.engine == "vllm":
             from personaeval.models.engines import vllm
@@ -222,32 +222,32 @@ class LocalModel:
 class EndpointModel:
     """A model behind an OpenAI-compatible endpoint; its weights cannot be looked at."""
 
-    def __init__(self, spec: ModelSpec, config: RunConfig) -> None:
+    def __init__(self, spec: ModelSpec, options: ModelOptions) -> None:
         from personaeval.models.engines.openai import Endpoint
 
         assert spec.url is not None, "parse_model gives every endpoint a URL"
         self.spec = spec
-        self._config = config
+        self._options = options
         self._endpoint = Endpoint(spec.url, spec.name)
         self._listed = run_blocking(self._endpoint.identify())
         stated = json.dumps([self._endpoint.place, spec.name, self._listed], sort_keys=True)
         self.fingerprint = hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()
-        self.renderer: Renderer = MessageRenderer(config.chat_template_kwargs)
-        if config.chat_template is not None:
+        self.renderer: Renderer = MessageRenderer(options.chat_template_kwargs)
+        if options.chat_template is not None:
             raise UsageError("--chat-template: an endpoint renders by its own template; give it to the server instead.")
         self.probe: Probe = self._ask_server
         self._tokenizer: Any = None
-        if config.tokenizer is not None:
-            self._tokenizer = load_tokenizer(config.tokenizer, config.trust_remote_code)
-            self.probe = ChatRenderer(self._tokenizer, None, config.chat_template_kwargs, config.date).render
+        if options.tokenizer is not None:
+            self._tokenizer = load_tokenizer(options.tokenizer, options.trust_remote_code)
+            self.probe = ChatRenderer(self._tokenizer, None, options.chat_template_kwargs, options.date).render
 
     def _ask_server(self, messages: Sequence[Message]) -> str | None:
         return run_blocking(self._endpoint.rendered(tuple(messages), self._arguments()))
 
     def _arguments(self) -> dict[str, Any]:
-        arguments = dict(self._config.engine_args)
-        if self._config.chat_template_kwargs:
-            arguments["chat_template_kwargs"] = self._config.chat_template_kwargs
+        arguments = dict(self._options.engine_args)
+        if self._options.chat_template_kwargs:
+            arguments["chat_template_kwargs"] = self._options.chat_template_kwargs
         return arguments
 
     def identity(self) -> dict[str, Any]:
@@ -279,7 +279,7 @@ class EndpointModel:
         """See :class:`Model`."""
         from personaeval.models.engines import openai
 
-        return await openai.open_engine(self._endpoint, _settings(self._config, "", self._arguments()))
+        return await openai.open_engine(self._endpoint, _settings(self._options, "", self._arguments()))
 
 
 def refuse_long_personas(model: Model, role: Role, sentences: Mapping[str, str | None]) -> None:

@@ -19,12 +19,11 @@ from typing import Any, Literal, Protocol
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from personaeval.config import PersonaRole
 from personaeval.errors import UsageError, suggest
 from personaeval.library.personas import Persona
 from personaeval.library.tasks import PlainPrompt
 from personaeval.types import Message, Prompt
-
-RequestedRole = Literal["auto", "system", "user_prefix"]
 
 Role = Literal["system", "user_prefix"]
 
@@ -317,7 +316,7 @@ class Probe(Protocol):
         ...
 
 
-def place(probe: Probe, sentences: Mapping[str, str | None], requested: RequestedRole, thinking: str) -> Placement:
+def place(probe: Probe, sentences: Mapping[str, str | None], requested: PersonaRole, thinking: str) -> Placement:
     """Find the place where every persona's text stands exactly once in the rendered prompt.
 
     Args:

@@ -35,9 +35,9 @@ def preview(config: RunConfig, progress: Progress) -> None:
         PersonaevalError: as :func:`run`.
     """
     eval_set = load_eval_set(config)
-    panel, prices = open_panel(config), read_prices(config.prices)
+    panel, prices = open_panel(config.judge_options, config.model_options), read_prices(config.prices)
     for text in config.model:
-        model = open_model(parse_model(text), config)
+        model = open_model(parse_model(text), config.model_options)
         sentences = eval_set.sentences(config.template)
         placement = place(model.probe, sentences, config.persona_role, opening(config.reasoning_end))
         plan, _ = build_plan(config, model, placement, eval_set)
@@ -133,7 +133,7 @@ def forecast(config: RunConfig, detect: float | None) -> list[Forecast]:
     outlooks: tuple[Outlook, ...] | None = None
     found = []
     for text in config.model:
-        model = open_model(parse_model(text), config)
+        model = open_model(parse_model(text), config.model_options)
         placement = place(model.probe, sentences, config.persona_role, opening(config.reasoning_end))
         plan, _ = build_plan(config, model, placement, eval_set)
         plan.compute_keys()

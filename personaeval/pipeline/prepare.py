@@ -19,15 +19,6 @@ from personaeval.models.model import Model, refuse_unfit
 from personaeval.models.prompts import Placement, persona_sentence, with_system
 from personaeval.types import Sampling
 
-_OF_JUDGES = (
-    "judge_repeats",
-    "judge_max_tokens",
-    "judge_engine_args",
-    "judge_chat_template_kwargs",
-    "exemplars",
-    "expected_score",
-)
-
 
 @dataclass(frozen=True)
 class EvalSet:
@@ -70,7 +61,7 @@ def load_eval_set(config: RunConfig) -> EvalSet:
     if twice:
         raise UsageError(f"--tasks: two of them are named {', '.join(twice)}; rename one.")
     judged = [task.name for task, _ in tasks if task.is_judged]
-    if not config.judge and any(getattr(config, name) != RunConfig.model_fields[name].default for name in _OF_JUDGES):
+    if config.has_unused_options():
         raise UsageError("options for judges were given, but no --judge.")
     if config.judge and not judged:
         raise UsageError(f"--judge: none of the tasks ({', '.join(names)}) is scored by judges; add personagym.")

@@ -73,8 +73,8 @@ def run(config: RunConfig, progress: Progress) -> list[RunResult]:
             progress.message(describe_import(origin))
     sentences = eval_set.sentences(config.template)
     # All of them first: a wrong path or a refused persona in the last place is not to be found out after hours.
-    models = [open_model(parse_model(text), config) for text in config.model]
-    panel = open_panel(config)
+    models = [open_model(parse_model(text), config.model_options) for text in config.model]
+    panel = open_panel(config.judge_options, config.model_options)
     read_prices(config.prices)  # a broken file is not to be found out at the end
     thinking = opening(config.reasoning_end)
     placements = [place(one.probe, sentences, config.persona_role, thinking) for one in models]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from personaeval import verify
-from personaeval.config import RunConfig
+from personaeval.config import JudgeOptions, RunConfig
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.judge.judgements import Ratings, collect, read_judgements
 from personaeval.judge.judging import (
@@ -42,9 +42,6 @@ from personaeval.verify import Verifier
 
 _CHUNK = 4096
 
-_JUDGING = ("judge", "exemplars", "expected_score")
-"""What the fields of a configuration that name judges begin with."""
-
 
 @dataclass(frozen=True)
 class Rescored:
@@ -66,7 +63,7 @@ def rescore(
     folder: Path,
     data: dict[str, Path],
     include: tuple[Path, ...],
-    judging: Mapping[str, Any] | None = None,
+    judging: JudgeOptions | None = None,
     progress: Progress | None = None,
     human: Path | None = None,
 ) -> Rescored:
@@ -76,8 +73,8 @@ def rescore(
         folder: the run's folder.
         data: local files that have moved since, task name -> file.
         include: more folders with tasks, beside those of the run.
-        judging: fields of :class:`RunConfig` that name judges and how they are asked: these score the judged tasks
-            now, and nothing is taken over from the judges before them. None: judged tasks keep their judgements.
+        judging: judges that score the judged tasks now; nothing is taken over from the judges before them. None:
+            judged tasks keep their judgements.
         display: shows the judges' work.
         human: file of people's scores, which the judges are compared with from now on.
 
@@ -102,7 +99,7 @@ def _rescore(
     record: dict[str, Any],
     data: dict[str, Path],
     include: tuple[Path, ...],
-    judging: Mapping[str, Any] | None,
+    judging: JudgeOptions | None,
     progress: Progress,
 ) -> Rescored:
     personas = [_persona(entry) for entry in record["personas"]]
@@ -140,7 +137,7 @@ def _judge_again(
     folder: Path,
     record: dict[str, Any],
     tasks: Mapping[str, _Task],
-    judging: Mapping[str, Any] | None,
+    judging: JudgeOptions | None,
     progress: Progress,
 ) -> JudgingResult:
     """Return the ratings of the judged tasks: those the run has, or those of judges asked now."""
@@ -151,10 +148,9 @@ def _judge_again(
         )
     if not judged:
         raise UsageError(f"--judge: none of this run's tasks ({', '.join(tasks)}) is scored by judges.")
-    kept = {name: value for name, value in record["config"].items() if not name.startswith(_JUDGING)}
-    config = RunConfig.model_validate(kept | dict(judging))
+    config = RunConfig.model_validate(record["config"]).model_copy(update=dict(judging))
     record["config"] = config.model_dump(mode="json")
-    panel = open_panel(config)
+    panel = open_panel(judging, config.model_options)
     rubrics = {name: task.rubrics for name, task in judged.items()}
     add_judging(record, rubrics, panel, folder.parent.parent)
     if panel is None:
