@@ -276,3 +276,13 @@ def test_a_prompt_longer_than_the_context_is_unscored_and_the_rest_goes_on(evalu
 def test_data_for_a_task_that_is_not_run_is_refused(evaluate, tmp_path):
     with pytest.raises(UsageError, match="--data names gsm8k"):
         evaluate(data={"gsm8k": tmp_path / "x.jsonl"})
+
+
+def test_answers_cut_off_at_max_tokens_are_warned_of(evaluate, personaeval):
+    [result] = evaluate(max_tokens=2, samples=1)
+    task = read_json(result.folder / "summary.json")["tasks"]["sums"]
+    assert task["counts"]["truncated"] == task["counts"]["total"] == 12
+    [warning] = [line for line in task["warnings"] if "max_tokens" in line]
+    assert "100.0%" in warning
+    shown = personaeval("leaderboard", result.folder.parent.parent)
+    assert warning in shown.stdout + shown.stderr
