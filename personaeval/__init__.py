@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from personaeval.api import load
+    from personaeval.api import check, compare, leaderboard, load, write_baseline
     from personaeval.errors import (
         EngineError,
         InvalidRunError,
@@ -28,21 +28,29 @@ if TYPE_CHECKING:
         StorageError,
         UsageError,
     )
+    from personaeval.report.tables import CheckResult, Tables
     from personaeval.results.frames import Results
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CheckResult",
     "EngineError",
     "InvalidRunError",
     "PersonaevalError",
     "Results",
     "StorageError",
+    "Tables",
     "UsageError",
+    "check",
+    "compare",
+    "leaderboard",
     "load",
+    "write_baseline",
 ]
 
-_ELSEWHERE = {"Results": "results.frames"} | {name: "errors" for name in __all__ if name.endswith("Error")}
+_ELSEWHERE = {"CheckResult": "report.tables", "Results": "results.frames", "Tables": "report.tables"}
+_ELSEWHERE |= {name: "errors" for name in __all__ if name.endswith("Error")}
 """Public names that do not come from :mod:`personaeval.api`."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -49,6 +49,18 @@ def read_document(path: Path, model: type[M]) -> M:
         if len(problems) > _SHOWN:
             lines.append(f"… and {len(problems) - _SHOWN} more.")
         raise UsageError("\n".join(lines)) from error
+
+
+def validate(values: Mapping[str, Any], model: type[M]) -> M:
+    """Values that came from no file as ``model``.
+
+    Raises:
+        UsageError: they do not fit it; names the key.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise UsageError(explain_validation(error, model)) from error
 
 
 def explain_validation(error: ValidationError, model: type[BaseModel]) -> str:

@@ -167,3 +167,18 @@ def test_a_run_without_its_answers_is_named(folder, tmp_path):
     assert len(found.cells()) == 36
     with pytest.raises(personaeval.UsageError, match=r"copy/responses\.parquet: cannot be read"):
         found.responses()
+
+
+def test_a_leaderboard_of_the_same_runs(folder, personaeval):
+    import personaeval as package
+
+    found = package.leaderboard(folder)
+    assert f"{found}\n" == personaeval("leaderboard", folder).stdout
+    frames = found.frames()
+    assert [frame.attrs["title"] for frame in frames] == [table.title for table in found]
+    assert len(frames) == len(found) == 3
+    both = next(frame for frame in frames if len(frame) == 2)
+    assert set(both.checkpoint) == {"step-100", "step-200"}
+    assert both["PSS low"].notna().all()
+    personas = package.leaderboard(folder, personas=True, task="sums").frames()
+    assert all(set(frame.persona) == {"none", "pirate", "professor"} for frame in personas)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import parse_generalise, print_error
+from personaeval.cli.options import parse_generalise, print_error, print_tables
 from personaeval.errors import StorageError, UsageError
 
 Base = Annotated[str, typer.Argument(help="A run's or a baseline's folder, or RESULTS/NAME.")]
@@ -32,24 +32,16 @@ def compare(
     allow_different_settings: Different = False,
 ) -> None:
     """Show what changed from one checkpoint to others, paired on the same items, personas and samples."""
-    from personaeval.analysis.compare import align, common_tasks
-    from personaeval.report.comparison import compare_tables, trend_tables
-    from personaeval.report.formats import render, without_intervals
-    from personaeval.results.runs import open_sides
+    from personaeval import api
 
-    wide = parse_generalise(generalise)
-    first, *others = open_sides([base, *candidates])
-    pairs = [
-        [align(first, side, name, allow_different_settings) for name in common_tasks([first, side], task)]
-        for side in others
-    ]
-    found = trend_tables([first, *others], pairs)
-    for side, own in zip(others, pairs, strict=True):
-        found += compare_tables(first, side, own, wide, details=len(others) == 1)
-    print(render(without_intervals(found) if no_interval else found, format))
-    if format == "csv":
-        for note in dict.fromkeys(note for table in found for note in table.notes):
-            print_error(note)
+    found = api.compare(
+        base,
+        *candidates,
+        task=task,
+        generalise_to_personas=parse_generalise(generalise),
+        allow_different_settings=allow_different_settings,
+    )
+    print_tables(found, format, not no_interval)
 
 
 @app.command()
@@ -58,9 +50,9 @@ def baseline(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the baseline.")],
 ) -> None:
     """Write what compare and check need of a run, small enough to commit."""
-    from personaeval.results.baseline import write_baseline
+    from personaeval import api
 
-    for folder in write_baseline(run, output):
+    for folder in api.write_baseline(run, output):
         print(f"{folder} written.")
     print(f"Next: personaeval check {output} CANDIDATE --policy gate.yaml")
 
@@ -85,9 +77,8 @@ def check(
     """
     import os
 
-    from personaeval.analysis.check import check as check_sides
-    from personaeval.analysis.policy import read_policy, write_starting_policy
-    from personaeval.report.verdicts import to_json, to_junit, to_markdown
+    from personaeval import api
+    from personaeval.analysis.policy import write_starting_policy
     from personaeval.results.files import append_text, write_text
     from personaeval.results.runs import open_sides
 
@@ -97,21 +88,15 @@ def check(
         return
     if base is None or candidate is None:
         raise UsageError("BASE and CANDIDATE are missing. Example: personaeval check baseline results/checkpoint-500")
-    if not policy.is_file():
-        raise UsageError(
-            f"{policy}: no such file; personaeval check --init --policy {policy} writes one to start from."
-        )
     if junit is not None and not junit.resolve().parent.is_dir():
         raise UsageError(f"--junit {junit}: there is no folder {junit.resolve().parent}.")
-    rules = read_policy(policy)
-    first, second = open_sides([base, candidate])
-    report = check_sides(first, second, rules, allow_different_settings)
-    print(to_json(report) if json else to_markdown(report))
+    found = api.check(base, candidate, policy, allow_different_settings=allow_different_settings)
+    print(found.to_json() if json else found)
     if junit is not None:
-        write_text(junit, to_junit(report))
+        write_text(junit, found.to_junit())
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
-            append_text(Path(summary), to_markdown(report) + "\n")
+            append_text(Path(summary), f"{found}\n")
         except StorageError as error:
             print_error(str(error))  # the verdict stands without it
-    raise typer.Exit(report.exit_code)
+    raise typer.Exit(found.exit_code)

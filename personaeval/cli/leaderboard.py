@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import parse_generalise, print_error
-from personaeval.errors import UsageError
+from personaeval.cli.options import parse_generalise, print_tables
 
 
 @app.command()
@@ -28,25 +27,14 @@ def leaderboard(
     ] = False,
 ) -> None:
     """Compare the finished runs of a results folder; only like is ranked with like."""
-    from personaeval.judge.validation import refresh_checks
-    from personaeval.report import leaderboard, tradeoff
-    from personaeval.report.formats import without_intervals
-    from personaeval.results.runs import find_summaries
+    from personaeval import api
 
-    wide = parse_generalise(generalise)
-    if wide and (personas or trade_off):
-        raise UsageError("--generalise items,personas is for the plain table; leave --personas and --trade-off out.")
-    summaries = find_summaries(folder)
-    refresh_checks(summaries, folder)
-    if trade_off and (personas or task is not None):
-        raise UsageError("--trade-off shows every task of both kinds; leave --personas and --task out.")
-    if trade_off:
-        found = tradeoff.trade_off(summaries, baseline=baseline)
-    elif personas:
-        found = leaderboard.persona_tables(summaries, task=task)
-    else:
-        found = leaderboard.leaderboard(summaries, baseline=baseline, task=task, generalise=wide)
-    print(leaderboard.render(without_intervals(found) if no_interval else found, format))
-    if format == "csv":
-        for note in dict.fromkeys(note for table in found for note in table.notes):
-            print_error(note)
+    found = api.leaderboard(
+        folder,
+        personas=personas,
+        baseline=baseline,
+        task=task,
+        generalise_to_personas=parse_generalise(generalise),
+        trade_off=trade_off,
+    )
+    print_tables(found, format, not no_interval)

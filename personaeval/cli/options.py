@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from personaeval.errors import UsageError
+
+if TYPE_CHECKING:
+    from personaeval.report.tables import Tables
 
 Judges = Annotated[
     list[str] | None,
@@ -103,6 +106,14 @@ def values(texts: list[str] | None, flag: str) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise UsageError(f"{flag} {name}={text}: the value cannot be read.") from error
     return values
+
+
+def print_tables(tables: Tables, format: str, intervals: bool) -> None:
+    """Print tables; their notes, for which CSV has no place, go to stderr."""
+    print(tables.render(format, intervals))
+    if format == "csv":
+        for note in tables.notes:
+            print_error(note)
 
 
 def print_error(message: str) -> None:

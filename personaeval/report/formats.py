@@ -188,7 +188,7 @@ def _csv(tables: Sequence[Table]) -> str:
         if index:
             out.write("\n")
         columns = list(zip(*table.rows, strict=True)) or [() for _ in table.columns]
-        shapes = [_csv_fields(column) for column in columns]
+        shapes = [estimate_fields(column) for column in columns]
         names = [
             f"{name} {field}".removesuffix(" value")
             for name, fields in zip(table.columns, shapes, strict=True)
@@ -203,8 +203,8 @@ def _csv(tables: Sequence[Table]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def _csv_fields(column: Sequence[Cell]) -> tuple[str, ...]:
-    """Return what of a column's figures gets a column in the file."""
+def estimate_fields(column: Sequence[Cell]) -> tuple[str, ...]:
+    """The parts of a column's figures that get a column of their own in CSV files and DataFrames."""
     figures = [cell for cell in column if isinstance(cell, FormattedEstimate)]
     wide = any(cell.low is not None for cell in figures)
     return ("value", *(("low", "high") if wide else ()), *(("p",) if any(c.p is not None for c in figures) else ()))

@@ -1,0 +1,139 @@
+"""What a leaderboard, a comparison or a check gives back to Python: text for people, DataFrames for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from personaeval.analysis.check import Outcome, Report
+from personaeval.report.formats import FormattedEstimate, Table, estimate_fields, render, without_intervals
+from personaeval.report.verdicts import to_json, to_junit, to_markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Tables of figures; rows of one table may be compared with each other.
+
+    Prints and displays as Markdown; ``frames()`` gives the figures.
+
+    Attributes:
+        tables: titles, columns, rows and notes.
+    """
+
+    tables: tuple[Table, ...]
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+    def __iter__(self) -> Iterator[Table]:
+        return iter(self.tables)
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def _repr_markdown_(self) -> str:
+        return self.render()
+
+    def render(self, format: str = "markdown", intervals: bool = True) -> str:
+        """The tables as text: markdown, csv, json, html or latex.
+
+        Raises:
+            UsageError: an unknown format.
+        """
+        return render(self.tables if intervals else without_intervals(self.tables), format)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Every table's notes, each once."""
+        return tuple(dict.fromkeys(note for table in self.tables for note in table.notes))
+
+    def frames(self) -> list[pd.DataFrame]:
+        """One DataFrame per table, with its title in ``attrs``.
+
+        A figure's interval is in ``NAME low`` and ``NAME high``, its p-value in ``NAME p``, as in the CSV format.
+        """
+        return [_frame(table) for table in self.tables]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A check's verdict on a candidate; prints and displays as Markdown.
+
+    Attributes:
+        report: the findings in full.
+    """
+
+    report: Report = field(repr=False)
+
+    def __str__(self) -> str:
+        return to_markdown(self.report)
+
+    def _repr_markdown_(self) -> str:
+        return to_markdown(self.report)
+
+    @property
+    def outcome(self) -> Outcome:
+        """PASS, REGRESSION, INCONCLUSIVE or INVALID; a string."""
+        return self.report.outcome
+
+    @property
+    def passed(self) -> bool:
+        """Whether the candidate is shown to be no worse than the policy allows."""
+        return self.outcome is Outcome.PASS
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the command: 0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 INVALID."""
+        return self.report.exit_code
+
+    def frame(self) -> pd.DataFrame:
+        """One row per gated metric: task, metric, severity, max_drop, outcome, reason, base, candidate, decline, …"""
+        import pandas as pd
+
+        rows = [asdict(finding) for finding in self.report.findings]
+        frame = pd.DataFrame(
+            [{**row, "severity": row["severity"].value, "outcome": row["outcome"].value} for row in rows]
+        )
+        numbers = ["max_drop", "base", "candidate", "decline", "low", "high", "p"]
+        texts = ["task", "metric", "severity", "outcome", "reason"]
+        return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(texts, "string"))
+
+    def to_json(self) -> str:
+        """The report that ``personaeval check --json`` prints."""
+        return to_json(self.report)
+
+    def to_junit(self) -> str:
+        """The report that ``personaeval check --junit`` writes."""
+        return to_junit(self.report)
+
+
+def _frame(table: Table) -> pd.DataFrame:
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
+    for place, name in enumerate(table.columns):
+        cells = [row[place] for row in table.rows]
+        if any(isinstance(cell, FormattedEstimate) for cell in cells):
+            columns |= _figures(name, cells)
+        else:
+            whole = all(isinstance(cell, int) for cell in cells)
+            columns[name] = pd.array(cells, dtype="Int64" if whole else "string")  # type: ignore[call-overload]
+    frame = pd.DataFrame(columns)
+    frame.attrs["title"] = table.title
+    return frame
+
+
+def _figures(name: str, cells: Sequence[Any]) -> Mapping[str, Any]:
+    """The columns of a figure; a word in its place (such as "baseline") has no number."""
+    import pandas as pd
+
+    return {
+        f"{name} {own}".removesuffix(" value"): pd.array(
+            [getattr(cell, own) if isinstance(cell, FormattedEstimate) else None for cell in cells], dtype="Float64"
+        ).to_numpy("float64", na_value=float("nan"))
+        for own in estimate_fields(cells)
+    }
