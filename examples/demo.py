@@ -73,8 +73,8 @@ def play(engine: str, base: Path, damaged: Path, results: Path) -> int:
     print(flush=True)
     code = personaeval(
         ["run", "--model", f"{engine}:{base}", "--model", f"{engine}:{damaged}", "--tasks", "personagym"]
-        + ["--per-task", "1", "--limit-personas", "2", "--max-tokens", "64", "--judge", f"{engine}:{base}"]
-        + ["--judge-max-tokens", "256", "--output", str(results)]
+        + ["--questions-per-dimension", "1", "--limit-personas", "2", "--max-tokens", "64"]
+        + ["--judge", f"{engine}:{base}", "--judge-max-tokens", "256", "--output", str(results)]
     )
     print("\nStability and fidelity side by side (the latter, once more, by a judge that cannot judge):\n", flush=True)
     return code or personaeval(["leaderboard", str(results), "--trade-off", "--baseline", base.name])

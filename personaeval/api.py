@@ -62,7 +62,7 @@ def leaderboard(
     from personaeval.results.runs import find_summaries
 
     if generalise_to_personas and (personas or trade_off):
-        raise UsageError("--generalise items,personas is for the plain table; leave --personas and --trade-off out.")
+        raise UsageError("--generalise-to-personas is for the plain table; leave --personas and --trade-off out.")
     summaries = find_summaries(Path(results))
     refresh_checks(summaries, Path(results))
     if trade_off and (personas or task is not None):

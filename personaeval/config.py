@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from personaeval.documents import explain_validation, read_document
 from personaeval.errors import UsageError
@@ -112,13 +112,12 @@ class RunConfig(PromptOptions, ModelOptions, JudgeOptions):
         default={}, description="Task name -> local file or folder in the place of its source."
     )
 
-    n_personas: int | None = Field(default=None, gt=0, description="A seeded random sample of this many personas.")
     limit: int | None = Field(default=None, gt=0, description="A seeded random subset of this many items a task.")
-    per_task: int | None = Field(
-        default=None, gt=0, description="Of a judged task, this many questions of every persona for each dimension."
-    )
     limit_personas: int | None = Field(
-        default=None, gt=0, description="Of a judged task, a seeded random subset of this many of its own personas."
+        default=None, gt=0, description="A seeded random sample of this many personas; of a judged task, of its own."
+    )
+    questions_per_dimension: int | None = Field(
+        default=None, gt=0, description="Of a judged task, this many questions of every persona for each dimension."
     )
     samples: int = Field(default=1, gt=0, le=1000, description="Completions of every (item, persona).")
     seed: int = Field(default=0, ge=0, description="Sample k draws with seed + k; also chooses subsets.")
@@ -177,7 +176,41 @@ def make_options(kind: type[AnyOptions], values: Mapping[str, Any]) -> AnyOption
 
 
 class _PartialConfig(RunConfig):
-    """A ``--config`` file, which may leave model and tasks to flags."""
+    """A ``--config`` file, which may leave model and tasks to flags, and may have been written for format 1."""
 
     model: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        sampled, own = values.get("n_personas"), values.get("limit_personas")
+        if sampled is not None and own is not None and sampled != own:
+            raise ValueError(
+                f"n_personas ({sampled}) and limit_personas ({own}) are one key now, limit_personas, for the personas "
+                "of every task; leave one of them"
+            )
+        return upgrade_config(values, judged=own is not None)
+
+
+def upgrade_config(config: Mapping[str, Any], *, judged: bool) -> dict[str, Any]:
+    """The configuration in today's keys, from a run.json or a ``--config`` file of any version.
+
+    Format 1 had ``per_task``, and one limit of the personas that tasks are crossed with (``n_personas``) beside one of
+    the personas that a judged task brings (``limit_personas``). Today's are told by their keys.
+
+    Args:
+        config: the keys as they were written.
+        judged: whether the limit of the judged tasks' own personas is the one that counts. The personas with which a
+            finished run crossed its tasks are in run.json, so that nothing is lost.
+    """
+    values = dict(config)
+    if "per_task" in values:
+        values["questions_per_dimension"] = values.pop("per_task")
+    if "n_personas" in values:
+        sampled = values.pop("n_personas")
+        if not judged:
+            values["limit_personas"] = sampled
+    return values

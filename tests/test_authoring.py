@@ -85,7 +85,7 @@ def test_an_engine_that_fails_keeps_what_was_written(library, tmp_path):
 def test_the_command_line(library, tmp_path, personaeval):
     with server() as writer:
         arguments = ["questions", "-m", f"openai:writer@{writer.url}", "-p", "few/pirate", "--include", library]
-        shown = personaeval(*arguments, "--per-task", COUNT, "-o", tmp_path / "mine", "-q")
+        shown = personaeval(*arguments, "--questions-per-dimension", COUNT, "-o", tmp_path / "mine", "-q")
     assert shown.returncode == 0, shown.stderr
     assert f"{DIMENSIONS * COUNT} questions" in shown.stdout
     with pytest.raises(UsageError, match="names nobody"):

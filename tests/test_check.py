@@ -27,11 +27,9 @@ from personaeval.results.baseline import write_baseline
 from personaeval.results.runs import open_sides
 from tests.finished import counted, judged, write_run
 
-WIDE = "items,personas"
-
 
 def policy(*gates: dict, **more) -> Policy:
-    return Policy.model_validate({"version": 1, "gates": list(gates), **more})
+    return Policy.model_validate({"version": 2, "gates": list(gates), **more})
 
 
 def gate(metric: str = "accuracy", max_drop: float = 0.05, **more) -> dict:
@@ -243,8 +241,8 @@ def test_claims_about_other_personas_are_wider(tmp_path):
     before, after = population.draw_pair(population, np.random.default_rng(2), 500, 8, 1)
     after[:, 3] = 0
     narrow, wide = (
-        verdict(tmp_path, counted(before), counted(after), policy(gate(), generalise=claim)).findings[0]
-        for claim in ("items", "items,personas")
+        verdict(tmp_path, counted(before), counted(after), policy(gate(), generalise_to_personas=claim)).findings[0]
+        for claim in (False, True)
     )
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
     assert wide.decline == pytest.approx(narrow.decline)
@@ -254,7 +252,9 @@ def test_claims_about_other_personas_are_decided_by_more_personas(tmp_path):
     population = Population(accuracy=0.7, persona=0.1, cell=0.1)
     before, after = population.draw_pair(population, np.random.default_rng(2), 500, 8, 1)
     after[:, 3] = 0
-    [found] = verdict(tmp_path, counted(before), counted(after), policy(gate(max_drop=0.3), generalise=WIDE)).findings
+    [found] = verdict(
+        tmp_path, counted(before), counted(after), policy(gate(max_drop=0.3), generalise_to_personas=True)
+    ).findings
     assert found.outcome is Outcome.INCONCLUSIVE
     assert re.search(
         r"about [\d,]+ items and [\d,]+ personas would decide it .*\(500 items and 8 personas now\)", found.reason
@@ -353,7 +353,7 @@ def test_a_supporting_metric_that_needs_more_samples_decides_nothing(tmp_path):
 def test_a_fall_is_seen_however_few_the_personas(tmp_path):
     population = Population(0.8, persona=0.05, cell=0.15)
     before, after = population.draw_pair(population.worse("accuracy", 0.24), np.random.default_rng(0), 1000, 16, 1)
-    report = verdict(tmp_path / "1", counted(before), counted(after), policy(gate(), generalise=WIDE))
+    report = verdict(tmp_path / "1", counted(before), counted(after), policy(gate(), generalise_to_personas=True))
     assert report.outcome is Outcome.REGRESSION
     scores = np.random.default_rng(1).integers(3, 6, (24, 5, 4)).astype(float)
     fallen = scores - (np.random.default_rng(2).random(scores.shape) < 0.7)
@@ -397,7 +397,7 @@ def test_runs_that_were_asked_differently_are_refused(tmp_path, personaeval):
     before, after = drawn(0)
     base = write_run(tmp_path / "base", [counted(before)])
     other = write_run(tmp_path / "other", [counted(after)], fingerprint="b" * 32, template="Be {{ persona }}.")
-    (tmp_path / "gate.yaml").write_text("version: 1\ngates: [{metric: accuracy, max_drop: 0.05}]\n")
+    (tmp_path / "gate.yaml").write_text("version: 2\ngates: [{metric: accuracy, max_drop: 0.05}]\n")
     shown = personaeval("check", base, other, cwd=tmp_path)
     assert shown.returncode == 4
     assert "template" in shown.stdout
@@ -409,19 +409,20 @@ def test_runs_that_were_asked_differently_are_refused(tmp_path, personaeval):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("version: 1\ngates: []\n", "gates"),
-        ("version: 1\n", "'gates' is missing"),
+        ("version: 2\ngates: []\n", "gates"),
+        ("version: 2\n", "'gates' is missing"),
         ("", "expected a mapping"),
         ("version: true\ngates: [{metric: pss, max_drop: 0.1}]\n", "version"),
-        ("version: 2\ngates: [{metric: pss, max_drop: 0.1}]\n", "version"),
-        ("version: 1\ngates: [{metric: pss, max_dropp: 0.1}]\n", "max_drop"),
-        ("version: 1\ngates: [{metric: pss, max_drop: '0.1'}]\n", "max_drop"),
-        ("version: 1\ngates: [{metric: pss, max_drop: .nan}]\n", "max_drop"),
-        ("version: 1\ngates: [{metric: pss, max_drop: -0.1}]\n", "max_drop"),
-        ("version: 1\ngates: [{metric: accuracy, max_drop: 5}]\n", "five points"),
-        ("version: 1\ngates: [{metric: stability, max_drop: 0.1}]\n", "metric"),
-        ("version: 1\ngates: [{metric: pss, max_drop: 0.1, severity: advisory}]\n", "all are advisory"),
-        ("version: 1\ngates: [{metric: pss, max_drop: 0.1}, {metric: pss, max_drop: 0.2}]\n", "twice"),
+        ("version: 3\ngates: [{metric: pss, max_drop: 0.1}]\n", "version"),
+        ("version: 1\ngeneralise: all\ngates: [{metric: pss, max_drop: 0.1}]\n", "items or items,personas"),
+        ("version: 2\ngates: [{metric: pss, max_dropp: 0.1}]\n", "max_drop"),
+        ("version: 2\ngates: [{metric: pss, max_drop: '0.1'}]\n", "max_drop"),
+        ("version: 2\ngates: [{metric: pss, max_drop: .nan}]\n", "max_drop"),
+        ("version: 2\ngates: [{metric: pss, max_drop: -0.1}]\n", "max_drop"),
+        ("version: 2\ngates: [{metric: accuracy, max_drop: 5}]\n", "five points"),
+        ("version: 2\ngates: [{metric: stability, max_drop: 0.1}]\n", "metric"),
+        ("version: 2\ngates: [{metric: pss, max_drop: 0.1, severity: advisory}]\n", "all are advisory"),
+        ("version: 2\ngates: [{metric: pss, max_drop: 0.1}, {metric: pss, max_drop: 0.2}]\n", "twice"),
     ],
 )
 def test_a_wrong_policy_is_refused(tmp_path, text, said):
@@ -457,7 +458,7 @@ def test_the_command_line(tmp_path, personaeval):
     assert personaeval("check", base, bad, "--junit", "no/where.xml", cwd=tmp_path).returncode == 2
     assert personaeval("check", base, "", cwd=tmp_path).returncode == 2
     strict = tmp_path / "strict.yaml"
-    strict.write_text("version: 1\ngates: [{metric: accuracy, max_drop: 0.05}]\n")
+    strict.write_text("version: 2\ngates: [{metric: accuracy, max_drop: 0.05}]\n")
     told = personaeval("check", base, close, "--policy", strict, "--json", cwd=tmp_path)
     assert told.returncode == 3
     assert json.loads(told.stdout)["verdict"] == "INCONCLUSIVE"

@@ -176,6 +176,5 @@ def test_a_baseline_compares_like_the_run(tmp_path, personaeval):
         write_run(several / plan, [table], label="several", fingerprint="b" * 32)
     refused = personaeval("baseline", several, "-o", kept)
     assert refused.returncode == 2 and "another baseline" in refused.stderr
-    wide = personaeval("compare", base, other, "--generalise", "items,personas")
+    wide = personaeval("compare", base, other, "--generalise-to-personas")
     assert "items and personas resampled" in wide.stdout
-    assert personaeval("compare", base, other, "--generalise", "everything").returncode == 2

@@ -335,16 +335,16 @@ def test_a_run_without_judges_is_judged_later_by_score(play, tmp_path, model, ju
 def test_judges_for_a_run_without_judged_tasks_are_refused(play, tmp_path, model, judges):
     with pytest.raises(UsageError, match="none of the tasks"):
         perform_play(play, tmp_path / "out", model, judges, tasks=("sums",), personas=("few",))
-    with pytest.raises(UsageError, match="--per-task"):
-        perform_play(play, tmp_path / "out", model, [], tasks=("sums",), personas=("few",), per_task=1)
+    with pytest.raises(UsageError, match="--questions-per-dimension"):
+        perform_play(play, tmp_path / "out", model, [], tasks=("sums",), personas=("few",), questions_per_dimension=1)
 
 
 def test_subsets_of_a_judged_task(play, tmp_path, model, judges):
-    result = perform_play(play, tmp_path / "out", model, judges[:1], per_task=1, limit_personas=2)
+    result = perform_play(play, tmp_path / "out", model, judges[:1], questions_per_dimension=1, limit_personas=2)
     rows = judgements(result)
     assert len({row.persona for row in rows}) == 2
     assert len(rows) == 2 * len(DIMENSIONS)
-    more = perform_play(play, tmp_path / "out", model, judges[:1], per_task=2, limit_personas=2)
+    more = perform_play(play, tmp_path / "out", model, judges[:1], questions_per_dimension=2, limit_personas=2)
     assert more.folder != result.folder
     assert len(model.sent) == 2 * 2 * len(DIMENSIONS)
     assert PERSONAS * QUESTIONS * len(DIMENSIONS) == RESPONSES

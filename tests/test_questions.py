@@ -26,8 +26,8 @@ UPSTREAM = ROOT.parent / "shared" / "data" / "personagym"
 NAMES = ("Expected Action", "Toxicity", "Linguistic Habits", "Persona Consistency", "Action Justification")
 
 
-def load(data=None, limit=None, seed=0, per_task=None, limit_personas=None):
-    return load_items(TASK, FILE, data, limit, seed, per_task, limit_personas)
+def load(data=None, limit=None, seed=0, questions_per_dimension=None, limit_personas=None):
+    return load_items(TASK, FILE, data, limit, seed, questions_per_dimension, limit_personas)
 
 
 @pytest.fixture
@@ -130,11 +130,13 @@ def test_a_folder_of_neither_layout_is_refused(tmp_path):
 
 
 def test_subsets_are_balanced_nested_and_seeded():
-    few, more = load(per_task=1, limit_personas=6), load(per_task=2, limit_personas=9)
+    few, more = load(questions_per_dimension=1, limit_personas=6), load(questions_per_dimension=2, limit_personas=9)
     assert len(few.personas) == 6
     assert set(Counter((item.persona, item.dimension) for item in few.items).values()) == {1}
     assert {item.id for item in few.items} < {item.id for item in more.items} < {item.id for item in load().items}
-    assert {item.id for item in load(seed=1, per_task=1, limit_personas=6).items} != {item.id for item in few.items}
+    assert {item.id for item in load(seed=1, questions_per_dimension=1, limit_personas=6).items} != {
+        item.id for item in few.items
+    }
     assert {item.id for item in load(limit=30).items} < {item.id for item in load(limit=40).items}
 
 

@@ -135,10 +135,8 @@ def test_every_format_has_interval_and_p():
 def test_the_command_line(runs, tmp_path, personaeval):
     for summary in runs:
         (tmp_path / summary["label"] / "summary.json").write_text(json.dumps({"format": 1} | summary))
-    shown = personaeval("leaderboard", tmp_path, "--baseline", "base", "--generalise", "items,personas")
+    shown = personaeval("leaderboard", tmp_path, "--baseline", "base", "--generalise-to-personas")
     assert shown.returncode == 0, shown.stderr
     assert "±" in shown.stdout and "other personas" in shown.stdout
     assert "±" not in personaeval("leaderboard", tmp_path, "--no-interval").stdout
-    refused = personaeval("leaderboard", tmp_path, "--generalise", "everything")
-    assert refused.returncode == 2 and "items,personas" in refused.stderr
-    assert personaeval("leaderboard", tmp_path, "--personas", "--generalise", "items,personas").returncode == 2
+    assert personaeval("leaderboard", tmp_path, "--personas", "--generalise-to-personas").returncode == 2

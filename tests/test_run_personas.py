@@ -42,11 +42,11 @@ def evaluate(library: Path, tmp_path: Path, smollm2: Path):
 def test_imported_personas_are_sampled_and_recorded(evaluate, tmp_path):
     people = tmp_path / "people.jsonl"
     people.write_text("\n".join(json.dumps({"persona": f"A keeper of lighthouse number {n}."}) for n in range(30)))
-    folder = evaluate(personas=("few", str(people)), n_personas=3, seed=1)
+    folder = evaluate(personas=("few", str(people)), limit_personas=3, seed=1)
     record = read_json(folder / "run.json")
     assert record["personas"][0]["id"] == "none"
     assert len(record["personas"]) == 4
-    assert record["config"]["n_personas"] == 3
+    assert record["config"]["limit_personas"] == 3
     few, imported = record["persona_origins"]
     assert few == {"selector": "few", "kind": "set", "personas": 2}
     # One of six words differs: 5 of 7 are common, which is less than 80 %.

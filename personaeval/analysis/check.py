@@ -227,7 +227,7 @@ def _prepare(
         return _Test(gate, task, None, pair)
     if (pair.judged is not None) != (gate.metric in _JUDGED):
         return _Test(gate, task, None, f"{task} has no {gate.metric}")
-    generalise = policy.generalise == "items,personas"
+    generalise = policy.generalise_to_personas
     if gate.metric == "worst_persona":
         change = None if generalise or pair.cells is None else worst_change(*pair.cells)
     else:

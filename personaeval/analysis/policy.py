@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -29,7 +29,7 @@ class Severity(StrEnum):
 def _no_flag(value: object) -> object:
     # True equals 1 in Python.
     if isinstance(value, bool):
-        raise ValueError("must be 1")
+        raise ValueError("must be 2")
     return value
 
 
@@ -74,14 +74,19 @@ class Policy(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    version: Annotated[Literal[1], BeforeValidator(_no_flag)] = Field(description="Of this format.")
+    version: Annotated[Literal[2], BeforeValidator(_no_flag)] = Field(description="Of this format.")
     max_unscored: float = Field(
         default=0.01, ge=0, le=1, description="Largest share of answers without a score, in either run."
     )
-    generalise: Literal["items", "items,personas"] = Field(
-        default="items", description="What is claimed: of other items, or of other personas as well."
+    generalise_to_personas: bool = Field(
+        default=False, description="Whether the claims are about personas that were not tried, too."
     )
     gates: list[Gate] = Field(min_length=1, description="The metrics.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, values: Any) -> Any:
+        return upgrade_policy(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _check_gates(self) -> Policy:
@@ -92,6 +97,24 @@ class Policy(BaseModel):
         if all(gate.severity is Severity.ADVISORY for gate in self.gates):
             raise ValueError("gates: all are advisory, so that nothing could ever fail")
         return self
+
+
+_CLAIMS = {"items": False, "items,personas": True}
+
+
+def upgrade_policy(policy: dict[str, Any]) -> dict[str, Any]:
+    """A policy in today's format. Version 1 had ``generalise``, which was ``items`` or ``items,personas``.
+
+    Raises:
+        ValueError: version 1 with another value of ``generalise``.
+    """
+    if policy.get("version") is True or policy.get("version") != 1:
+        return policy
+    claim = policy.get("generalise", "items")
+    if claim not in _CLAIMS:
+        raise ValueError(f"generalise: items or items,personas is expected in version 1 (got {claim!r})")
+    kept = {name: value for name, value in policy.items() if name != "generalise"}
+    return {"generalise_to_personas": _CLAIMS[claim], **kept, "version": 2}
 
 
 def read_policy(path: Path) -> Policy:
@@ -136,14 +159,14 @@ _STARTING = """\
 # What a candidate must hold against its base: personaeval check BASE CANDIDATE --policy THIS_FILE
 # PASS: shown to be worse by no more than max_drop (97.5 % confidence, one-sided), for every critical metric.
 # REGRESSION: shown to be worse by more. INCONCLUSIVE: the data can tell neither; more items or samples would.
-version: 1
+version: 2
 
 # Answers without a score (engine errors, checks that timed out) are no evidence: no verdict above this share.
 max_unscored: 0.01
 
-# items: claims about other items like these, under these personas.
-# items,personas: about personas not tried as well; the intervals get wider.
-generalise: items
+# false: claims about other items like these, under these personas.
+# true: about personas not tried as well; the intervals get wider.
+generalise_to_personas: false
 
 # task: a task's name, or "*" for every task of the base that has the metric. max_drop is in the metric's own unit:
 # 0.05 of accuracy is five points. severity: critical gates; supporting counts only when it regressed; advisory is only

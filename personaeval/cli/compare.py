@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import parse_generalise, print_error, print_tables
+from personaeval.cli.options import print_error, print_tables
 from personaeval.errors import StorageError, UsageError
 
 Base = Annotated[str, typer.Argument(help="A run's or a baseline's folder, or RESULTS/NAME.")]
@@ -25,9 +25,9 @@ def compare(
     candidates: Annotated[list[str], typer.Argument(help="One or more to compare with it, named alike.")],
     format: Annotated[str, typer.Option("--format", "-f", help="markdown, csv, json, html or latex.")] = "markdown",
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
-    generalise: Annotated[
-        str, typer.Option(help="items, or items,personas: claims about personas not tried, too.")
-    ] = "items",
+    generalise_to_personas: Annotated[
+        bool, typer.Option("--generalise-to-personas", help="Claims about personas that were not tried, too.")
+    ] = False,
     no_interval: Annotated[bool, typer.Option("--no-interval", help="Figures alone.")] = False,
     allow_different_settings: Different = False,
 ) -> None:
@@ -38,7 +38,7 @@ def compare(
         base,
         *candidates,
         task=task,
-        generalise_to_personas=parse_generalise(generalise),
+        generalise_to_personas=generalise_to_personas,
         allow_different_settings=allow_different_settings,
     )
     print_tables(found, format, not no_interval)

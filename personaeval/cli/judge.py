@@ -62,7 +62,9 @@ def questions(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the questions.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Who writes them: engine:NAME[@URL].")],
     personas: Annotated[str, typer.Option("--personas", "-p", help="Persona sets, YAML files or SET/ID.")],
-    per_task: Annotated[int, typer.Option(min=1, max=50, help="Questions of each persona for each dimension.")] = 4,
+    questions_per_dimension: Annotated[
+        int, typer.Option(min=1, max=50, help="Questions of each persona for each dimension.")
+    ] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other questions.")] = 0,
     engine_arg: Annotated[list[str] | None, typer.Option(help="NAME=VALUE passed through to the engine.")] = None,
     include: Include = None,
@@ -79,7 +81,7 @@ def questions(
 
     options = ModelOptions(engine_args=values(engine_arg, "--engine-arg"))
     chosen = Registry(tuple(include or ())).personas(as_list(personas) or ())
-    authored = write_questions(model, options, chosen, per_task, output, open_progress(quiet), seed)
+    authored = write_questions(model, options, chosen, questions_per_dimension, output, open_progress(quiet), seed)
     print(
         f"{authored.questions} questions in {output}; {authored.doubles} were too like another and left out, "
         f"{authored.missing} could not be read.\nNext: personaeval run --tasks personagym --data personagym={output} …"

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import parse_generalise, print_tables
+from personaeval.cli.options import print_tables
 
 
 @app.command()
@@ -19,9 +19,9 @@ def leaderboard(
     baseline: Annotated[str | None, typer.Option(help="Checkpoint against which changes are shown.")] = None,
     task: Annotated[str | None, typer.Option(help="Only this task.")] = None,
     no_interval: Annotated[bool, typer.Option("--no-interval", help="Figures alone.")] = False,
-    generalise: Annotated[
-        str, typer.Option(help="items, or items,personas: intervals for personas not tried, too.")
-    ] = "items",
+    generalise_to_personas: Annotated[
+        bool, typer.Option("--generalise-to-personas", help="Intervals for personas that were not tried, too.")
+    ] = False,
     trade_off: Annotated[
         bool, typer.Option("--trade-off", help="Stability and fidelity of each checkpoint side by side.")
     ] = False,
@@ -34,7 +34,7 @@ def leaderboard(
         personas=personas,
         baseline=baseline,
         task=task,
-        generalise_to_personas=parse_generalise(generalise),
+        generalise_to_personas=generalise_to_personas,
         trade_off=trade_off,
     )
     print_tables(found, format, not no_interval)

@@ -65,18 +65,6 @@ def judging_fields(
     return {key: value for key, value in given.items() if value not in (None, (), {})}
 
 
-def parse_generalise(text: str) -> bool:
-    """Return whether claims are to hold for personas that were not tried as well.
-
-    Raises:
-        UsageError: neither ``items`` nor ``items,personas``.
-    """
-    resampled = as_list(text)
-    if resampled not in (("items",), ("items", "personas")):
-        raise UsageError(f"--generalise {text}: items or items,personas is expected.")
-    return len(resampled) == 2
-
-
 def as_list(text: str | None) -> tuple[str, ...] | None:
     """Return what stands between commas; None for nothing."""
     return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None

@@ -49,8 +49,11 @@ def run(
             "judged task has its own. [default: core]",
         ),
     ] = None,
-    n_personas: Annotated[
-        int | None, typer.Option(help="A seeded random sample of this many of the personas; none is always there.")
+    limit_personas: Annotated[
+        int | None,
+        typer.Option(
+            help="A seeded random sample of this many of the personas, beside none; of a judged task, of its own."
+        ),
     ] = None,
     judge: Judges = None,
     samples: Annotated[int | None, typer.Option(help="Completions of every (item, persona). [default: 1]")] = None,
@@ -58,12 +61,9 @@ def run(
         int | None,
         typer.Option(help="A seeded random subset of this many items a task, the same for every checkpoint."),
     ] = None,
-    per_task: Annotated[
+    questions_per_dimension: Annotated[
         int | None,
         typer.Option(help="Of a judged task, this many questions of every persona for each dimension, seeded."),
-    ] = None,
-    limit_personas: Annotated[
-        int | None, typer.Option(help="Of a judged task, a seeded random subset of this many of its own personas.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Results folder. [default: results]")] = None,
     data: Annotated[

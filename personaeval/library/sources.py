@@ -66,7 +66,7 @@ def load_items(
     data: Path | None,
     limit: int | None,
     seed: int,
-    per_task: int | None = None,
+    questions_per_dimension: int | None = None,
     limit_personas: int | None = None,
 ) -> ItemSet:
     """Load a task's items.
@@ -80,8 +80,8 @@ def load_items(
         data: a local file in the place of the task's own source (``--data``); a folder where that is one of questions.
         limit: keep a subset of this size.
         seed: seed of the subsets, and of the order of options where the task shuffles them.
-        per_task: of items that bring their own personas, keep this many of each persona for each dimension.
-        limit_personas: of items that bring their own personas, keep those of this many.
+        questions_per_dimension: of a judged task, keep this many of each persona for each dimension.
+        limit_personas: of a judged task, keep the questions of this many of its own personas.
 
     Raises:
         UsageError: the source is missing or broken (file and row are named), a row lacks a column that a template
@@ -105,7 +105,7 @@ def load_items(
     _refuse_repeated_ids(items, named)
     total = len(items)
     if personas:
-        items = _choose_paired(items, personas, seed, per_task, limit_personas)
+        items = _choose_paired(items, personas, seed, questions_per_dimension, limit_personas)
     kept = _choose(items, seed, limit)
     own = {item.persona for item in kept}
     order = {"option_order_seed": seed} if task.item.shuffle else {}
@@ -127,7 +127,11 @@ def _choose(items: list[Item], seed: int, limit: int | None) -> list[Item]:
 
 
 def _choose_paired(
-    items: list[Item], personas: tuple[Persona, ...], seed: int, per_task: int | None, limit_personas: int | None
+    items: list[Item],
+    personas: tuple[Persona, ...],
+    seed: int,
+    questions_per_dimension: int | None,
+    limit_personas: int | None,
 ) -> list[Item]:
     """Return items that bring their own personas, persona by persona; balanced over personas and dimensions."""
     order = {persona.id: place for place, persona in enumerate(personas)}
@@ -137,7 +141,7 @@ def _choose_paired(
     for item in sorted(items, key=lambda item: rank(seed, item.id)):
         if item.persona in chosen:
             cells.setdefault((item.persona, item.dimension), []).append(item.id)
-    kept = {name for cell in cells.values() for name in cell[:per_task]}
+    kept = {name for cell in cells.values() for name in cell[:questions_per_dimension]}
     return sorted((item for item in items if item.id in kept), key=lambda item: order[item.persona])
 
 

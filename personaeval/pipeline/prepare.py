@@ -65,9 +65,8 @@ def load_eval_set(config: RunConfig) -> EvalSet:
         raise UsageError("options for judges were given, but no --judge.")
     if config.judge and not judged:
         raise UsageError(f"--judge: none of the tasks ({', '.join(names)}) is scored by judges; add personagym.")
-    for value, flag in ((config.per_task, "--per-task"), (config.limit_personas, "--limit-personas")):
-        if value is not None and not judged:
-            raise UsageError(f"{flag}: is for tasks that judges score, and --tasks names none; use --limit.")
+    if config.questions_per_dimension is not None and not judged:
+        raise UsageError("--questions-per-dimension: only for judged tasks, and --tasks names none; use --limit.")
     items = tuple(load_task(config, task, file, config.data.get(task.name)) for task, file in tasks)
     rubrics = {task.name: rubrics_of(own, file) for own, (task, file) in zip(items, tasks, strict=True)}
     selection = _select_personas(config, registry) if len(judged) < len(tasks) else Selection((), ())
@@ -76,12 +75,14 @@ def load_eval_set(config: RunConfig) -> EvalSet:
 
 def load_task(config: RunConfig, task: Task, file: Path, data: Path | None) -> ItemSet:
     """Read a task's items, those that the run asks for."""
-    return load_items(task, file, data, config.limit, config.seed, config.per_task, config.limit_personas)
+    return load_items(
+        task, file, data, config.limit, config.seed, config.questions_per_dimension, config.limit_personas
+    )
 
 
 def _select_personas(config: RunConfig, registry: Registry) -> Selection:
     selection = registry.select(config.personas)
-    return selection if config.n_personas is None else selection.sample(config.n_personas, config.seed)
+    return selection if config.limit_personas is None else selection.sample(config.limit_personas, config.seed)
 
 
 def build_plan(config: RunConfig, model: Model, placement: Placement, eval_set: EvalSet) -> tuple[Plan, bool]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from personaeval import verify
-from personaeval.config import JudgeOptions, RunConfig
+from personaeval.config import JudgeOptions, RunConfig, upgrade_config
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.judge.judgements import Ratings, collect, read_judgements
 from personaeval.judge.judging import (
@@ -85,6 +85,8 @@ def rescore(
     """
     folder = folder.resolve()
     record = read_json(folder / RUN)
+    judged = any("personas" in task for task in record["tasks"].values())
+    record["config"] = upgrade_config(record["config"], judged=judged)
     labels = read_labels(human) if human is not None else ()
     if human is not None and not (judging or record.get("panel")):
         raise UsageError(f"--human {human}: no judge has scored this run, so there is none to compare; add --judge ….")
@@ -201,7 +203,9 @@ def _load_tasks(
     tasks: dict[str, _Task] = {}
     for task, file in (found for selector in config.tasks for found in registry.tasks(selector)):
         own = data.get(task.name) or config.data.get(task.name)
-        items = load_items(task, file, own, config.limit, config.seed, config.per_task, config.limit_personas)
+        items = load_items(
+            task, file, own, config.limit, config.seed, config.questions_per_dimension, config.limit_personas
+        )
         if items.prompts_hash != record["tasks"][task.name]["prompts_hash"]:
             raise InvalidRunError(
                 f"task {task.name}: its prompts have changed since this run; its answers are to other questions. "

@@ -1,0 +1,80 @@
+"""Options: the parts of a configuration, and what was written for earlier versions of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from personaeval.analysis.policy import Policy, read_policy
+from personaeval.config import JudgeOptions, ModelOptions, RunConfig, make_config, upgrade_config
+from personaeval.errors import UsageError
+from personaeval.pipeline.score import rescore
+from personaeval.results.files import read_json, write_json
+from tests.judging import DIMENSIONS, PERSONAS, QUESTIONS, perform_play, speak, write_play
+from tests.scripted_server import ScriptedServer
+
+OLD = json.loads((Path(__file__).parent / "data" / "config-format-1.json").read_text())
+GATE = "[{metric: pss, max_drop: 0.1}]"
+
+
+def test_options_for_judges_without_a_judge_are_told_from_defaults():
+    config = RunConfig(model=("m",), tasks=("t",), engine_args={"top_k": 5}, judge_repeats=2)
+    assert config.judge_options == JudgeOptions(judge_repeats=2)
+    assert config.model_options == ModelOptions(engine_args={"top_k": 5})
+    assert config.has_unused_options()
+    for used in ({"judge": ("j",), "judge_repeats": 2}, {"judge_repeats": 1}, {"engine_args": {"top_k": 5}}):
+        assert not RunConfig(model=("m",), tasks=("t",), **used).has_unused_options()
+
+
+def test_judges_share_the_connection_but_not_the_engine_arguments():
+    shared = ModelOptions(engine_args={"top_k": 5}, dtype="float16", tokenizer="t", timeout=7, date="2020-02-02")
+    own = JudgeOptions(judge=("j",), judge_engine_args={"top_k": 1}).opening_options(shared)
+    assert own == ModelOptions(engine_args={"top_k": 1}, timeout=7, date="2020-02-02")
+
+
+@pytest.mark.parametrize(("judged", "personas"), [(True, None), (False, 1)])
+def test_the_configuration_of_an_old_run_is_read(judged, personas):
+    config = RunConfig.model_validate(upgrade_config(OLD, judged=judged))
+    assert (config.limit_personas, config.questions_per_dimension, config.limit) == (personas, 1, 7)
+    assert upgrade_config(config.model_dump(), judged=judged) == config.model_dump()
+
+
+def test_a_run_with_the_keys_of_old_is_scored(library, tmp_path):
+    write_play(library)
+    more = {"tasks": ("sums", "play"), "personas": ("few",), "questions_per_dimension": 1}
+    with ScriptedServer(answer=speak) as model:
+        result = perform_play(library, tmp_path / "out", model, [], **more)
+    file = result.folder / "run.json"
+    record = read_json(file)
+    # Two personas of "few" beside none; the judged task's own were not limited.
+    record["config"] = OLD | {key: record["config"][key] for key in ("include", "limit")} | {"n_personas": 2}
+    write_json(file, record)
+    assert rescore(result.folder, {}, ()).changed == 0
+    assert record["tasks"]["play"]["items"] == PERSONAS * len(DIMENSIONS) < PERSONAS * QUESTIONS * len(DIMENSIONS)
+    assert read_json(file)["config"]["questions_per_dimension"] == 1
+
+
+def test_a_config_file_with_the_keys_of_old_is_read_where_they_are_clear(tmp_path):
+    file = tmp_path / "run.yaml"
+    given = {"model": ("m",), "tasks": ("t",)}
+    file.write_text("n_personas: 3\nper_task: 2\n")
+    config = make_config(file, given)
+    assert (config.limit_personas, config.questions_per_dimension) == (3, 2)
+    assert make_config(file, given | {"limit_personas": 5}).limit_personas == 5
+    file.write_text("n_personas: 3\nlimit_personas: 2\n")
+    with pytest.raises(UsageError, match=r"one key now, limit_personas"):
+        make_config(file, given)
+
+
+@pytest.mark.parametrize(
+    ("line", "wide"), [("", False), ("generalise: items\n", False), ("generalise: items,personas\n", True)]
+)
+def test_a_policy_of_version_1_is_read(tmp_path, line, wide):
+    file = tmp_path / "gate.yaml"
+    file.write_text(f"version: 1\n{line}gates: {GATE}\n")
+    assert read_policy(file) == Policy.model_validate(
+        {"version": 2, "generalise_to_personas": wide, "gates": [{"metric": "pss", "max_drop": 0.1}]}
+    )
+    file.write_text(f"version: 2\ngeneralise: items\ngates: {GATE}\n")
+    with pytest.raises(UsageError, match="Did you mean 'generalise_to_personas'"):
+        read_policy(file)
