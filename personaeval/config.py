@@ -120,7 +120,11 @@ class RunConfig(PromptOptions, ModelOptions, JudgeOptions):
         default=None, gt=0, description="Of a judged task, this many questions of every persona for each dimension."
     )
     samples: int = Field(default=1, gt=0, le=1000, description="Completions of every (item, persona).")
-    seed: int = Field(default=0, ge=0, description="Sample k draws with seed + k; also chooses subsets.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Base of the random numbers, of which every row draws its own; also chooses subsets.",
+    )
     temperature: float | None = Field(default=None, ge=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
     max_tokens: int | None = Field(default=None, gt=0, description="New tokens, thinking included.")

@@ -73,9 +73,9 @@ class Sampling:
 class Request:
     """One prompt to complete once.
 
-    ``row`` is its place in the plan (and in ``responses.parquet``); ``seed`` is this sample's own, base + sample
-    index, so that one missing sample can be drawn alone. ``special_tokens`` says whether the tokenizer should add
-    its own (a chat template has written them already; a plain prompt has not).
+    ``row`` is its place in the plan (and in ``responses.parquet``); ``seed`` is this row's own, so that one missing
+    row can be drawn alone (:func:`personaeval.generation.plan.draw_seed`). ``special_tokens`` says whether the
+    tokenizer should add its own (a chat template has written them already; a plain prompt has not).
     """
 
     row: int

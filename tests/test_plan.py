@@ -55,6 +55,38 @@ def test_every_row_is_sent_once_and_is_what_the_row_says(count, samples):
         assert request.key == plan.key(request.row)
 
 
+SAMPLED = Sampling(temperature=0.8)
+
+
+def test_every_sampled_row_has_random_numbers_of_its_own_in_the_range_of_every_server():
+    sent = list(make_plan(400, 4, sampling=SAMPLED).requests(lambda row: True))
+    seeds = [request.seed for request in sent]
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    # 3 200 of 2³¹: two alike once in 400 such plans; this one has none.
+    assert len(set(seeds)) == len(seeds) == 2 * 400 * 4
+
+
+def test_a_sampled_row_alone_draws_what_it_draws_among_others():
+    whole = {request.row: request for request in make_plan(sampling=SAMPLED).requests(lambda row: True)}
+    [alone] = make_plan(sampling=SAMPLED).requests(lambda row: row == 17)
+    assert alone == whole[17]
+
+
+def test_two_checkpoints_share_the_random_numbers_of_a_prompt():
+    one, other = (
+        [request.seed for request in make_plan(sampling=SAMPLED, identity=identity).requests(lambda row: True)]
+        for identity in ({"fingerprint": "f"}, {"fingerprint": "g"})
+    )
+    assert one == other
+    assert not set(one) & {request.seed for request in make_plan(sampling=SAMPLED, seed=1).requests(lambda row: True)}
+
+
+def test_the_seed_and_the_sample_are_not_added_up():
+    """Sample 1 of seed 0 is not sample 0 of seed 1."""
+    shifted = make_plan(sampling=SAMPLED, samples=1, seed=1)
+    assert not set(all_keys(make_plan(sampling=SAMPLED, samples=2))) & set(all_keys(shifted))
+
+
 def test_samples_of_a_prompt_are_sent_a_block_apart():
     sent = [request.row for request in make_plan(300, 2).requests(lambda row: True)]
     assert sent.index(1) - sent.index(0) == 256

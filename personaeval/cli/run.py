@@ -78,7 +78,9 @@ def run(
     temperature: Annotated[float | None, typer.Option(help="[default: the task's]")] = None,
     top_p: Annotated[float | None, typer.Option(help="[default: the task's]")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="New tokens, thinking included. [default: the task's]")] = None,
-    seed: Annotated[int | None, typer.Option(help="Sample k draws with seed + k. [default: 0]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Base of the random numbers; every row draws its own. [default: 0]")
+    ] = None,
     template: Annotated[
         str | None,
         typer.Option(

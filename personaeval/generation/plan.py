@@ -120,17 +120,19 @@ class Plan:
         characters = 0
         for block in self._blocks:
             task, prompt_template = block.task, block.prompt_template
-            # The zero byte ends the prompt, which may itself end in digits.
-            seeds = [b"\0seed:" + str(task.seed + sample).encode() for sample in range(task.samples)]
+            draws = [
+                draw_key(task.sampling, task.seed, sample, f"seed:{task.seed + sample}")
+                for sample in range(task.samples)
+            ]
             state = self._state(task.sampling, prompt_template.special_tokens)
             for item in block.items:
                 prompt = prompt_template.identity(item.prompt)
                 characters += len(prompt)
                 base = state.copy()
                 base.update(prompt)
-                for seed in seeds:
+                for draw in draws:
                     one = base.copy()
-                    one.update(seed)
+                    one.update(draw)
                     keys += one.digest()
             if on_progress is not None:
                 on_progress(len(keys) // KEY_BYTES)
@@ -186,7 +188,7 @@ class Plan:
             key=self.key(row),
             prompt=prompt_template.fill(item.prompt),
             sampling=task.sampling,
-            seed=task.seed + sample,
+            seed=draw_seed(task.sampling, task.seed, sample, prompt_template.identity(item.prompt)),
             special_tokens=prompt_template.special_tokens,
         )
 
@@ -197,6 +199,35 @@ def key_state(identity: Mapping[str, Any], sampling: Sampling, special_tokens: b
     state = hashlib.blake2b(digest_size=KEY_BYTES)
     state.update(json.dumps(shared, sort_keys=True, ensure_ascii=False, default=str).encode() + b"\0")
     return state
+
+
+def draw_key(sampling: Sampling, seed: int, repeat: int, greedy: str) -> bytes:
+    """What a request key ends with: which of the prompt's draws this is.
+
+    ``greedy`` is how greedy keys say it: as they did before every row had random numbers of its own, so that stored
+    greedy answers still count. The zero byte ends the prompt, which may itself end in digits.
+    """
+    return f"\0draw:{seed}:{repeat}".encode() if sampling.temperature > 0 else f"\0{greedy}".encode()
+
+
+def draw_seed(sampling: Sampling, seed: int, repeat: int, prompt: bytes) -> int:
+    """The engine's seed for one request, 0 to 2³¹ − 1: the range that every server takes.
+
+    Every (prompt, repeat) draws random numbers of its own. With one seed for all rows of a sample, all items and
+    personas share the same quantiles, and are no independent clusters. The model's identity is left out, so that two
+    checkpoints share the random numbers of a prompt, which pairs them. A row drawn again alone draws the same.
+
+    Args:
+        sampling: of the request; greedy ones draw nothing, and have the plain sum as their seed.
+        seed: of the run.
+        repeat: the sample's index.
+        prompt: the bytes of the rendered prompt, or of the messages for an endpoint.
+    """
+    if sampling.temperature <= 0:
+        return seed + repeat
+    state = hashlib.blake2b(f"{seed}:{repeat}\0".encode(), digest_size=4)
+    state.update(prompt)
+    return int.from_bytes(state.digest(), "big") & 0x7FFFFFFF
 
 
 def choose_templates(

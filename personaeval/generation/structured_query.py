@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from personaeval.errors import EngineError
 from personaeval.generation.pending import CHUNK, PendingRequests, run_requests
-from personaeval.generation.plan import KEY_BYTES, key_state
+from personaeval.generation.plan import KEY_BYTES, draw_key, draw_seed, key_state
 from personaeval.library.tasks import PlainPrompt
 from personaeval.models.model import Model
 from personaeval.models.prompts import PromptTemplate
@@ -130,7 +130,7 @@ class TextRequests:
             if number != last:
                 last, prompt = number, prompt_template.identity(texts(number))
             one = state.copy()
-            one.update(prompt + b"\0repeat:" + str(repeat).encode())
+            one.update(prompt + draw_key(sampling, seed, repeat, f"repeat:{repeat}"))
             keys += one.digest()
         self._keys = bytes(keys)
 
@@ -143,12 +143,14 @@ class TextRequests:
         for place, row in enumerate(self._rows):
             if wanted(place):
                 number, repeat = divmod(row, self._repeats)
+                text = self._texts(number)
+                prompt = self._prompt_template.identity(text)
                 yield Request(
                     row=place,
                     key=self._keys[place * KEY_BYTES : (place + 1) * KEY_BYTES],
-                    prompt=self._prompt_template.fill(self._texts(number)),
+                    prompt=self._prompt_template.fill(text),
                     sampling=self._sampling,
-                    seed=self._seed + repeat,
+                    seed=draw_seed(self._sampling, self._seed, repeat, prompt),
                     special_tokens=self._prompt_template.special_tokens,
                 )
 

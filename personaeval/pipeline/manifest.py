@@ -98,6 +98,9 @@ def _describe_task(config: RunConfig, model: Model, plan: TaskPlan) -> dict[str,
         "chat_template_kwargs": config.chat_template_kwargs,
         "reasoning_end": config.reasoning_end,
     }
+    if plan.sampling.temperature > 0:
+        # Not so in earlier versions: one seed for all rows of a sample, so that items were no independent clusters.
+        asked["random_numbers"] = "own of every row"
     pending = {
         "task": task.name,
         "prompts": plan.items.prompts_hash,
