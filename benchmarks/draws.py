@@ -29,7 +29,7 @@ from personaeval.config import make_config
 from personaeval.generation.plan import draw_seed
 from personaeval.metrics.catalogue import STABILITY
 from personaeval.metrics.inference import Floats
-from personaeval.metrics.jackknife import intervals, jackknife
+from personaeval.metrics.jackknife import Scale, intervals, jackknife
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.sums import Ints, item_sums
@@ -61,7 +61,8 @@ def simulated(experiments: int, shared: bool) -> int:
         values, covered, corrected = [], [], []
         for experiment in range(experiments):
             sums = item_sums(drawn_cells(drawn(experiment, samples, shared), samples), "", ())
-            scales = [*(metric.scale for metric in STABILITY), *["logit"] * (1 + PERSONAS)]
+            per_persona: list[Scale] = ["logit"] * (1 + PERSONAS)
+            scales = [*(metric.scale for metric in STABILITY), *per_persona]
             found = intervals(jackknife(sums.matrix, sums.estimate), scales)
             pss = found[PLACE["pss"]]
             values.append(pss.value)
