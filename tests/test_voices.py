@@ -47,7 +47,6 @@ def test_a_right_answer_is_right_in_every_voice(shape, verifier):
     assert (accuracy, stability) == (1.0, 1.0), misread(readings, True)
 
 
-@unread
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_wrong_answer_is_wrong_in_every_voice(shape, verifier):
     readings = listen(shape, False, verifier)
