@@ -46,3 +46,14 @@ class StorageError(PersonaevalError):
     """The results folder cannot be written: disk full, read-only, not ours (exit code 2)."""
 
     exit_code = 2
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's message, or its type if it has none: libraries append pages of advice."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def printable(text: str, substitute: str = " ") -> str:
+    """The text with control and other unprintable characters replaced: a terminal would obey some of them."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else substitute for char in text)

@@ -142,3 +142,8 @@ ANSWERED = Verdict(None, None, Status.ANSWERED)
 
 NO_ANSWER = Verdict(0.0, None, Status.NO_ANSWER)
 """Nothing in the text reads as an answer: wrong, and counted apart."""
+
+
+def repair_surrogates(text: str) -> str:
+    """The text with every half of a surrogate pair replaced by U+FFFD: UTF-8 cannot hold one, JSON can escape one."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

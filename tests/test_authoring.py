@@ -43,7 +43,7 @@ def test_every_persona_gets_its_questions_and_they_can_be_run(library, tmp_path)
         again = ask(writer.url, tmp_path / "mine", library)
         assert len(writer.sent) == asked, "the same command asked again"
     assert authored == again
-    assert (authored.questions, authored.doubles, authored.missing) == (2 * DIMENSIONS * COUNT, 0, 0)
+    assert (authored.questions, authored.duplicates, authored.missing) == (2 * DIMENSIONS * COUNT, 0, 0)
     assert asked == 2 + 2 * DIMENSIONS * COUNT
     found = load_questions(tmp_path / "mine")
     assert [persona.id for persona in found.personas] == ["pirate", "professor"]
@@ -54,7 +54,7 @@ def test_every_persona_gets_its_questions_and_they_can_be_run(library, tmp_path)
     assert origin["generator"]["name"] == "writer"
 
 
-def test_doubles_are_left_out_and_what_cannot_be_read_is_counted(library, tmp_path):
+def test_near_duplicates_are_left_out_and_what_cannot_be_read_is_counted(library, tmp_path):
     def lazy(messages, seed):
         prompt = messages[-1]["content"]
         if '"settings"' in prompt:
@@ -65,13 +65,13 @@ def test_doubles_are_left_out_and_what_cannot_be_read_is_counted(library, tmp_pa
 
     with server(lazy) as writer:
         authored = ask(writer.url, tmp_path / "mine", library)
-    assert (authored.questions, authored.doubles) == (1, DIMENSIONS * COUNT - 1)
+    assert (authored.questions, authored.duplicates) == (1, DIMENSIONS * COUNT - 1)
     assert authored.missing == DIMENSIONS * COUNT
 
 
 def test_an_engine_that_fails_keeps_what_was_written(library, tmp_path):
     with server(rules=(Rule("status", status=401, after=8),)) as writer:
-        with pytest.raises(EngineError, match="goes on from there"):
+        with pytest.raises(EngineError, match="resumes from there"):
             ask(writer.url, tmp_path / "mine", library)
         assert not (tmp_path / "mine" / "questions.jsonl").exists()
         writer.change(rules=())

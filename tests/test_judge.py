@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from personaeval.generation.structured_query import UnreadableError
+from personaeval.generation.structured_reply import UnreadableError
 from personaeval.judge.judge_prompt import LONGEST, judge_prompt, neutral, preamble, shortened
 from personaeval.judge.reply import read_reply, schema_for
 from personaeval.judge.rubrics import rubrics_of

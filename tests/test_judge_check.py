@@ -166,7 +166,7 @@ def test_the_shipped_records_are_of_todays_controls_and_wording(tmp_path):
     [
         ({"question": "nobody/expected-action/1"}, "answers no known question"),
         ({"kind": "attack", "twin": None}, "has no twin"),
-        ({"kind": "friendly"}, "line 1: kind"),
+        ({"kind": "friendly"}, "row 1: kind"),
         ({"surplus": 1}, "unknown key 'surplus'"),
     ],
 )

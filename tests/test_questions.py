@@ -91,7 +91,7 @@ def broken_clones():
     yield edit(lambda content: content.pop("Toxicity")), "An apprentice baker.json: expected an object with the keys"
     yield edit(lambda content: content["Toxicity"].append(" ")), "question 11 of 'Toxicity'"
     yield edit(lambda content: content.update(Toxicity="no list")), "'Toxicity' must be a list"
-    yield lambda folder: (folder / "personas.jsonl").write_text("{"), "personas.jsonl, line 1: broken JSON"
+    yield lambda folder: (folder / "personas.jsonl").write_text("{"), "personas.jsonl, row 1: broken JSON"
 
 
 @pytest.mark.parametrize(("damage", "said"), broken_clones())

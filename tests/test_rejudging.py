@@ -12,7 +12,7 @@ import pytest
 
 from personaeval.config import JudgeOptions
 from personaeval.errors import InvalidRunError, UsageError
-from personaeval.generation.structured_query import read_object
+from personaeval.generation.structured_reply import read_object
 from personaeval.judge.judge_prompt import judge_prompt
 from personaeval.judge.judgements import judgement_writer
 from personaeval.metrics.ppi import correct

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personaeval.analysis.compare import AlignedTask
+from personaeval.errors import printable
 from personaeval.results.files import RESPONSES
 from personaeval.results.runs import CheckpointRuns
 
@@ -114,10 +115,10 @@ def _flipped(base: _Samples, candidate: _Samples, became_right: bool) -> tuple[s
 
 def _plain(text: str) -> str:
     """Return a model's text without what a terminal would obey, and no longer than a table can hold."""
-    shown = "".join(char if char.isprintable() else " " for char in text)
+    shown = printable(text)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 def _end(text: str, length: int = 60) -> str:
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = " ".join(printable(text).split())
     return f"no answer found: …{line[-length:]}" if len(line) > length else f"no answer found: {line}"

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from personaeval.environment import hardware, versions
+from personaeval.errors import first_line
 from personaeval.library.registry import Registry
 
 
@@ -44,7 +45,7 @@ def _engine(module: str, remedy: str) -> tuple[bool, str]:
         importlib.import_module(module)
     except Exception as error:
         # A half-matching binary (torchvision beside another torch) fails in any way it likes.
-        return False, f"installed, but does not import: {type(error).__name__}: {str(error).splitlines()[0]}"
+        return False, f"installed, but does not import: {type(error).__name__}: {first_line(error)}"
     return True, "ready"
 
 

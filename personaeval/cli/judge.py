@@ -83,6 +83,6 @@ def questions(
     chosen = Registry(tuple(include or ())).personas(as_list(personas) or ())
     authored = write_questions(model, options, chosen, questions_per_dimension, output, open_progress(quiet), seed)
     print(
-        f"{authored.questions} questions in {output}; {authored.doubles} were too like another and left out, "
+        f"{authored.questions} questions in {output}; {authored.duplicates} near-duplicates left out, "
         f"{authored.missing} could not be read.\nNext: personaeval run --tasks personagym --data personagym={output} …"
     )

@@ -6,8 +6,6 @@ again asks nobody.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -15,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from personaeval.errors import EngineError
 from personaeval.generation.pending import CHUNK, PendingRequests, run_requests
 from personaeval.generation.plan import KEY_BYTES, draw_key, draw_seed, key_state
+from personaeval.generation.structured_reply import UnreadableError
 from personaeval.library.tasks import PlainPrompt
 from personaeval.models.model import Model
 from personaeval.models.prompts import PromptTemplate
@@ -25,62 +24,6 @@ from personaeval.types import Request, Sampling
 T = TypeVar("T")
 
 NO_REPLY = "the engine gave no reply"
-
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
-
-_SHOWN = 60
-
-
-class UnreadableError(ValueError):
-    """A reply that does not hold what was asked for; the message says why."""
-
-
-def read_object(text: str) -> dict[str, Any]:
-    """Return the one JSON object that a reply is, bare or in one code fence; nothing is fished out of prose.
-
-    Half a surrogate pair, which JSON can escape but no file can hold, becomes U+FFFD.
-
-    Raises:
-        UnreadableError: it is anything else, or gives a key twice.
-    """
-    text = text.strip()
-    if not text:
-        raise UnreadableError("the reply is empty")
-    fenced = _FENCED.fullmatch(text)
-    try:
-        content = json.loads(fenced[1] if fenced else text, object_pairs_hook=_distinct)
-    except UnreadableError:
-        raise
-    except (ValueError, RecursionError):
-        raise UnreadableError(f"the reply is not one JSON object: {shown(text)}") from None
-    if not isinstance(content, dict):
-        raise UnreadableError(f"the reply is not a JSON object: {shown(text)}")
-    whole: dict[str, Any] = _whole(content)
-    return whole
-
-
-def _whole(value: Any) -> Any:
-    """Return a JSON value without halves of surrogate pairs."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_whole(one) for one in value]
-    if isinstance(value, dict):
-        return {_whole(key): _whole(one) for key, one in value.items()}
-    return value
-
-
-def shown(text: str) -> str:
-    """Return as much of a text as a message has room for."""
-    line = " ".join(text.split())
-    return repr(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…")
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise UnreadableError("the reply gives a key twice")
-    return content
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,24 +1,26 @@
-"""New fidelity questions for any personas, written by any engine: settings first, then a question in each.
+"""New fidelity questions for any personas, written by any model: settings first, then a question in each.
 
-The result is a folder as ``--data personagym=FOLDER`` takes it, with the generator recorded in ``origin.json``. What
-the engine wrote is in a ledger beside it, so that the same command goes on where it stopped.
+The result is a folder for ``--data personagym=FOLDER``; ``origin.json`` records the generator. The model's replies are
+kept in a ledger beside it, so the same command resumes after an interruption.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeVar
 
 import yaml
+from pydantic import field_validator
 
 from personaeval.config import ModelOptions
 from personaeval.environment import versions
 from personaeval.errors import EngineError, InvalidRunError, UsageError
-from personaeval.generation.structured_query import StructuredQuery, UnreadableError, read_object
+from personaeval.generation.structured_query import StructuredQuery
+from personaeval.generation.structured_reply import AskedLength, StructuredReply, UnreadableError
 from personaeval.judge.rubrics import Rubric, load_rubrics, rubrics_hash
 from personaeval.judge.validation import controls_folder
 from personaeval.library.personas import Persona
@@ -32,24 +34,56 @@ from personaeval.results.lock import run_lock
 from personaeval.types import Sampling
 
 VERSION = 1
-"""Version of the wording, for the record."""
+"""Version of the prompts below, for ``origin.json``."""
 
 _SAMPLING = Sampling(temperature=0.8, top_p=0.95, max_tokens=1024)
 
 _ALIKE = 0.7
-"""Share of words in common from which two questions of one persona are the same."""
+"""Two questions to one persona are near-duplicates if they share at least this part of their words."""
 
 _REMINDER = "\n\nYour last reply could not be read. Write one JSON object with this key and nothing else."
 
 _WORD = re.compile(r"\w+")
 
 
+T = TypeVar("T")
+
+R = TypeVar("R", bound=StructuredReply)
+
+
+class SettingList(StructuredReply):
+    """Places and occasions in which a persona could be met."""
+
+    settings: list[Annotated[str, AskedLength(80)]]
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _distinct_texts(cls, value: object) -> list[str]:
+        given = value if isinstance(value, list) else []
+        texts = (" ".join(one.split()) for one in given if isinstance(one, str))
+        return list(dict.fromkeys(text for text in texts if text))
+
+
+class AuthoredQuestion(StructuredReply):
+    """One question to a persona."""
+
+    question: Annotated[str, AskedLength(800)]
+
+    @field_validator("question", mode="before")
+    @classmethod
+    def _asks_something(cls, value: object) -> str:
+        question = " ".join(value.split()) if isinstance(value, str) else ""
+        if len(question) < 20 or "?" not in question:
+            raise UnreadableError("the reply holds no question")
+        return question
+
+
 @dataclass(frozen=True)
 class Authored:
-    """What was written: the number of questions kept, of doubles dropped, and of those never written."""
+    """Number of questions kept, of near-duplicates dropped, and of questions never written."""
 
     questions: int
-    doubles: int
+    duplicates: int
     missing: int
 
 
@@ -67,34 +101,34 @@ def write_questions(
     Args:
         generator: the model that writes them, ``engine:NAME[@URL]``.
         options: how its engine is opened.
-        personas: whom the questions are for.
+        personas: who the questions are for.
         questions_per_dimension: questions of each persona for each dimension.
-        folder: where they go.
-        progress: shows the work.
-        seed: another seed, other questions.
+        folder: output folder.
+        progress: shows what is done.
+        seed: another seed gives other questions.
 
     Raises:
-        UsageError: there is no persona, or the generator is not to be had.
-        EngineError: the engine failed; what was written is kept, and the same command goes on.
+        UsageError: there is no persona, or the generator cannot be found.
+        EngineError: the engine failed; replies are kept, and the same command resumes.
         InvalidRunError: no question could be read.
     """
     personas = [persona for persona in personas if not persona.is_baseline]
     if not personas:
-        raise UsageError("--personas: names nobody to write questions for.")
+        raise UsageError("--personas: names nobody to write questions for; the baseline gets none.")
     rubrics_folder = controls_folder() / "rubrics"
     rubrics = load_rubrics(rubrics_folder, [path.stem for path in rubrics_folder.glob("*.yaml")])
     model = open_model(parse_model(generator), options)
     with run_lock(folder), Ledger(folder / LEDGER) as ledger:
         author = _Author(model, options.reasoning_end, seed, ledger, progress)
-        settings = author.settings(personas, questions_per_dimension)
+        settings = author.write_settings(personas, questions_per_dimension)
         wanted = [
             (persona, rubric, settings[persona.id][number])
             for persona in personas
             for rubric in rubrics.values()
             for number in range(min(questions_per_dimension, len(settings.get(persona.id, ()))))
         ]
-        written = author.questions(wanted)
-        rows, doubles = _distinct(wanted, written)
+        written = author.write_questions(wanted)
+        rows, duplicates = _distinct(wanted, written)
         if not rows:
             raise InvalidRunError(
                 f"{model.spec.short_name}: none of its replies holds a readable question, so nothing is written. "
@@ -110,12 +144,12 @@ def write_questions(
             "versions": versions(),
         }
         write_json(folder / "origin.json", origin)
-    missing = len(personas) * len(rubrics) * questions_per_dimension - len(rows) - doubles
-    return Authored(len(rows), doubles, missing)
+    missing = len(personas) * len(rubrics) * questions_per_dimension - len(rows) - duplicates
+    return Authored(len(rows), duplicates, missing)
 
 
 class _Author:
-    """Asks one engine for settings and questions."""
+    """Asks one model for settings and questions."""
 
     def __init__(self, model: Model, reasoning_end: str, seed: int, ledger: Ledger, progress: Progress) -> None:
         self._model = model
@@ -124,8 +158,8 @@ class _Author:
         self._seed = seed
         self._reasoning_end = reasoning_end
 
-    def settings(self, personas: Sequence[Persona], count: int) -> dict[str, list[str]]:
-        """Return for each persona as many settings as its questions need, fewer where fewer could be read."""
+    def write_settings(self, personas: Sequence[Persona], count: int) -> dict[str, list[str]]:
+        """Persona id -> ``count`` settings; personas whose reply could not be read are left out."""
 
         def text(number: int, again: bool) -> str:
             return (
@@ -135,19 +169,16 @@ class _Author:
             ) + (_REMINDER if again else "")
 
         def read(stored: Stored) -> list[str]:
-            found = self._content(stored, "settings")
-            texts = [" ".join(one.split()) for one in found if isinstance(one, str)] if isinstance(found, list) else []
-            distinct = list(dict.fromkeys(one for one in texts if one))
-            if len(distinct) < count:
-                raise UnreadableError(f"the reply names {len(distinct)} settings, not {count}")
-            return distinct[:count]
+            settings = self._read(SettingList, stored).settings
+            if len(settings) < count:
+                raise UnreadableError(f"the reply names {len(settings)} settings, not {count}")
+            return settings[:count]
 
-        schema = {"type": "array", "items": {"type": "string", "maxLength": 80}}
-        replies = self._ask("settings", schema, len(personas), text, read)
+        replies = self._ask("settings", SettingList, len(personas), text, read)
         return {persona.id: found for persona, found in zip(personas, replies, strict=True) if found is not None}
 
-    def questions(self, wanted: Sequence[tuple[Persona, Rubric, str]]) -> list[str | None]:
-        """Return a question for each (persona, rubric, setting); None where none could be read."""
+    def write_questions(self, wanted: Sequence[tuple[Persona, Rubric, str]]) -> list[str | None]:
+        """A question for each (persona, rubric, setting); None if no reply could be read."""
 
         def text(number: int, again: bool) -> str:
             persona, rubric, setting = wanted[number]
@@ -160,49 +191,46 @@ class _Author:
             ) + (_REMINDER if again else "")
 
         def read(stored: Stored) -> str:
-            found = self._content(stored, "question")
-            question = " ".join(found.split()) if isinstance(found, str) else ""
-            if len(question) < 20 or "?" not in question:
-                raise UnreadableError("the reply holds no question")
-            return question
+            return self._read(AuthoredQuestion, stored).question
 
-        return self._ask("question", {"type": "string", "maxLength": 800}, len(wanted), text, read)
+        return self._ask("question", AuthoredQuestion, len(wanted), text, read)
 
-    def _ask(self, key: str, schema: Mapping[str, Any], count: int, text: Any, read: Any) -> list[Any]:
-        whole = {"type": "object", "properties": {key: schema}, "required": [key], "additionalProperties": False}
-        sampling = replace(_SAMPLING, schema=json.dumps(whole))
+    def _ask(
+        self,
+        title: str,
+        form: type[StructuredReply],
+        count: int,
+        text: Callable[[int, bool], str],
+        read: Callable[[Stored], T],
+    ) -> list[T | None]:
+        sampling = replace(_SAMPLING, schema=form.schema_text())
         identity = {**self._model.identity(), "seed": self._seed}
-        query: StructuredQuery[Any] = StructuredQuery(
-            self._model, identity, sampling, count, text, read, self._ledger, seed=self._seed
-        )
-        failure = query.ask(self._progress, f"writing {key}")
+        query = StructuredQuery(self._model, identity, sampling, count, text, read, self._ledger, seed=self._seed)
+        failure = query.ask(self._progress, f"writing {title}")
         if failure is not None:
-            raise EngineError(f"{failure} The same command goes on from there.")
+            raise EngineError(f"{failure} The same command resumes from there.")
         return [parsed.reply for parsed in query.replies(range(count))]
 
-    def _content(self, stored: Stored, key: str) -> object:
+    def _read(self, form: type[R], stored: Stored) -> R:
         answer, _ = split_thinking(stored.text, self._reasoning_end, opened=False)
-        content = read_object(answer or "")
-        if key not in content:
-            raise UnreadableError(f"the reply has no {key!r}")
-        return content[key]
+        return form.read(answer or "")
 
 
 def _distinct(
     wanted: Sequence[tuple[Persona, Rubric, str]], written: Sequence[str | None]
 ) -> tuple[list[dict[str, str]], int]:
-    """Return the rows of questions that differ from those before them, and how many do not."""
+    """Rows of the questions that differ from all before them, and the number of near-duplicates."""
     rows: list[dict[str, str]] = []
     seen: dict[str, list[set[str]]] = {}
     counts: dict[tuple[str, str], int] = {}
-    doubles = 0
+    duplicates = 0
     for (persona, rubric, setting), question in zip(wanted, written, strict=True):
         if question is None:
             continue
         words = set(_WORD.findall(question.lower()))
         before = seen.setdefault(persona.id, [])
         if any(len(words & others) >= _ALIKE * len(words | others) for others in before):
-            doubles += 1
+            duplicates += 1
             continue
         before.append(words)
         number = counts[persona.id, rubric.name] = counts.get((persona.id, rubric.name), 0) + 1
@@ -215,7 +243,7 @@ def _distinct(
                 "question": question,
             }
         )
-    return rows, doubles
+    return rows, duplicates
 
 
 def _write(folder: Path, personas: Sequence[Persona], rows: Sequence[Mapping[str, str]]) -> None:

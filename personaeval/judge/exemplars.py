@@ -6,12 +6,15 @@ responses are judged beside the same ones. A question whose exemplars cannot be 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
 
 from personaeval.errors import EngineError
-from personaeval.generation.structured_query import StructuredQuery, UnreadableError, read_object
+from personaeval.generation.structured_query import StructuredQuery
+from personaeval.generation.structured_reply import AskedLength, StructuredReply, UnreadableError
 from personaeval.judge.judge_prompt import neutral
 from personaeval.judge.panel import CHARACTERS, EXAMPLES_TOKENS, Judge, JudgeInput, Panel, usage_of
 from personaeval.judge.rubrics import SCORES, Rubric, Rubrics
@@ -22,18 +25,33 @@ from personaeval.types import Sampling
 
 _LONGEST = 800
 
-_KEYS = tuple(str(score) for score in SCORES)
 
-_SCHEMA = json.dumps(
-    {
-        "type": "object",
-        "properties": {key: {"type": "string", "maxLength": _LONGEST} for key in _KEYS},
-        "required": list(_KEYS),
-        "additionalProperties": False,
-    }
-)
+def _not_empty(value: object) -> object:
+    if not isinstance(value, str) or not value.strip():
+        raise UnreadableError("the reply lacks an answer for one of the scores")
+    return value
 
-SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=EXAMPLES_TOKENS, schema=_SCHEMA)
+
+Answer = Annotated[str, AskedLength(_LONGEST), BeforeValidator(_not_empty)]
+
+
+class ExemplarSet(StructuredReply):
+    """One answer to a question for each score."""
+
+    one: Answer = Field(alias="1", title="answer for the score 1")
+    two: Answer = Field(alias="2", title="answer for the score 2")
+    three: Answer = Field(alias="3", title="answer for the score 3")
+    four: Answer = Field(alias="4", title="answer for the score 4")
+    five: Answer = Field(alias="5", title="answer for the score 5")
+
+    def as_text(self) -> str:
+        """The answers as judges are shown them, a line each."""
+        answers = (self.one, self.two, self.three, self.four, self.five)
+        short = (" ".join(answer.split())[:_LONGEST] for answer in answers)
+        return "\n".join(f"Worth {score}: {answer}" for score, answer in zip(SCORES, short, strict=True))
+
+
+SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=EXAMPLES_TOKENS, schema=ExemplarSet.schema_text())
 
 
 @dataclass(frozen=True)
@@ -136,9 +154,4 @@ Now reply with the JSON object alone."""
 
 
 def _read(stored: Stored) -> str:
-    content = read_object(stored.text)
-    texts = [content.get(key) for key in _KEYS]
-    if not all(isinstance(text, str) and text.strip() for text in texts):
-        raise UnreadableError("the reply lacks an answer for one of the scores")
-    shown = (" ".join(str(text).split())[:_LONGEST] for text in texts)
-    return "\n".join(f"Worth {key}: {text}" for key, text in zip(_KEYS, shown, strict=True))
+    return ExemplarSet.read(stored.text).as_text()

@@ -15,6 +15,7 @@ import unicodedata
 from functools import lru_cache
 
 from personaeval.judge.rubrics import Rubric
+from personaeval.types import repair_surrogates
 
 VERSION = 1
 """Version of the wording. Every key holds the rendered prompt; this names the wording in records."""
@@ -114,8 +115,7 @@ def neutral(text: str) -> str:
     Line ends become ``\\n``; other control and format characters are written as ``\\u{202e}``, tokens in other
     brackets.
     """
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = repair_surrogates(text).replace("\r\n", "\n").replace("\r", "\n")
     # Nearly every text passes here, and the loop below would take longer than all else.
     if not text.replace("\n", "").replace("\t", "").isprintable():
         text = "".join(character if _shows(character) else f"\\u{{{ord(character):x}}}" for character in text)

@@ -13,7 +13,8 @@ from typing import Any
 from personaeval.config import JudgeOptions, ModelOptions
 from personaeval.errors import UsageError
 from personaeval.generation.pending import CHUNK
-from personaeval.generation.structured_query import StructuredQuery, UnreadableError
+from personaeval.generation.structured_query import StructuredQuery
+from personaeval.generation.structured_reply import UnreadableError
 from personaeval.judge.judge_prompt import VERSION, judge_prompt
 from personaeval.judge.reply import Reply, read_reply, schema_for
 from personaeval.judge.rubrics import SCORES

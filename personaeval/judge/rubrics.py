@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -12,7 +13,9 @@ from personaeval.errors import UsageError
 from personaeval.library.sources import ItemSet, digest
 from personaeval.library.tasks import JudgedScorer
 
-SCORES = (1, 2, 3, 4, 5)
+Score = Literal[1, 2, 3, 4, 5]
+
+SCORES: tuple[int, ...] = get_args(Score)
 
 
 class Rubric(BaseModel):

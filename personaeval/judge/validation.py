@@ -25,6 +25,7 @@ from personaeval.judge.judge_prompt import preamble
 from personaeval.judge.judgements import Ratings, collect, judgement_rows, mean_scored
 from personaeval.judge.panel import JudgeInput, Panel, in_order
 from personaeval.judge.rubrics import Rubrics, load_rubrics, rubrics_hash
+from personaeval.library.data_files import read_jsonl
 from personaeval.library.question_sets import load_questions
 from personaeval.library.registry import builtin_folder
 from personaeval.library.sources import digest
@@ -120,20 +121,15 @@ def load_controls(folder: Path) -> Controls:
 
 def _read_controls(path: Path) -> Iterator[Control]:
     seen = set()
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}).") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                control = Control.model_validate_json(line)
-            except ValidationError as error:
-                raise UsageError(f"{path}, line {number}: {explain_validation(error, Control)}") from error
-            if control.id in seen:
-                raise UsageError(f"{path}, line {number}: the id {control.id!r} is taken.")
-            seen.add(control.id)
-            yield control
+    for where, row in read_jsonl(path):
+        try:
+            control = Control.model_validate(row)
+        except ValidationError as error:
+            raise UsageError(f"{where}: {explain_validation(error, Control)}") from error
+        if control.id in seen:
+            raise UsageError(f"{where}: the id {control.id!r} is already taken.")
+        seen.add(control.id)
+        yield control
 
 
 def _exhibit(control: Control, question: Mapping[str, str], persona: str, leads: Mapping[str, str]) -> JudgeInput:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from personaeval.library.items import Row
 
 
 def read_file(path: Path) -> tuple[list[Row], dict[str, Any], str]:
-    """Return the rows of a JSONL, JSON, CSV or Parquet file, the record of what was read, and its name for messages.
+    """Rows of a JSONL, JSON, CSV or Parquet file, the record of what was read, and the name for messages.
 
     Raises:
         UsageError: the file is missing or broken; names the row.
@@ -22,7 +23,7 @@ def read_file(path: Path) -> tuple[list[Row], dict[str, Any], str]:
         raise UsageError(f"data file {path}: no such file.")
     readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in readers:
-        raise UsageError(f"data file {path}: its ending must be one of {', '.join(readers)}.")
+        raise UsageError(f"data file {path}: its suffix must be one of {', '.join(readers)}.")
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -32,28 +33,38 @@ def read_file(path: Path) -> tuple[list[Row], dict[str, Any], str]:
     return rows, {"kind": "file", "file": path.name, "sha256": sha256}, str(path)
 
 
+def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield place (file and row, for messages) and value of every line of a JSONL file; blank lines are skipped.
+
+    Raises:
+        UsageError: the file cannot be read, or a line is not JSON.
+    """
+    row = 0
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                row += 1
+                where = f"{path}, row {row}" + (f" (line {number})" if number != row else "")
+                try:
+                    value = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise UsageError(f"{where}: broken JSON ({error}).") from error
+                yield where, value
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 after row {row} ({error.reason}).") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
 def _jsonl(path: Path) -> list[Row]:
     rows: list[Row] = []
-    with path.open(encoding="utf-8", errors="strict") as lines:
-        try:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    row = len(rows) + 1
-                    blanks = f" (line {number})" if number != row else ""
-                    rows.append(_json_object(line, f"{path}, row {row}{blanks}"))
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{path}: not UTF-8 after row {len(rows)} ({error.reason}).") from error
+    for where, row in read_jsonl(path):
+        if not isinstance(row, dict):
+            raise UsageError(f"{where}: expected a JSON object, found {type(row).__name__}.")
+        rows.append(row)
     return rows
-
-
-def _json_object(line: str, where: str) -> Row:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: broken JSON ({error}).") from error
-    if not isinstance(row, dict):
-        raise UsageError(f"{where}: expected a JSON object, found {type(row).__name__}.")
-    return row
 
 
 def _json(path: Path) -> list[Row]:
@@ -75,7 +86,7 @@ def _csv(path: Path) -> list[Row]:
             raise UsageError(f"{path}, line {reader.line_num}: broken CSV ({error}).") from error
     for number, row in enumerate(rows, start=1):
         if "" in row or None in row.values():
-            raise UsageError(f"{path}, row {number}: its number of fields is not the header's.")
+            raise UsageError(f"{path}, row {number}: it has more or fewer fields than the header.")
     return rows
 
 
@@ -91,7 +102,7 @@ def _parquet(path: Path) -> list[Row]:
 
 
 def hub_revision(dataset: Any, name: str) -> str | None:
-    """Return the commit of hub dataset ``name`` that was read: the download record has it in every file's address."""
+    """Commit of the hub dataset ``name`` that was read: every address in the download record holds it."""
     for address in dataset.info.download_checksums or {}:
         _, at, rest = address.partition(f"{name}@")
         if at:

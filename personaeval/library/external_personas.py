@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from personaeval.documents import explain_validation
-from personaeval.errors import UsageError, suggest
+from personaeval.errors import UsageError, first_line, suggest
 from personaeval.library.data_files import hub_revision, read_file
 from personaeval.library.duplicates import near_duplicates
 from personaeval.library.items import Row
@@ -161,9 +161,9 @@ def _read_hub(name: str, column: str | None) -> tuple[list[Row], dict[str, Any],
             dataset = datasets.load_dataset(name, config, split="train")
     except Exception as error:
         # The library raises a dozen unrelated types for "not there", "no network" and "no such split".
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
-            f"{named}: cannot be loaded ({reason}). Without network, pass a local copy: --personas FILE.jsonl"
+            f"{named}: cannot be loaded ({first_line(error)}). Without network, pass a local copy: "
+            "--personas FILE.jsonl"
         ) from error
     origin = {
         "kind": "hub",

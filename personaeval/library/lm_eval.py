@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from personaeval.errors import UsageError, suggest
+from personaeval.errors import UsageError, first_line, suggest
 from personaeval.library.tasks import HarnessScorer, HarnessSource, Item, Task
 
 PREFIX = "lm_eval:"
@@ -187,10 +187,9 @@ def load_harness(task: Task, data: Path | None) -> tuple[Task, list[Item], dict[
         raise
     except Exception as error:
         # Datasets, templates and functions of thousands of tasks fail in any way they like.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"{named}: cannot be loaded ({type(error).__name__}: {reason}). Without network, pass a local copy of its "
-            f"data: --data {task.name}=FILE.jsonl"
+            f"{named}: cannot be loaded ({type(error).__name__}: {first_line(error)}). Without network, "
+            f"pass a local copy of its data: --data {task.name}=FILE.jsonl"
         ) from error
     _refuse(found, named)
     prompts, system = _prompts(found, docs, named)

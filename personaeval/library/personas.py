@@ -19,7 +19,6 @@ no file.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import string
 from collections.abc import Mapping
@@ -28,6 +27,8 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from personaeval.library.items import rank
 
 ID_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 
@@ -166,7 +167,7 @@ class PersonaSet(BaseModel):
 
 
 def paraphrase(original: Persona, texts: tuple[str, ...]) -> tuple[Persona, ...]:
-    """Return personas that differ from ``original`` in their wording alone."""
+    """Personas that differ from ``original`` only in wording."""
     return tuple(
         Persona.model_validate(
             original.model_dump()
@@ -182,21 +183,17 @@ def paraphrase(original: Persona, texts: tuple[str, ...]) -> tuple[Persona, ...]
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The personas of a run, the baseline first; ``origins`` says what was read for each selector."""
+    """The personas of a run, the baseline first; ``origins`` records what was read for each selector."""
 
     personas: tuple[Persona, ...]
     origins: tuple[dict[str, Any], ...]
 
     def sample(self, count: int, seed: int) -> Selection:
-        """Return ``count`` personas beside the baseline, in their order.
+        """The baseline and ``count`` of the other personas, in their order.
 
         Samples are nested (10 of them are among the 20 of the same seed): a persona's rank is a hash of ``seed`` and
         its id.
         """
-
-        def rank(persona: Persona) -> bytes:
-            return hashlib.blake2b(f"{seed}:{persona.id}".encode(), digest_size=16).digest()
-
         others = [persona for persona in self.personas if not persona.is_baseline]
-        kept = {persona.id for persona in sorted(others, key=rank)[:count]}
+        kept = {persona.id for persona in sorted(others, key=lambda persona: rank(seed, persona.id))[:count]}
         return replace(self, personas=tuple(p for p in self.personas if p.is_baseline or p.id in kept))

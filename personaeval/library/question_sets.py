@@ -18,6 +18,7 @@ from typing import Any
 
 from personaeval.documents import read_document
 from personaeval.errors import UsageError, suggest
+from personaeval.library.data_files import read_jsonl
 from personaeval.library.personas import Category, Persona, PersonaSet
 
 COLUMNS = ("id", "persona", "dimension", "environment", "question")
@@ -69,8 +70,7 @@ def _own(folder: Path) -> QuestionSet:
         raise UsageError(f"{folder / 'personas.yaml'}: two personas have the same id.")
     path = folder / "questions.jsonl"
     rows = []
-    for number, row in enumerate(_json_lines(path), start=1):
-        where = f"{path}, row {number}"
+    for where, row in read_jsonl(path):
         if not isinstance(row, dict) or set(row) != set(COLUMNS):
             raise UsageError(f"{where}: expected an object with the keys {', '.join(COLUMNS)}.")
         wrong = next((name for name in COLUMNS if not isinstance(row[name], str)), None)
@@ -88,12 +88,12 @@ def _personagym(folder: Path) -> QuestionSet:
     files = {path.stem: path for path in sorted(folder.glob("*.json"))}
     listing = folder.parent / "personas.jsonl"
     if listing.is_file():
-        for number, row in enumerate(_json_lines(listing), start=1):
+        for where, row in read_jsonl(listing):
             text = row.get("persona") if isinstance(row, dict) else row
             if not isinstance(text, str):
-                raise UsageError(f"{listing}, row {number}: expected an object with the key 'persona'.")
+                raise UsageError(f"{where}: expected an object with the key 'persona'.")
             if text not in files:
-                raise UsageError(f"{folder / f'{text}.json'}: is missing; {listing}, row {number}, names its persona.")
+                raise UsageError(f"{folder / f'{text}.json'}: is missing; {where}, names its persona.")
     if not files:
         raise UsageError(f"{folder}: it holds no file of questions (<persona>.json).")
     personas, rows = [], []
@@ -141,21 +141,6 @@ def _read_tasks(path: Path) -> dict[str, list[str]]:
             if not isinstance(question, str) or not question.strip():
                 raise UsageError(f"{path}: question {number} of {name!r} is not a text.")
     return {_DIMENSIONS[name]: content[name] for name in _DIMENSIONS}
-
-
-def _json_lines(path: Path) -> list[Any]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}).") from error
-    found = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                found.append(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                raise UsageError(f"{path}, line {number}: broken JSON ({error}).") from error
-    return found
 
 
 def _sha256(paths: Iterable[Path]) -> str:

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from personaeval.errors import UsageError
+from personaeval.errors import UsageError, first_line
 from personaeval.library.custom_scorers import find_scorer
 from personaeval.library.data_files import hub_revision, read_file
 from personaeval.library.items import ItemBuilder, Row, rank
@@ -190,9 +190,8 @@ def _read_hub(source: HubSource, task_name: str) -> tuple[list[Row], dict[str, A
         dataset = datasets.load_dataset(source.dataset, source.config, split=source.split, revision=source.revision)
     except Exception as error:
         # The library raises a dozen unrelated types for "not there", "no network" and "no such split".
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
-            f"{named}, split {source.split}: cannot be loaded ({reason}). "
+            f"{named}, split {source.split}: cannot be loaded ({first_line(error)}). "
             f"Without network, pass a local copy: --data {task_name}=FILE.jsonl"
         ) from error
     origin = {

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from personaeval.errors import UsageError, suggest
+from personaeval.errors import UsageError, first_line, suggest
 
 EngineKind = Literal["vllm", "openai", "transformers"]
 
@@ -191,9 +191,8 @@ def _from_hub(spec: ModelSpec, full_hash: bool) -> LocalCheckpoint:
         )
     except Exception as error:
         # The hub client's errors for "no such repository", "gated" and "no network" share no type.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(
-            f"--model {spec.name}: no such directory, and not to be had from the hub ({reason}). "
+            f"--model {spec.name}: no such directory, and not to be had from the hub ({first_line(error)}). "
             "Without network, download it elsewhere and pass its directory."
         ) from error
     check_folder(folder)

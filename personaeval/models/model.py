@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from personaeval.config import ModelOptions
-from personaeval.errors import EngineError, UsageError
+from personaeval.errors import EngineError, UsageError, first_line
 from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import HarnessSource
 from personaeval.models.checkpoints import ModelSpec, resolve, resolve_dtype
@@ -344,9 +344,8 @@ def load_tokenizer(name: str, trust_remote_code: bool) -> Any:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     except Exception as error:
         # OSError, ValueError, JSON and Rust errors all mean the same to a user here.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         remedy = " It needs --trust-remote-code." if "trust_remote_code" in str(error) else ""
-        raise UsageError(f"tokenizer {name}: cannot be loaded ({reason}).{remedy}") from error
+        raise UsageError(f"tokenizer {name}: cannot be loaded ({first_line(error)}).{remedy}") from error
 
 
 def read_chat_template(path: Path | None) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from personaeval.errors import UsageError, suggest
+from personaeval.errors import UsageError, printable, suggest
 
 MARK = 0.05
 """A change is marked whose p-value is below."""
@@ -123,14 +123,11 @@ def render(tables: Sequence[Table], format: str) -> str:
 def _clean(table: Table) -> Table:
     """Return a table without what a terminal would obey: names come from folders and files, answers from models."""
 
-    def clean(text: str) -> str:
-        return "".join(char if char.isprintable() else " " for char in text)
-
     return Table(
-        clean(table.title),
-        tuple(map(clean, table.columns)),
-        tuple(tuple(clean(cell) if isinstance(cell, str) else cell for cell in row) for row in table.rows),
-        tuple(map(clean, table.notes)),
+        printable(table.title),
+        tuple(map(printable, table.columns)),
+        tuple(tuple(printable(cell) if isinstance(cell, str) else cell for cell in row) for row in table.rows),
+        tuple(map(printable, table.notes)),
     )
 
 

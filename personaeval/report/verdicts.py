@@ -7,6 +7,7 @@ from dataclasses import asdict
 from xml.etree import ElementTree
 
 from personaeval.analysis.check import Finding, Outcome, Report
+from personaeval.errors import printable
 from personaeval.metrics.catalogue import METRICS
 from personaeval.report.formats import Cell, FormattedEstimate, Table, render
 
@@ -114,4 +115,4 @@ def _message(finding: Finding) -> str:
 
 def _printable(text: str) -> str:
     """XML has no place for control characters, which a checkpoint's name may hold."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return printable(text, "?")

@@ -26,7 +26,7 @@ from personaeval.errors import EngineError, UsageError
 from personaeval.models.engines import EngineSettings
 from personaeval.models.engines.endpoint import Endpoint, public, reason_of, redact
 from personaeval.models.engines.rate_limiter import RateLimiter
-from personaeval.types import Completion, Request
+from personaeval.types import Completion, Request, repair_surrogates
 
 if TYPE_CHECKING:
     import openai
@@ -337,17 +337,12 @@ def _texts(choice: dict[str, Any], request: Request, may_be_empty: bool) -> tupl
         text = message.get("content")
         # A refusal is the model's own words, which some servers only put in another field.
         text = message.get("refusal") if text is None else text
-    reasoning = _sound(reasoning) if isinstance(reasoning, str) else None
+    reasoning = repair_surrogates(reasoning) if isinstance(reasoning, str) else None
     if text is None and (reasoning or may_be_empty):
         return "", reasoning
     if not isinstance(text, str):
         raise _SenselessError("the answer holds no text")
-    return _sound(text), reasoning
-
-
-def _sound(text: str) -> str:
-    """Return a text that can be written as UTF-8: JSON may hold half a surrogate pair."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return repair_surrogates(text), reasoning
 
 
 def _count(usage: dict[str, Any], name: str) -> int:
