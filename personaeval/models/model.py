@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,24 +112,31 @@ def _settings(
     )
 
 
-class LocalModel:
-    """A checkpoint directory run by vLLM or transformers."""
+class InProcessModel(ABC):
+    """A model that this process runs itself, with its tokenizer at hand: prompts and their tokens are known exactly."""
 
-    def __init__(self, spec: ModelSpec, options: ModelOptions) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        options: ModelOptions,
+        fingerprint: str,
+        model_config: Mapping[str, Any],
+        dtype: str,
+        tokenizer: Any,
+    ) -> None:
         self.spec = spec
+        self.fingerprint = fingerprint
         self._options = options
-        self._checkpoint = resolve(spec, options.full_hash)
-        self.fingerprint = self._checkpoint.fingerprint
-        self._model_config = self._checkpoint.config()
-        self._dtype = resolve_dtype(options.dtype, self._model_config)
-        self._tokenizer = load_tokenizer(str(self._checkpoint.folder), options.trust_remote_code)
+        self._model_config = model_config
+        self._dtype = dtype
+        self._tokenizer = tokenizer
         template = read_chat_template(options.chat_template)
-        if template is None and not self._tokenizer.chat_template:
+        if template is None and not tokenizer.chat_template:
             plain = PlainRenderer()
             self.renderer: Renderer = plain
             self.probe: Probe = plain.probe
         else:
-            chat = ChatRenderer(self._tokenizer, template, options.chat_template_kwargs, options.date)
+            chat = ChatRenderer(tokenizer, template, options.chat_template_kwargs, options.date)
             self.renderer, self.probe = chat, chat.render
 
     def identity(self) -> dict[str, Any]:
@@ -155,9 +163,7 @@ class LocalModel:
         return {
             **self.identity(),
             "name": self.spec.name,
-            "folder": str(self._checkpoint.folder),
-            "revision": self._checkpoint.revision,
-            "full_hash": self._checkpoint.full_hash,
+            **self._origin(),
             "fingerprint_verifiable": True,
             "architecture": (self._model_config.get("architectures") or [None])[0],
             "family": family(
@@ -165,6 +171,10 @@ class LocalModel:
             ),
             "rendering": self.renderer.record(),
         }
+
+    @abstractmethod
+    def _origin(self) -> dict[str, Any]:
+        """Where the model comes from, for run.json."""
 
     def context(self) -> int | None:
         """See :class:`Model`."""
@@ -190,6 +200,33 @@ class LocalModel:
     def tokenise(self, requests: Sequence[Request]) -> list[list[int]]:
         """Return the token ids of each request's prompt, as the engine will make them."""
         return tokenise(self._tokenizer, requests)
+
+    @abstractmethod
+    async def open_engine(self) -> Engine:
+        """See :class:`Model`."""
+
+
+class LocalModel(InProcessModel):
+    """A checkpoint directory run by vLLM or transformers."""
+
+    def __init__(self, spec: ModelSpec, options: ModelOptions) -> None:
+        self._checkpoint = resolve(spec, options.full_hash)
+        config = self._checkpoint.config()
+        super().__init__(
+            spec,
+            options,
+            self._checkpoint.fingerprint,
+            config,
+            resolve_dtype(options.dtype, config),
+            load_tokenizer(str(self._checkpoint.folder), options.trust_remote_code),
+        )
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "folder": str(self._checkpoint.folder),
+            "revision": self._checkpoint.revision,
+            "full_hash": self._checkpoint.full_hash,
+        }
 
     async def open_engine(self) -> Engine:
         """See :class:`Model`."""
@@ -320,7 +357,7 @@ def refuse_unfit(model: Model, items: ItemSet) -> None:
         raise UsageError(f"{named}: without a chat template there is no place for a persona in the harness's prompts.")
     if not task.answer_tokens:
         return
-    if not isinstance(model, LocalModel):
+    if not isinstance(model, InProcessModel):
         raise UsageError(f"{named}: its answers are the likeliest of single tokens, and an endpoint gives no logits.")
     try:
         model.answer_token_ids(task.answer_tokens)

@@ -19,7 +19,7 @@ from personaeval.judge.judging import blank_judge_inputs
 from personaeval.judge.panel import JudgeInput, Panel, open_panel
 from personaeval.judge.usage import JudgeUsage, describe_usage, read_prices
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import LocalModel, Model, open_model
+from personaeval.models.model import InProcessModel, Model, open_model
 from personaeval.models.prompts import opening, place
 from personaeval.pipeline.prepare import EvalSet, build_plan, load_eval_set
 from personaeval.pipeline.run import announce
@@ -165,7 +165,7 @@ def _cost(
 
 def count_prompt_tokens(model: Model, plan: Plan, wanted: Callable[[int], bool]) -> int | None:
     """Return the tokens of the wanted rows' prompts, as the engine will make them; None for an endpoint."""
-    if not isinstance(model, LocalModel):
+    if not isinstance(model, InProcessModel):
         return None
     requests = plan.requests(wanted)
     total = 0

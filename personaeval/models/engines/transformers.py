@@ -102,18 +102,26 @@ def choose_device(wanted: str) -> str:
 class TransformersEngine:
     """Decodes batches with a loaded causal language model, which may be in the middle of its training."""
 
-    def __init__(self, model: Any, tokenizer: Any, kept_tokens: Sequence[str] = ()) -> None:
-        """Take a model that sits on its device in its dtype, and its tokenizer (which is not changed).
+    def __init__(self, model: Any, tokenizer: Any, kept_tokens: Sequence[str] = (), in_training: bool = False) -> None:
+        """Decode with a model as it is: on its device, in its dtype.
 
-        ``kept_tokens`` are special tokens that stay in the text.
+        Args:
+            model: the loaded model.
+            tokenizer: its tokenizer.
+            kept_tokens: special tokens that stay in the text.
+            in_training: the model is trained on afterwards. What a forward pass leaves in the model (cached rotary
+                frequencies, for one) can then be used with gradients, which tensors of inference mode cannot.
         """
         self._model = model
+        self._in_training = in_training
         self._tokenizer = tokenizer
         self._marks = SpecialTokenFilter(tokenizer, kept_tokens)
         self._limits = BatchPlanner(model)
         self._eos = _eos_ids(model, tokenizer)
         self._grammars = Grammars(tokenizer, self._eos)
-        accepted = inspect.signature(model.forward).parameters
+        # An adapter's forward takes anything and hands it on.
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        accepted = inspect.signature(inner.forward).parameters
         self._takes_positions = "position_ids" in accepted
         self._stop = threading.Event()
         self._thread: asyncio.Task[None] | None = None
@@ -193,14 +201,14 @@ class TransformersEngine:
         """Decode rows batch by batch; a batch that does not fit into memory is halved."""
         import torch
 
-        was_training = self._model.training
+        modes = [(module, module.training) for module in self._model.modules()]
         self._model.eval()
         waiting = list(self._limits.batches(rows))[::-1]
         try:
             while waiting and not stop.is_set():
                 batch = waiting.pop()
                 try:
-                    with torch.inference_mode():
+                    with torch.no_grad() if self._in_training else torch.inference_mode():
                         self._decode(batch, emit, stop)
                     continue
                 except RuntimeError as error:
@@ -218,7 +226,9 @@ class TransformersEngine:
                     row.written.clear()
                 waiting.extend(half for half in (left[len(left) // 2 :], left[: len(left) // 2]) if half)
         finally:
-            self._model.train(was_training)
+            # Each module's own mode: a trainer may keep some of them in evaluation mode.
+            for module, was_training in modes:
+                module.training = was_training
 
     def _decode(self, rows: list[Row], emit: Callable[[Completion], None], stop: threading.Event) -> None:
         """Write all rows of a batch to their ends. Shapes: ids, mask and positions are (rows, tokens)."""
