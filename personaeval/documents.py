@@ -63,13 +63,20 @@ def validate(values: Mapping[str, Any], model: type[M]) -> M:
         raise UsageError(explain_validation(error, model)) from error
 
 
-def explain_validation(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return a validation error of values that came from no file (flags) as lines for a user."""
-    return "\n".join(_explain(problem, model) for problem in error.errors()[:_SHOWN])
+def explain_validation(error: ValidationError, model: type[BaseModel], names: Mapping[str, str] | None = None) -> str:
+    """A validation error of values that came from no file, as lines for a user.
+
+    Args:
+        error: the error.
+        model: what was validated.
+        names: field -> what the user knows it as, such as a flag; without it, the field's name.
+    """
+    return "\n".join(_explain(problem, model, names) for problem in error.errors()[:_SHOWN])
 
 
-def _explain(problem: Any, model: type[BaseModel]) -> str:
+def _explain(problem: Any, model: type[BaseModel], names: Mapping[str, str] | None = None) -> str:
     location = [part for part in problem["loc"] if not _is_tag(part, problem)]
+    location[:1] = [(names or {}).get(str(part), part) for part in location[:1]]
     where = ".".join(str(part) for part in location) or "the document"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, problem["loc"][:-1])

@@ -117,7 +117,7 @@ def test_no_circle_between_modules():
 def test_the_top_of_the_package_is_read_at_a_glance():
     files = [entry.name for entry in PACKAGE.iterdir() if entry.is_file()]
     folders = {entry.name for entry in PACKAGE.iterdir() if entry.is_dir() and entry.name != "__pycache__"}
-    assert folders == {*ALLOWED, "cli"}
+    assert folders == {*ALLOWED, "cli", "config"}
     assert len(files) <= 10, files
 
 

@@ -1,4 +1,4 @@
-"""What is installed, what would run here and what is missing."""
+"""The command doctor: what is installed, what would run here and what is missing."""
 
 from __future__ import annotations
 
@@ -8,13 +8,25 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from personaeval.environment import hardware, versions
+import typer
+
+from personaeval.cli.app import app
 from personaeval.errors import first_line
-from personaeval.library.registry import Registry
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what would run and what is missing."""
+    report, sound = examine()
+    print(report)
+    raise typer.Exit(0 if sound else 5)
 
 
 def examine() -> tuple[str, bool]:
     """Return a report in lines, and whether at least one local engine or the endpoint client can run."""
+    from personaeval.environment import hardware, versions
+    from personaeval.library.registry import Registry
+
     lines = [f"{name} {version}" for name, version in versions().items()]
     found = hardware()
     lines += [

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from personaeval.config import ModelOptions, PromptOptions
+from personaeval.config import ModelOptions, PersonasShowOptions, part
 from personaeval.errors import UsageError
 from personaeval.judge.rubrics import rubrics_of
 from personaeval.library.external_personas import describe_import
@@ -184,21 +184,19 @@ def list_personas(include: tuple[Path, ...]) -> str:
     return tabulate(rows, headers=headers, maxcolwidths=[None, None, 30, 70])
 
 
-def show_personas(
-    selector: str, model: str | None, prompting: PromptOptions, trust_remote_code: bool, include: tuple[Path, ...]
-) -> str:
+def show_personas(asked: PersonasShowOptions) -> str:
     """Return personas with their sentence, and with the whole prompt where a checkpoint is given."""
-    registry = Registry(include)
-    personas = registry.personas([selector])
-    sentences = {persona.id: persona_sentence(prompting.template, persona) for persona in personas}
+    model = asked.model
+    personas = Registry(asked.include).personas([asked.personas])
+    sentences = {persona.id: persona_sentence(asked.template, persona) for persona in personas}
     lines = []
     if model is not None:
         from personaeval.models.model import open_model
         from personaeval.models.prompts import PROBE, chat
 
-        options = ModelOptions(trust_remote_code=trust_remote_code)
+        options = part(asked, ModelOptions)
         opened = open_model(parse_model(model), options)
-        placement = place(opened.probe, sentences, prompting.persona_role, opening(options.reasoning_end))
+        placement = place(opened.probe, sentences, asked.persona_role, opening(options.reasoning_end))
         lines.append(f"placement: {placement.role}, {'verified' if placement.verified else 'not verified'}")
         shown = {
             persona_id: opened.probe(chat(sentence, placement.role, PROBE))

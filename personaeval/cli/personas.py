@@ -1,0 +1,44 @@
+"""The commands personas list, show and check."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from personaeval.cli.app import app
+from personaeval.cli.options import command
+
+if TYPE_CHECKING:
+    from personaeval.config import IncludeOptions, PersonasOptions, PersonasShowOptions
+
+
+personas_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The personas: what there is, how a checkpoint sees them."
+)
+
+app.add_typer(personas_app, name="personas")
+
+
+@command(personas_app, "list")
+def personas_list(options: IncludeOptions) -> None:
+    """List the persona sets with their sizes and categories; `personas show SET` has the texts."""
+    from personaeval.cli.listing import list_personas
+
+    print(list_personas(options.include))
+
+
+@command(personas_app, "show")
+def personas_show(options: PersonasShowOptions) -> None:
+    """Show personas, as rendered for a checkpoint where one is given."""
+    from personaeval.cli.listing import show_personas
+
+    print(show_personas(options))
+
+
+@command(personas_app, "check")
+def personas_check(options: PersonasOptions) -> None:
+    """Check a persona set: keys, ids, texts, tags, lengths, and what is said twice."""
+    from personaeval.cli.listing import check_personas
+
+    print(check_personas(options.personas, options.include))

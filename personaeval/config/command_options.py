@@ -1,0 +1,173 @@
+"""Options of the commands that are no run, one class each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from personaeval.config.flags import Flag, Options
+from personaeval.config.model_options import ConnectionOptions, JudgeCallOptions, JudgeOptions, PromptOptions
+from personaeval.config.run_config import RunConfig
+
+
+class PlanOptions(RunConfig):
+    """Options of ``plan``: those of the run that is planned."""
+
+    example: ClassVar[str] = "personaeval plan --model ./checkpoint --tasks mini-arith"
+
+    detect: float | None = Field(
+        default=None, gt=0, lt=1, description="Say what sizes would show a change of this much, such as 0.02."
+    )
+
+
+class IncludeOptions(Options):
+    """Options of commands that look into the library, such as ``tasks list``."""
+
+    include: tuple[Path, ...] = Field(default=(), description="Folder with more tasks/ and personas/.")
+
+
+class ScoreOptions(IncludeOptions, JudgeOptions):
+    """Options of ``score``."""
+
+    folder: Annotated[Path, Flag(argument=True)] = Field(description="Folder of a finished run.")
+    data: dict[str, Path] = Field(default={}, description="Task name and its file, where the run's own has moved.")
+    human: Path | None = Field(
+        default=None,
+        description="CSV or Parquet file with people's scores: persona, task, question, response, score, annotator. "
+        "Tells how far judges agree with them; where they are a sample of this run's responses, corrects its score.",
+    )
+    prices: Path | None = Field(default=None, description="YAML file with the prices of a million tokens.")
+
+
+class TableOptions(Options):
+    """How tables are shown."""
+
+    format: Annotated[str, Flag(short="-f")] = Field(
+        default="markdown", description="markdown, csv, json, html or latex."
+    )
+    task: str | None = Field(default=None, description="Only this task.")
+    generalise_to_personas: bool = Field(
+        default=False, description="Intervals and claims for personas that were not tried, too."
+    )
+    intervals: Annotated[bool, Flag("--no-interval", off=True)] = Field(default=True, description="Figures alone.")
+
+
+class LeaderboardOptions(TableOptions):
+    """Options of ``leaderboard``."""
+
+    folder: Annotated[Path, Flag(argument=True)] = Field(default=Path("results"), description="Results folder.")
+    personas: bool = Field(default=False, description="A row per persona.")
+    baseline: str | None = Field(default=None, description="Checkpoint against which changes are shown.")
+    trade_off: bool = Field(default=False, description="Stability and fidelity of each checkpoint side by side.")
+
+
+_DIFFERENT = "Compare what was asked or scored differently; a note says so."
+
+
+class CompareOptions(TableOptions):
+    """Options of ``compare``."""
+
+    base: Annotated[str, Flag(argument=True)] = Field(description="A run's or a baseline's folder, or RESULTS/NAME.")
+    candidates: Annotated[tuple[str, ...], Flag(argument=True)] = Field(
+        description="One or more to compare with it, named alike."
+    )
+    allow_different_settings: bool = Field(default=False, description=_DIFFERENT)
+
+
+class CheckOptions(Options):
+    """Options of ``check``."""
+
+    base: Annotated[str | None, Flag(argument=True)] = Field(
+        default=None, description="A run's or a baseline's folder, or RESULTS/NAME."
+    )
+    candidate: Annotated[str | None, Flag(argument=True)] = Field(
+        default=None, description="What is checked, named alike."
+    )
+    policy: Path = Field(default=Path("gate.yaml"), description="YAML file: which metrics, and how much each may fall.")
+    init: bool = Field(
+        default=False, description="Write a commented policy to start from, fit for BASE if that is given."
+    )
+    as_json: Annotated[bool, Flag("--json")] = Field(default=False, description="The report as JSON.")
+    junit: Path | None = Field(default=None, description="Write a JUnit file, a test case per gating metric.")
+    allow_different_settings: bool = Field(default=False, description=_DIFFERENT)
+
+
+class BaselineOptions(Options):
+    """Options of ``baseline``."""
+
+    example: ClassVar[str] = "personaeval baseline results/checkpoint-500 --output baseline/"
+
+    run: Annotated[str, Flag(argument=True)] = Field(description="A run's folder, or RESULTS/NAME.")
+    output: Annotated[Path, Flag(short="-o")] = Field(description="Folder of the baseline.")
+
+
+class JudgeCheckOptions(ConnectionOptions, JudgeCallOptions):
+    """Options of ``judge-check``."""
+
+    example: ClassVar[str] = "personaeval judge-check --judge openai:NAME@http://HOST:PORT/v1"
+
+    judge: Annotated[tuple[str, ...], Flag(short="-j")] = Field(
+        min_length=1, description="Judge to check, named as a model is; several are checked one by one."
+    )
+    judge_repeats: int = Field(default=2, ge=2, le=100, description="How often each control is judged.")
+    output: Annotated[Path, Flag(short="-o")] = Field(
+        default=Path("results"), description="Results folder, which keeps the record."
+    )
+
+
+class QuestionsOptions(IncludeOptions):
+    """Options of ``questions``."""
+
+    example: ClassVar[str] = "personaeval questions --model vllm:NAME --personas core --output mine/"
+
+    model: Annotated[str, Flag(short="-m")] = Field(description="Who writes them: engine:NAME[@URL].")
+    personas: Annotated[tuple[str, ...], Flag(short="-p", commas=True)] = Field(
+        min_length=1, description="Persona sets, YAML files or SET/ID."
+    )
+    output: Annotated[Path, Flag(short="-o")] = Field(description="Folder for the questions.")
+    questions_per_dimension: int = Field(
+        default=4, ge=1, le=50, description="Questions of each persona for each dimension."
+    )
+    seed: int = Field(default=0, ge=0, description="Another seed, other questions.")
+    engine_args: Annotated[dict[str, object], Flag("--engine-arg")] = Field(
+        default={}, description="Passed through to the engine."
+    )
+
+
+class TaskOptions(IncludeOptions):
+    """Options of ``tasks check``."""
+
+    name: Annotated[str, Flag(argument=True)] = Field(description="Task name or YAML file.")
+    data: Path | None = Field(default=None, description="Local file that replaces the task's source.")
+
+
+class TasksShowOptions(TaskOptions):
+    """Options of ``tasks show``."""
+
+    items: int = Field(default=3, ge=0, description="How many items.")
+
+
+class TasksNewOptions(Options):
+    """Options of ``tasks new``."""
+
+    name: Annotated[str, Flag(argument=True)] = Field(description="Name of the task.")
+    output: Annotated[Path, Flag(short="-o")] = Field(default=Path(), description="Folder of the two files.")
+
+
+class PersonasOptions(IncludeOptions):
+    """Options of ``personas check``."""
+
+    personas: Annotated[str, Flag(argument=True)] = Field(
+        description="Persona set, SET/ID, file or hf:DATASET[:COLUMN]."
+    )
+
+
+class PersonasShowOptions(PromptOptions, PersonasOptions):
+    """Options of ``personas show``."""
+
+    model: Annotated[str | None, Flag(short="-m")] = Field(
+        default=None, description="Show the prompts as this checkpoint sees them."
+    )
+    trust_remote_code: bool = Field(default=False, description="Run code that comes with the checkpoint.")

@@ -1,0 +1,115 @@
+"""Options of models and judges, which every command that opens one shares."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from personaeval.config.flags import Flag, Options
+
+PersonaRole = Literal["auto", "system", "user_prefix"]
+
+
+class PromptOptions(Options):
+    """How a persona is put to a model."""
+
+    template: str = Field(
+        default="you-are",
+        description="How the persona is put to the model: you-are, adopt, described, third-person, imagine, or a text "
+        "with {{ persona }}.",
+    )
+    persona_role: PersonaRole = Field(default="auto", description="auto, system or user_prefix.")
+
+
+class ConnectionOptions(Options):
+    """How an endpoint is asked."""
+
+    concurrency: int = Field(default=64, gt=0, description="Requests under way at an endpoint.")
+    timeout: float = Field(default=600.0, gt=0, description="Seconds an endpoint may take for one request.")
+
+
+class ModelOptions(ConnectionOptions):
+    """How a model is prompted and opened; the same for every checkpoint of a command."""
+
+    chat_template: Path | None = Field(default=None, description="Jinja file that replaces the checkpoint's template.")
+    chat_template_kwargs: Annotated[dict[str, Any], Flag("--chat-template-kwarg")] = Field(
+        default={}, description="Variables for the chat template, such as enable_thinking=false."
+    )
+    date: str = Field(default="2026-01-01", description="The date for chat templates that ask for today's.")
+    reasoning_end: str = Field(default="</think>", min_length=1, description="What ends a model's thinking.")
+
+    dtype: str = Field(
+        default="auto",
+        description="auto, bfloat16, float16 or float32; auto is the checkpoint's own, float32 becoming bfloat16.",
+    )
+    device: str = Field(default="auto", description="Device of the transformers engine.")
+    engine_args: Annotated[dict[str, Any], Flag("--engine-arg")] = Field(
+        default={}, description="Passed through to the engine, such as tensor_parallel_size=8."
+    )
+    trust_remote_code: bool = Field(default=False, description="Run code that comes with the checkpoint.")
+    full_hash: bool = Field(default=False, description="Fingerprint every byte of the weights.")
+    tokenizer: str | None = Field(
+        default=None, description="Tokenizer with which an endpoint's prompts are checked and counted."
+    )
+    requests_per_minute: int | None = Field(default=None, gt=0, description="Limit of an endpoint.")
+    tokens_per_minute: int | None = Field(default=None, gt=0, description="Limit of an endpoint.")
+
+    @field_validator("date")
+    @classmethod
+    def _iso_date(cls, value: str) -> str:
+        datetime.date.fromisoformat(value)
+        return value
+
+
+class JudgeCallOptions(Options):
+    """Who judges, and how a judge is asked."""
+
+    judge: Annotated[tuple[str, ...], Flag(short="-j")] = Field(
+        default=(), description="Judge of judged tasks, named as a model is; several are a panel."
+    )
+    judge_repeats: int = Field(default=1, gt=0, le=100, description="How often each judge scores each response.")
+    judge_max_tokens: int = Field(default=1024, gt=0, description="New tokens of a judge, thinking included.")
+    judge_engine_args: Annotated[dict[str, Any], Flag("--judge-engine-arg")] = Field(
+        default={}, description="Passed through to the judges' engines."
+    )
+    judge_chat_template_kwargs: Annotated[dict[str, Any], Flag("--judge-chat-template-kwarg")] = Field(
+        default={}, description="Variables for the judges' chat templates."
+    )
+
+    @field_validator("judge")
+    @classmethod
+    def _each_judge_once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(values))
+
+    def opening_options(self, shared: ModelOptions) -> ModelOptions:
+        """How the judges are opened: connection, date and end of thinking as ``shared`` says, the rest their own."""
+        return shared.model_copy(
+            update={
+                "engine_args": self.judge_engine_args,
+                "chat_template": None,
+                "chat_template_kwargs": self.judge_chat_template_kwargs,
+                "dtype": "auto",
+                "tokenizer": None,
+            }
+        )
+
+
+class JudgeOptions(JudgeCallOptions):
+    """Who scores judged tasks, and how."""
+
+    exemplars: bool = Field(
+        default=False,
+        description="Show judges an answer for each score, written once for each question by the first of them.",
+    )
+    expected_score: bool = Field(
+        default=False,
+        description="Take the mean over the scores a judge might have given, by its log-probabilities; endpoints only.",
+    )
+
+    def has_unused_options(self) -> bool:
+        """Whether options for judges were set although no judge is named."""
+        own = JudgeOptions.model_fields
+        return not self.judge and any(getattr(self, name) != field.default for name, field in own.items())

@@ -1,0 +1,153 @@
+"""The configuration of a run, read from flags, from a ``--config`` file or from an earlier run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from personaeval.config.flags import Flag, Options, make_options, part
+from personaeval.config.model_options import JudgeOptions, ModelOptions, PromptOptions
+from personaeval.documents import read_document
+
+
+class EvaluationOptions(Options):
+    """What is evaluated: checkpoints, tasks, personas, and how many answers of each.
+
+    ``None`` for a sampling field means the task's own default.
+    """
+
+    model: Annotated[tuple[str, ...], Flag(short="-m")] = Field(
+        min_length=1, description="Checkpoint: engine:NAME[@URL], a directory or a hub id."
+    )
+    tasks: Annotated[tuple[str, ...], Flag(short="-t", commas=True)] = Field(
+        min_length=1, description="Task names or YAML files."
+    )
+    personas: Annotated[tuple[str, ...], Flag(short="-p", commas=True)] = Field(
+        default=("core",),
+        description="Persona sets, SET/ID, YAML, JSONL, CSV or Parquet files, hf:DATASET[:COLUMN]; a judged task has "
+        "its own.",
+    )
+    output: Annotated[Path, Flag(short="-o")] = Field(default=Path("results"), description="Results folder.")
+    include: tuple[Path, ...] = Field(default=(), description="Folder with more tasks/ and personas/.")
+    data: dict[str, Path] = Field(
+        default={},
+        description="Task name and a local JSONL, JSON, CSV or Parquet file that replaces its source; for a judged "
+        "task a folder of questions, its own or PersonaGym's.",
+    )
+
+    limit: int | None = Field(
+        default=None,
+        gt=0,
+        description="A seeded random subset of this many items of each task, for all checkpoints.",
+    )
+    limit_personas: int | None = Field(
+        default=None,
+        gt=0,
+        description="A seeded random sample of this many of the personas, beside none; of a judged task, of its own.",
+    )
+    questions_per_dimension: int | None = Field(
+        default=None,
+        gt=0,
+        description="Of a judged task, a seeded random subset of this many questions of every persona for each "
+        "dimension.",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Base of the random numbers, of which every row draws its own; also chooses subsets.",
+    )
+    samples: int = Field(default=1, gt=0, le=1000, description="Completions of every (item, persona).")
+    temperature: Annotated[float | None, Flag(default="the task's")] = Field(
+        default=None, ge=0, description="Sampling temperature."
+    )
+    top_p: Annotated[float | None, Flag(default="the task's")] = Field(
+        default=None, gt=0, le=1, description="Nucleus sampling: the share of probability that is kept."
+    )
+    max_tokens: Annotated[int | None, Flag(default="the task's")] = Field(
+        default=None, gt=0, description="New tokens, thinking included."
+    )
+
+    @field_validator("model", "tasks", "personas")
+    @classmethod
+    def _each_once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(values))
+
+
+class RunConfig(JudgeOptions, ModelOptions, PromptOptions, EvaluationOptions):
+    """The whole of what a user asks of ``run``; kept in run.json."""
+
+    example: ClassVar[str] = "personaeval run --model ./checkpoint --tasks mini-arith"
+
+    prices: Path | None = Field(default=None, description="YAML file with the prices of a million tokens.")
+
+    @property
+    def model_options(self) -> ModelOptions:
+        """The part that opens a model."""
+        return part(self, ModelOptions)
+
+    @property
+    def judge_options(self) -> JudgeOptions:
+        """The part about judges."""
+        return part(self, JudgeOptions)
+
+
+def make_config(
+    file: Path | None, given: Mapping[str, Any], kind: type[RunConfig] | None = None, *, flags: bool = False
+) -> RunConfig:
+    """The configuration of a ``--config`` file, overridden by the given values.
+
+    Args:
+        file: the file, if there is one.
+        given: by field name.
+        kind: a class of its own for a command with more options than ``run``.
+        flags: errors name the flags of the command line; else the fields.
+
+    Raises:
+        UsageError: the file or a value does not fit; names the key.
+    """
+    values = {} if file is None else read_document(file, _PartialConfig).model_dump(exclude_unset=True)
+    return make_options(kind or RunConfig, {**values, **given}, flags=flags)
+
+
+class _PartialConfig(RunConfig):
+    """A ``--config`` file, which may leave model and tasks to flags, and may have been written for format 1."""
+
+    model: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        sampled, own = values.get("n_personas"), values.get("limit_personas")
+        if sampled is not None and own is not None and sampled != own:
+            raise ValueError(
+                f"n_personas ({sampled}) and limit_personas ({own}) are one key now, limit_personas, for the personas "
+                "of every task; leave one of them"
+            )
+        return upgrade_config(values, judged=own is not None)
+
+
+def upgrade_config(config: Mapping[str, Any], *, judged: bool) -> dict[str, Any]:
+    """The configuration in today's keys, from a run.json or a ``--config`` file of any version.
+
+    Format 1 had ``per_task``, and one limit of the personas that tasks are crossed with (``n_personas``) beside one of
+    the personas that a judged task brings (``limit_personas``). Today's are told by their keys.
+
+    Args:
+        config: the keys as they were written.
+        judged: whether the limit of the judged tasks' own personas is the one that counts. The personas with which a
+            finished run crossed its tasks are in run.json, so that nothing is lost.
+    """
+    values = dict(config)
+    if "per_task" in values:
+        values["questions_per_dimension"] = values.pop("per_task")
+    if "n_personas" in values:
+        sampled = values.pop("n_personas")
+        if not judged:
+            values["limit_personas"] = sampled
+    return values
