@@ -108,7 +108,7 @@ def test_the_date_is_frozen(tokenizer):
 
 def test_a_template_that_drops_the_system_turn_gets_the_persona_in_the_user_turn(tokenizer):
     assert placed(tokenizer, DROPS).role == "user_prefix"
-    with pytest.raises(UsageError, match="the text of persona 'pirate' stands 0 times"):
+    with pytest.raises(UsageError, match="the text of persona 'pirate' occurs 0 times"):
         placed(tokenizer, DROPS, "system")
 
 
@@ -118,7 +118,7 @@ def test_a_template_that_drops_the_persona_everywhere_is_refused(tokenizer):
 
 
 def test_a_template_that_repeats_the_persona_is_not_used_that_way(tokenizer):
-    with pytest.raises(UsageError, match="stands 2 times"):
+    with pytest.raises(UsageError, match="occurs 2 times"):
         placed(tokenizer, REPEATS, "system")
 
 
@@ -187,7 +187,7 @@ def test_thinking_is_kept_apart_from_the_answer(text, opened, answer, thinking):
 
 
 def test_template_variables_that_the_run_sets_are_refused(tokenizer):
-    with pytest.raises(UsageError, match="add_generation_prompt: is set by the run"):
+    with pytest.raises(UsageError, match="add_generation_prompt: the run sets it"):
         renderer(tokenizer, PLAIN_TURNS, add_generation_prompt=False)
 
 

@@ -115,10 +115,10 @@ def test_labels_of_other_responses_are_refused_for_correction_and_still_tell_agr
     people = hear(result, path)
     assert people["corrected"] is None
     assert people["strangers"] == 1
-    assert "1 labels are of no response of this run" in people["reason"]
+    assert "1 labels match no response of this run" in people["reason"]
     assert people["judges"]["ann"]["responses"] == RESPONSES * 2 - 1
     shown = personaeval("leaderboard", result.folder.parent.parent)
-    assert "not corrected by human labels: 1 labels are of no response" in shown.stdout, shown.stderr
+    assert "not corrected by human labels: 1 labels match no response" in shown.stdout, shown.stderr
     assert "ann and people: weighted κ" in shown.stdout
     assert "human-corrected" not in shown.stdout
 

@@ -138,7 +138,7 @@ def test_a_judge_of_a_panel_who_says_nothing_is_named_and_not_ranked_with_the_wh
 
 
 def test_one_judge_under_two_spellings_is_refused(play, tmp_path, model, ann):
-    with pytest.raises(UsageError, match="are one judge"):
+    with pytest.raises(UsageError, match="are the same judge"):
         perform_play(play, tmp_path / "out", model, [], judge=(named(ann), f"{named(ann)}/"))
 
 

@@ -1,7 +1,7 @@
-"""Exemplars: for each question an answer for each score, written once by one judge, shown to all to anchor the scale.
+"""Exemplars: one answer per score for each question, written once by one judge and shown to all to anchor the scale.
 
-They are in the ledger under a key of their author, the rubric, the persona and the question: another checkpoint's
-responses are judged beside the same ones. A question whose exemplars cannot be read is judged without.
+Their ledger key covers the author, the rubric, the persona and the question, so every checkpoint's responses are judged
+with the same exemplars. A question whose exemplars cannot be read is judged without them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ SAMPLING = Sampling(temperature=0.0, top_p=1.0, max_tokens=EXAMPLES_TOKENS, sche
 
 @dataclass(frozen=True)
 class Anchored:
-    """Exhibits with their exemplars, what writing those came to, and for how many questions there are none."""
+    """Judge inputs with exemplars, the usage of writing them, and the number of questions without any."""
 
     judge_inputs: list[JudgeInput]
     usage: JudgeUsage
@@ -66,27 +66,27 @@ class Anchored:
 def anchor(
     panel: Panel, judge_inputs: Sequence[JudgeInput], rubrics: Mapping[str, Rubrics], ledger: Ledger, progress: Progress
 ) -> Anchored:
-    """Have the panel's first judge write exemplars for the questions of exhibits, and put them beside each.
+    """Let the panel's first judge write exemplars for every question and add them to the judge inputs.
 
     Args:
         panel: the judges.
-        exhibits: rubric by rubric.
+        judge_inputs: rubric by rubric.
         rubrics: task -> its rubrics.
-        ledger: where exemplars are kept.
-        display: shows the work.
+        ledger: keeps the exemplars.
+        progress: shows what is done.
 
     Raises:
-        EngineError: the judge's engine left some unwritten; running again asks only for those.
+        EngineError: some exemplars failed; running again asks only for those.
     """
     author, name = panel.judges[0], _usage_name(panel)
     questions = {(one.task, one.item): one for one in judge_inputs}
-    query = _inquire(author, list(questions.values()), rubrics, ledger)
+    query = _query(author, list(questions.values()), rubrics, ledger)
     failure = query.ask(progress, f"exemplars by {author.short_name}")
     usage = usage_of(query, name, failure)
     if usage.failed:
         raise EngineError(
-            f"{name}: {usage.failed} of the exemplars failed ({failure or 'see above'}). Run the same command again: "
-            "what is there is kept."
+            f"{name}: {usage.failed} of the exemplars failed ({failure or 'see above'}). Run the same command "
+            "again: finished ones are kept."
         )
     written = dict(zip(questions, query.replies(range(len(questions))), strict=True))
     return Anchored(
@@ -97,13 +97,13 @@ def anchor(
 
 
 def worst_case(panel: Panel, judge_inputs: Sequence[JudgeInput]) -> JudgeUsage:
-    """Return what writing exemplars would ask at most."""
+    """Upper bound of the requests and tokens for writing exemplars."""
     questions = {(one.task, one.item): one for one in judge_inputs}.values()
     return JudgeUsage(
         _usage_name(panel),
         panel.judges[0].model.spec.name,
         calls=len(questions),
-        # A rubric is what most of a lead is.
+        # The lead is mostly the rubric, which the exemplars' prompt holds too.
         prompt_tokens=sum((len(one.lead) + len(one.persona) + len(one.question)) // CHARACTERS for one in questions),
         output_tokens=len(questions) * SAMPLING.max_tokens,
     )
@@ -113,7 +113,7 @@ def _usage_name(panel: Panel) -> str:
     return f"{panel.short_names()[0]} (exemplars)"
 
 
-def _inquire(
+def _query(
     author: Judge, questions: Sequence[JudgeInput], rubrics: Mapping[str, Rubrics], ledger: Ledger
 ) -> StructuredQuery[str]:
     def text(number: int, again: bool) -> str:

@@ -1,4 +1,4 @@
-"""The fidelity part of summary.json: the scores, how far the judges agree, and what is to be known of them."""
+"""The fidelity part of summary.json: scores, agreement between judges, and facts about each judge."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SHOWN_REASONS = 5
 def summarise_fidelity(
     ratings: Ratings, panel: Mapping[str, Any], model: Mapping[str, Any], personas: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Return every fidelity number of one task.
+    """Every fidelity number of one task.
 
     Args:
         ratings: the judgements.
-        panel: run.json's record of the panel.
-        model: run.json's record of the model that is judged.
-        personas: run.json's record of the task's personas.
+        panel: the panel as recorded in run.json.
+        model: the judged model as recorded in run.json.
+        personas: the task's personas as recorded in run.json.
     """
     scores = ratings.scores
     ids = [persona["id"] for persona in personas]
@@ -64,7 +64,7 @@ def _summarise_scores(ratings: Ratings, personas: Sequence[str], score: NDArray[
 
 
 def _by(ratings: Ratings, groups: Mapping[str, str]) -> dict[str, float | None]:
-    """Return the unweighted mean of the dimension means for each group of personas; None where one has no score.
+    """Unweighted mean of the dimension means for each group of personas; None if a dimension has no score.
 
     Args:
         ratings: the judgements.
@@ -82,7 +82,7 @@ def _by(ratings: Ratings, groups: Mapping[str, str]) -> dict[str, float | None]:
 
 
 def _alpha(ratings: Ratings) -> float | None:
-    """Return Krippendorff's α between the judges' first repeats; None with one judge."""
+    """Krippendorff's α between the judges' first repeats; None with one judge."""
     from personaeval.metrics.agreement import krippendorff_alpha
 
     if len(ratings.judges) < 2:
@@ -91,7 +91,7 @@ def _alpha(ratings: Ratings) -> float | None:
 
 
 def _kappas(ratings: Ratings) -> list[dict[str, Any]]:
-    """Return the quadratically weighted κ of every pair of judges, on the responses that both scored at first."""
+    """Quadratically weighted κ of every pair of judges, over responses that both scored in their first repeat."""
     from personaeval.metrics.agreement import weighted_kappa
 
     found = []
@@ -104,13 +104,13 @@ def _kappas(ratings: Ratings) -> list[dict[str, Any]]:
 
 
 def _own_scores(ratings: Ratings, scores: NDArray[np.float64], personas: Sequence[str]) -> dict[str, Any]:
-    """Return one judge's PersonaScore and dimensions, by the panel's own formula."""
+    """One judge's PersonaScore and dimensions, by the panel's formula."""
     found = _summarise_scores(ratings, personas, scores)
     return {"persona_score": found["persona_score"], "dimensions": found["dimensions"]}
 
 
 def _spread(judges: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return the standard deviation of the PersonaScore between judges; None with fewer than two."""
+    """Standard deviation of the PersonaScore between judges; None with fewer than two."""
     values = [judge["persona_score"]["value"] for judge in judges]
     known = [value for value in values if value is not None]
     return float(np.std(known, ddof=1)) if len(known) > 1 else None
@@ -134,9 +134,9 @@ def _describe_judge(
 
 
 def self_agreement(scores: np.ndarray[Any, Any]) -> float | None:
-    """Return the mean weighted κ of a judge's first repeat with each other, for scores [responses, repeats].
+    """Mean weighted κ between a judge's first repeat and each other one, for scores [responses, repeats].
 
-    None with one repeat, and where there is no variance to agree on.
+    None with one repeat, and if the scores do not vary.
     """
     from personaeval.metrics.agreement import weighted_kappa
 

@@ -1,10 +1,10 @@
-"""What a judge is shown: rubric and scale first, then the persona, the question, and the response in a fence.
+"""The judge's prompt: rubric and scale first, then the persona, the question, and the response in a fence.
 
-All that stands before the persona is the same for every response of a dimension, so that it comes from a prefix cache.
+Everything before the persona is the same for all responses of a dimension, so a prefix cache can serve it.
 
-A response is hostile text: it may order the judge about, imitate the end of itself, or hold the tokens of a chat
-template. So it stands between two lines with a mark that is made from it and occurs nowhere in it; tokens and control
-characters are written such that they mean nothing; and the judge is told that nothing in there is addressed to it.
+A response is hostile text: it may give the judge orders, imitate its own end, or hold tokens of a chat template. So it
+is fenced by two lines with a mark that is derived from it and does not occur in it; tokens and control characters are
+escaped; and the judge is told that nothing inside the fence is addressed to it.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from personaeval.judge.rubrics import Rubric
 from personaeval.types import repair_surrogates
 
 VERSION = 1
-"""Version of the wording. Every key holds the rendered prompt; this names the wording in records."""
+"""Version of the wording, for records. (Keys hash the rendered prompt itself.)"""
 
 
 LONGEST = 16_000
-"""Characters of a response that a judge is shown: more than any answer to these questions has use for."""
+"""Characters of a response shown to a judge: more than any answer to these questions needs."""
 
 _HEAD = 12_000
 
 _JOINERS = "\u200c\u200d"
-"""Invisible, but part of how some scripts and emoji are written."""
+"""Invisible, but needed to write some scripts and emoji."""
 
 _TOKENS = (
     # Delimited by pipes, ASCII or full width: ChatML, Llama 3, DeepSeek, gpt-oss.
@@ -41,7 +41,7 @@ _TOKENS = (
     (re.compile(r"([|｜])\]"), "\\1)"),
     (re.compile(r"\]~"), ")~"),
     (re.compile(r"~\["), "~("),
-    # What begins as a line of the fence does.
+    # Text that looks like a line of the fence.
     (re.compile(r"\[(\s*response)", re.IGNORECASE), "(\\1"),
 )
 
@@ -49,15 +49,15 @@ _TOKENS = (
 def judge_prompt(
     lead: str, persona: str, question: str, response: str, reminder: bool = False, examples: str = ""
 ) -> str:
-    """Return the whole text that one judge is given for one response.
+    """The whole prompt for one judge and one response.
 
     Args:
         lead: the :func:`preamble` of the dimension's rubric.
-        persona: the persona's description, as the model was given it.
+        persona: the persona's description, as given to the model.
         question: what the persona was asked.
         response: what the model answered.
-        reminder: whether to say at the end, once more, how to reply: for a judge whose first reply could not be read.
-        examples: answers to the question that deserve each score, if there are any.
+        reminder: whether to repeat at the end how to reply, for a judge whose first reply could not be read.
+        examples: exemplar answers for each score, if there are any.
     """
     persona, question, examples = neutral(persona), neutral(question), neutral(examples)
     text = shortened(neutral(response))
@@ -79,7 +79,7 @@ def judge_prompt(
 
 
 def preamble(rubric: Rubric) -> str:
-    """Return what comes first, the same for every response of a dimension."""
+    """The first part of the prompt, the same for every response of a dimension."""
     anchors = "\n".join(f"{score}: {text.strip()}" for score, text in rubric.anchors.items())
     notes = "".join(f"\n- {note.strip()}" for note in rubric.notes)
     return f"""\
@@ -110,13 +110,13 @@ it."""
 
 
 def neutral(text: str) -> str:
-    """Return a text whose characters all show and mean nothing to a chat template.
+    """The text with only visible characters and none of a chat template's tokens.
 
     Line ends become ``\\n``; other control and format characters are written as ``\\u{202e}``, tokens in other
     brackets.
     """
     text = repair_surrogates(text).replace("\r\n", "\n").replace("\r", "\n")
-    # Nearly every text passes here, and the loop below would take longer than all else.
+    # Nearly every text is printable, and the loop below would dominate the run time.
     if not text.replace("\n", "").replace("\t", "").isprintable():
         text = "".join(character if _shows(character) else f"\\u{{{ord(character):x}}}" for character in text)
     for pattern, replacement in _TOKENS:
@@ -133,7 +133,7 @@ _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def shortened(text: str) -> str:
-    """Return a text of at most about :data:`LONGEST` characters, its middle left out and the gap named."""
+    """The text cut to about :data:`LONGEST` characters: the middle is left out and the gap is stated."""
     if len(text) <= LONGEST:
         return text
     tail = LONGEST - _HEAD
@@ -141,7 +141,7 @@ def shortened(text: str) -> str:
 
 
 def _mark(*texts: str) -> str:
-    """Return 12 hexadecimal digits that occur in none of the texts."""
+    """12 hexadecimal digits that occur in none of the texts."""
     whole = "\0".join(texts)
     state = hashlib.blake2b(whole.encode(), digest_size=6)
     while (mark := state.hexdigest()) in whole:

@@ -1,4 +1,4 @@
-"""judgements.parquet: a row per (response, judge, repeat), and what is made of its rows."""
+"""judgements.parquet, one row per (response, judge, repeat), and the ratings computed from its rows."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ SCHEMA = pa.schema(
 class JudgementRow:
     """One row of judgements.parquet.
 
-    ``score`` is None where the judgement is unscored, and ``reason`` says why; ``explanation`` is the judge's own;
-    ``expected`` is what counts in place of ``score`` where the judge's probabilities are asked for. The two
-    flags are what the rules find or else the judge says; None: neither says anything.
+    ``score`` is None if the judgement is unscored, and ``reason`` says why; ``explanation`` is the judge's own;
+    ``expected`` replaces ``score`` in all means if the judge's probabilities were asked for. The two flags are set by
+    the rules, else by the judge; None if neither decides.
     """
 
     task: str
@@ -67,7 +67,7 @@ class JudgementRow:
 
 
 def judgement_writer(folder: Path) -> RowWriter[JudgementRow]:
-    """Return the writer of a run's judgements.parquet."""
+    """Writer of a run's judgements.parquet."""
     return RowWriter(folder / JUDGEMENTS, SCHEMA)
 
 
@@ -90,7 +90,7 @@ def read_judgements(folder: Path) -> Iterator[JudgementRow]:
 def judgement_rows(
     panel: Panel, judge_inputs: Sequence[JudgeInput], panel_result: PanelResult
 ) -> Iterator[JudgementRow]:
-    """Yield what a panel said of exhibits, rules having the first word on refusals and admissions."""
+    """Yield a panel's judgements as rows; the rules take precedence on refusals and admissions."""
     names = panel.short_names()
     rules = [(refuses(judge_input.response), admits_ai(judge_input.response)) for judge_input in judge_inputs]
     for judgement in panel_result.judgements():
@@ -118,15 +118,15 @@ def judgement_rows(
 
 @dataclass
 class Ratings:
-    """The judgements of one task, response by response."""
+    """The scores and flags of one task, response by response."""
 
     responses: dict[tuple[str, int], int] = field(default_factory=dict)
-    """(item, sample) -> its place in what follows."""
+    """(item, sample) -> index into the lists and arrays below."""
     personas: list[str] = field(default_factory=list)
     dimensions: list[str] = field(default_factory=list)
     judges: dict[str, int] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
-    """Place -> why a judgement of it is unscored."""
+    """Index of a response -> why a judgement of it is unscored."""
     _entries: list[tuple[int, int, int, float]] = field(default_factory=list)
     _flags: list[list[list[bool]]] = field(default_factory=list)
 
@@ -148,7 +148,7 @@ class Ratings:
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """[responses, judges, repeats]; NaN where unscored. Read only once all is added."""
+        """[responses, judges, repeats]; NaN if unscored. Read it only after adding every row."""
         repeats = 1 + max((repeat for _, _, repeat, _ in self._entries), default=0)
         found = np.full((len(self.responses), len(self.judges), repeats), np.nan)
         for response, judge, repeat, score in self._entries:
@@ -157,15 +157,15 @@ class Ratings:
 
     @cached_property
     def panel_scores(self) -> NDArray[np.float64]:
-        """[responses]: the mean over judges of each judge's mean over repeats; NaN where none scored."""
+        """[responses]: mean over judges of each judge's mean over repeats; NaN if none scored."""
         return mean_scored(mean_scored(self.scores))
 
     def refusals(self) -> NDArray[np.float64]:
-        """Return [responses]: 1 where at least half of those who say anything of it call it a refusal, NaN unsaid."""
+        """[responses]: 1 if at least half of the judgements with this flag say refusal, else 0; NaN without any."""
         return self._flagged(0)
 
     def admissions(self) -> NDArray[np.float64]:
-        """Return [responses]: the same for admissions of being an AI."""
+        """[responses]: the same for admissions of being an AI."""
         return self._flagged(1)
 
     def _flagged(self, which: int) -> NDArray[np.float64]:
@@ -174,14 +174,14 @@ class Ratings:
 
 
 def mean_scored(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return means over the last axis of what is not NaN; NaN where all is."""
+    """Means over the last axis, ignoring NaN; NaN if all are."""
     present = ~np.isnan(scores)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(present, scores, 0).sum(axis=-1) / present.sum(axis=-1))
 
 
 def collect(rows: Iterable[JudgementRow]) -> dict[str, Ratings]:
-    """Return the ratings of every task in a stream of judgements."""
+    """Task -> its ratings, from a stream of judgements."""
     found: dict[str, Ratings] = {}
     for row in rows:
         found.setdefault(row.task, Ratings()).add(row)

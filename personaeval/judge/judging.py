@@ -1,4 +1,4 @@
-"""The judged tasks of a run: their responses go before the panel, and what it says becomes judgements.parquet."""
+"""Judging of a run: the panel scores the responses of its judged tasks; the result is judgements.parquet."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from personaeval.types import Response, Status
 
 @dataclass(frozen=True)
 class JudgingResult:
-    """What came of a run's judged tasks: the ratings of each, and each judge's part in this command."""
+    """Result of judging a run: ratings per task, usage per judge."""
 
     ratings: Mapping[str, Ratings] = field(default_factory=dict)
     usages: Sequence[JudgeUsage] = ()
 
 
 def make_judge_inputs(items: ItemSet, rubrics: Rubrics, responses: Iterable[Response]) -> Iterator[JudgeInput]:
-    """Yield what judges are shown of a judged task's responses; one that the engine never gave is passed over."""
+    """Yield the judge inputs of a task's responses; responses that the engine never gave are skipped."""
     blanks = {judge_input.item: judge_input for judge_input in blank_judge_inputs(items, rubrics)}
     for response in responses:
         if response.text is not None:
@@ -40,7 +40,7 @@ def make_judge_inputs(items: ItemSet, rubrics: Rubrics, responses: Iterable[Resp
 
 
 def blank_judge_inputs(items: ItemSet, rubrics: Rubrics, samples: int = 1) -> Iterator[JudgeInput]:
-    """Yield an exhibit for every sample of every item, its response still empty."""
+    """Yield a judge input with an empty response for every sample of every item."""
     personas = {persona.id: persona.text for persona in items.personas}
     leads = {name: preamble(rubric) for name, rubric in rubrics.items()}
     for item in items.items:
@@ -60,7 +60,7 @@ def blank_judge_inputs(items: ItemSet, rubrics: Rubrics, samples: int = 1) -> It
 
 
 def with_score(response: Response, ratings: Ratings) -> Response:
-    """Return a judged task's response with the panel's score; unscored, with a judge's reason, where none scored it."""
+    """The response with the panel's score, or unscored with a judge's reason if no judge scored it."""
     if response.text is None:
         return response
     place = ratings.responses[response.item, response.sample]
@@ -78,10 +78,10 @@ def judge_run(
     ledger: Ledger,
     progress: Progress,
 ) -> JudgingResult:
-    """Have the panel score a run's exhibits, and write judgements.parquet.
+    """Let the panel score a run's responses, and write judgements.parquet.
 
     Raises:
-        EngineError: exemplars are wanted, and some could not be had.
+        EngineError: the panel uses exemplars, and some could not be written.
     """
     ordered = in_order(list(judge_inputs))
     usages: list[JudgeUsage] = []
@@ -89,9 +89,7 @@ def judge_run(
         anchored = anchor(panel, ordered, rubrics, ledger, progress)
         ordered, usages = anchored.judge_inputs, [anchored.usage]
         if anchored.without:
-            progress.message(
-                f"{anchored.without} questions have no exemplars that can be read, and are judged without."
-            )
+            progress.message(f"{anchored.without} questions have no readable exemplars and are judged without.")
     panel_result = panel.judge(ordered, ledger, progress)
     with judgement_writer(folder) as writer:
 
@@ -109,13 +107,13 @@ def compare_with_humans(
     tasks: Iterable[tuple[ItemSet, Rubrics]],
     ratings: Mapping[str, Ratings],
 ) -> dict[str, Any]:
-    """Return for each judged task what the human labels kept beside a run say of its judges; nothing without labels.
+    """Task -> agreement of its judges with the human labels stored in the run's folder; empty without labels.
 
     Args:
-        folder: the run's, its tables written.
+        folder: the run's folder, with its tables written.
         record: run.json.
         tasks: the judged tasks' items and rubrics.
-        ratings: what the judges said.
+        ratings: the judges' scores.
     """
     labels = kept_labels(folder)
     if not labels:
@@ -133,17 +131,19 @@ def compare_with_humans(
 
 
 def warn_of_judges(record: Mapping[str, Any], progress: Progress) -> None:
-    """Say before anything is generated what will be said of the judges under every table.
+    """Print, before anything is generated, the warnings about judges that every table will repeat.
 
     Args:
         record: run.json.
-        display: for the user.
+        progress: prints them.
     """
     for judge in record["panel"]["judges"] if record["panel"] else ():
         kin = relation(judge, record["model"])
         if kin is not None:
             progress.message(f"Judge {judge['label']} is {kin} as the model it judges; such judges favour their own.")
         if judge["check"] is None:
-            progress.message(f"Judge {judge['label']} was never checked; personaeval judge-check tells if it is sound.")
+            progress.message(
+                f"Judge {judge['label']} was never checked; run personaeval judge-check before trusting its scores."
+            )
         elif not judge["check"]["passed"]:
             progress.message(f"Judge {judge['label']} failed the judge check: it {judge['check']['verdict']}")

@@ -1,8 +1,8 @@
-"""Human labels: people's scores of a run's responses, read from a file, joined to them, compared with the judges.
+"""Human labels: people's scores of a run's responses, read from a file, matched to responses, compared with the judges.
 
-A label belongs to one response: to its persona, its question and its very text. Only labels that are a random sample of
-a checkpoint's own responses may correct its score; whether they are its own is seen here, whether the sample is random
-only its maker knows.
+A label belongs to one response: to its persona, its question and its exact text. Only a random sample of a checkpoint's
+own responses may correct its score. Whether the labels are of its own responses is checked here; whether the sample is
+random cannot be.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ Floats = NDArray[np.float64]
 class Label:
     """One person's score of one response.
 
-    ``persona`` is an id or a description, ``task`` a dimension, ``question`` an id or a text; ``checkpoint``, where
-    given, is the label or the fingerprint of the model that wrote the response.
+    ``persona`` is an id or a description, ``task`` a dimension, ``question`` an id or a text; ``checkpoint``, if
+    given, is the short name or the fingerprint of the model that wrote the response.
     """
 
     persona: str
@@ -59,16 +59,16 @@ class Label:
 
 @dataclass
 class Joined:
-    """Labels by the response they are of.
+    """Labels by response.
 
-    ``scores`` holds for each response (item, sample) what each annotator gave it; ``strangers`` are labels of no
-    response of this run.
+    ``scores`` maps each response (item, sample) to its score by annotator; ``unmatched_labels`` match no response of
+    this run.
     """
 
     scores: dict[tuple[str, int], dict[str, float]] = field(default_factory=dict)
     unmatched_labels: list[Label] = field(default_factory=list)
     labels_of_other_checkpoints: int = 0
-    """Labels that name another checkpoint."""
+    """Number of labels that name another checkpoint."""
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
@@ -79,7 +79,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     """
     rows, _, named = read_file(path)
     if not rows:
-        raise UsageError(f"{named}: it holds no labels.")
+        raise UsageError(f"{named}: the file holds no labels.")
     absent = [name for name in COLUMNS if name not in rows[0]]
     if absent:
         raise UsageError(f"{named}: it has no column {', '.join(absent)}; labels need {', '.join(COLUMNS)}.")
@@ -101,7 +101,7 @@ def _read_row(row: Row, where: str) -> Label:
         if name == "score":
             continue
         value = row.get(name)
-        # Who annotates is often a number.
+        # Annotators are often numbered.
         text = str(value).strip() if isinstance(value, int) and name == "annotator" else value
         if not isinstance(text, str) or not (text.strip() or name == "response"):
             raise UsageError(f"{where}: {name!r} must be a text that is not empty.")
@@ -117,7 +117,7 @@ def _read_row(row: Row, where: str) -> Label:
 
 
 def keep_labels(folder: Path, labels: Iterable[Label]) -> None:
-    """Keep labels beside a run, so that judges who come later are compared with them too."""
+    """Store labels in a run's folder, so that later judges are compared with them too."""
     writer: RowWriter[Label] = RowWriter(folder / LABELS, _SCHEMA)
     with writer:
         for label in labels:
@@ -125,10 +125,10 @@ def keep_labels(folder: Path, labels: Iterable[Label]) -> None:
 
 
 def kept_labels(folder: Path) -> tuple[Label, ...]:
-    """Return the labels kept beside a run; none where nobody brought any.
+    """The labels stored in a run's folder; empty without any.
 
     Raises:
-        UsageError: they are broken.
+        UsageError: the file is broken.
     """
     path = folder / LABELS
     if not path.is_file():
@@ -146,17 +146,17 @@ def join(
     names: Sequence[str],
     titles: Mapping[str, str],
 ) -> Joined:
-    """Find the response that each label is of.
+    """Match each label to a response.
 
     Args:
         labels: people's scores.
         items: those of a judged task.
         responses: the run's, of this task.
-        names: what the checkpoint may be called.
-        titles: dimension -> the title of its rubric, by which a label may call it.
+        names: names of the checkpoint that labels may use.
+        titles: dimension -> title of its rubric; labels may use either.
     """
     found = Joined()
-    # Backwards, so that of two samples with one text it is the first that a label is of.
+    # Reversed, so that among samples with equal text the first one gets the label.
     places = {
         (one.item, _digest(one.text)): (one.item, one.sample)
         for one in reversed(list(responses))
@@ -187,20 +187,20 @@ def _questions(items: ItemSet, titles: Mapping[str, str]) -> Iterator[tuple[tupl
 
 
 def _plain(text: str) -> str:
-    """Return a text without what spreadsheets and people change about a name."""
+    """The text without differences that spreadsheets and people introduce into names."""
     return " ".join(text.replace("-", " ").replace("_", " ").casefold().split())
 
 
 def _digest(text: str | None) -> bytes:
-    # A table program may rewrite line ends, and cut blanks at the ends.
+    # Spreadsheets rewrite line ends and trim blanks at the ends.
     lines = (text or "").replace("\r\n", "\n").replace("\r", "\n").strip()
     return hashlib.blake2b(lines.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def compare(joined: Joined, ratings: Ratings) -> dict[str, Any]:
-    """Return how far judges and people agree, and the human-corrected PersonaScore where it is valid.
+    """Agreement between judges and people, and the human-corrected PersonaScore if it is valid.
 
-    Valid means that every label that does not name another checkpoint is of a response of this run.
+    It is valid if every label that does not name another checkpoint matches a response of this run.
     """
     people = np.full(len(ratings.personas), np.nan)
     annotators = sorted({name for given in joined.scores.values() for name in given})
@@ -209,10 +209,10 @@ def compare(joined: Joined, ratings: Ratings) -> dict[str, Any]:
         for name, score in given.items():
             table[row, annotators.index(name)] = score
         people[ratings.responses[place]] = float(np.mean(list(given.values())))
-    reason = _refusal(joined)
+    reason = _why_not_corrected(joined)
     corrected = None if reason else _correct(ratings, people)
     if corrected is None and not reason:
-        reason = "a dimension has no label, or all labels are of one persona"
+        reason = "a dimension has no label, or all labels belong to one persona"
     return {
         "labels": int((~np.isnan(table)).sum()),
         "responses": len(joined.scores),
@@ -227,13 +227,13 @@ def compare(joined: Joined, ratings: Ratings) -> dict[str, Any]:
     }
 
 
-def _refusal(joined: Joined) -> str | None:
+def _why_not_corrected(joined: Joined) -> str | None:
     if not joined.unmatched_labels:
-        return None if joined.scores else "no label is of a response of this run"
+        return None if joined.scores else "no label matches a response of this run"
     first = joined.unmatched_labels[0]
     return (
-        f"{len(joined.unmatched_labels)} labels are of no response of this run (such as one of {first.annotator}'s to "
-        f"{first.persona}, {first.task}), so that the labels are no sample of these responses"
+        f"{len(joined.unmatched_labels)} labels match no response of this run (such as {first.annotator}'s for "
+        f"{first.persona}, {first.task}), so the labels are no sample of these responses"
     )
 
 

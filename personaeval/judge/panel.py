@@ -1,7 +1,7 @@
-"""The panel: judges that score responses one by one, their replies kept in the ledger.
+"""The panel: judges that score responses one at a time; the ledger keeps their replies.
 
-A reply that cannot be read is asked for once more, with a reminder of how to reply. What cannot be read then, and what
-the engine never gave, is unscored with the reason; it is never 0.
+An unreadable reply is asked for once more, with a reminder of how to reply. A judgement without a readable reply is
+unscored, with the reason; it never counts as 0.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from personaeval.results.ledger import Ledger, Stored
 from personaeval.types import Sampling
 
 CHARACTERS = 4
-"""Characters of a token, about."""
+"""Characters per token, roughly."""
 
 EXAMPLES_TOKENS = 2048
-"""Tokens of a question's exemplars at most."""
+"""Most tokens of one question's exemplars."""
 
 _EXEMPLARS = 1
-"""Version of the wording with which exemplars are asked for."""
+"""Version of the prompt that asks for exemplars."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeInput:
     """One response to be judged.
 
-    ``lead`` is the preamble of its dimension's rubric; ``persona`` and ``question`` are what the model was given;
-    ``examples`` are answers that deserve each score, where there are any.
+    ``lead`` is the preamble of its dimension's rubric; ``persona`` and ``question`` are those given to the model;
+    ``examples`` are the exemplars, if any.
     """
 
     lead: str
@@ -57,7 +57,7 @@ class JudgeInput:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one judge said of one response, once; ``reason`` says why there is no reply."""
+    """One reply of one judge about one response; without a readable reply, ``reason`` says why."""
 
     judge_input: int
     judge: int
@@ -70,7 +70,7 @@ class Judgement:
 
 @dataclass
 class Judge:
-    """One judge: a model with its way of being asked."""
+    """A model with the sampling and reasoning mark used for judging."""
 
     model: Model
     sampling: Sampling
@@ -87,7 +87,7 @@ class Judge:
         return self.model.fingerprint
 
     def identity(self) -> dict[str, Any]:
-        """Return what, beside the prompt, can change its reply."""
+        """Everything besides the prompt that can change its reply. Hashed: the key "subject" must stay."""
         return {
             "subject": self.model.identity(),
             "rendering": self.model.renderer.record(),
@@ -97,12 +97,12 @@ class Judge:
 
 
 class Panel:
-    """Judges in an order that does not depend on how they were named.
+    """Judges in an order that does not depend on the command line's.
 
     Args:
         judges: at least one.
         repeats: how often each judges each response.
-        exemplars: whether the first judge writes an answer for each score of each question, which all are shown.
+        exemplars: whether the first judge writes an answer per score for each question, shown to all judges.
     """
 
     def __init__(self, judges: Sequence[Judge], repeats: int, exemplars: bool = False) -> None:
@@ -122,7 +122,7 @@ class Panel:
         return names
 
     def identity(self) -> dict[str, Any]:
-        """Return what identifies the panel's work, for plan and group hashes."""
+        """What identifies the panel's scores, for plan and group hashes."""
         return {
             "judges": [judge.identity() for judge in self.judges],
             "repeats": self.repeats,
@@ -131,7 +131,7 @@ class Panel:
         }
 
     def describe(self) -> dict[str, Any]:
-        """Return what run.json says of the panel."""
+        """The panel's entry in run.json."""
         judges = [
             {**judge.identity(), **judge.model.record(), "label": name, "fingerprint": judge.fingerprint}
             for judge, name in zip(self.judges, self.short_names(), strict=True)
@@ -140,11 +140,11 @@ class Panel:
         return {**self.identity(), **author, "judges": judges}
 
     def worst_case(self, judge_inputs: Sequence[JudgeInput], longest: int) -> list[JudgeUsage]:
-        """Return what each judge would be asked at most, were nothing in the ledger and in no cache.
+        """Upper bound of each judge's requests and tokens, with an empty ledger and no prefix cache.
 
         Args:
-            exhibits: what would be judged, the responses still empty.
-            longest: tokens of a response at most.
+            judge_inputs: those to be judged, with empty responses.
+            longest: most tokens of a response.
         """
         examples = EXAMPLES_TOKENS if self.exemplars else 0
         prompt = sum(
@@ -163,12 +163,12 @@ class Panel:
         ]
 
     def judge(self, judge_inputs: Sequence[JudgeInput], ledger: Ledger, progress: Progress) -> PanelResult:
-        """Have every judge score every exhibit, one judge after the other; what the ledger holds is not asked again.
+        """Let every judge score every response, one judge after the other; replies in the ledger are reused.
 
-        Exhibits should go rubric by rubric (:func:`in_order`). A judge whose engine fails as a whole leaves its
-        judgements unscored.
+        Judge inputs should come rubric by rubric (:func:`in_order`). If a judge's engine fails as a whole, its
+        missing judgements are unscored.
         """
-        queries = [_inquire(judge, judge_inputs, self.repeats, ledger) for judge in self.judges]
+        queries = [_query(judge, judge_inputs, self.repeats, ledger) for judge in self.judges]
         usages = [_ask_judge(query, progress, name) for query, name in zip(queries, self.short_names(), strict=True)]
         return PanelResult(queries, usages, len(judge_inputs), self.repeats)
 
@@ -188,30 +188,32 @@ def open_panel(options: JudgeOptions, shared: ModelOptions) -> Panel | None:
     specs = [parse_model(text) for text in options.judge]
     local = next((spec.short_name for spec in specs if spec.engine != "openai"), None)
     if options.expected_score and local is not None:
-        raise UsageError(f"--expected-score: needs log-probabilities, which endpoints alone give; {local} is none.")
+        raise UsageError(f"--expected-score: needs log-probabilities, which only endpoints give; {local} is not one.")
     score_tokens = tuple(map(str, SCORES)) if options.expected_score else ()
     tokens = options.judge_max_tokens
     sampling = Sampling(0.0, 1.0, tokens, schema=schema_for(tokens), score_tokens=score_tokens)
     judges = [Judge(open_model(spec, own), sampling, own.reasoning_end) for spec in specs]
-    _refuse_twins(options.judge, judges)
+    _refuse_duplicates(options.judge, judges)
     return Panel(judges, options.judge_repeats, options.exemplars) if judges else None
 
 
-def _refuse_twins(named: Sequence[str], judges: Sequence[Judge]) -> None:
-    """Refuse one judge under two names: it would agree with itself, and be asked twice."""
+def _refuse_duplicates(named: Sequence[str], judges: Sequence[Judge]) -> None:
+    """Refuse one judge under two names: it would be asked twice and agree with itself."""
     seen: dict[str, str] = {}
     for name, judge in zip(named, judges, strict=True):
         first = seen.setdefault(str(judge.identity()), name)
         if first is not name:
-            raise UsageError(f"--judge {first} and --judge {name} are one judge; --judge-repeats N asks it N times.")
+            raise UsageError(
+                f"--judge {first} and --judge {name} are the same judge; use --judge-repeats N to ask it N times."
+            )
 
 
 def in_order(judge_inputs: Sequence[JudgeInput]) -> list[JudgeInput]:
-    """Return exhibits rubric by rubric, else in their own order."""
+    """Judge inputs sorted by rubric, otherwise in the given order."""
     return sorted(judge_inputs, key=lambda judge_input: (judge_input.task, judge_input.dimension))
 
 
-def _inquire(judge: Judge, judge_inputs: Sequence[JudgeInput], repeats: int, ledger: Ledger) -> StructuredQuery[Reply]:
+def _query(judge: Judge, judge_inputs: Sequence[JudgeInput], repeats: int, ledger: Ledger) -> StructuredQuery[Reply]:
     def text(number: int, again: bool) -> str:
         one = judge_inputs[number]
         return judge_prompt(one.lead, one.persona, one.question, one.response, reminder=again, examples=one.examples)
@@ -229,7 +231,7 @@ def _ask_judge(query: StructuredQuery[Reply], progress: Progress, name: str) -> 
 
 
 def usage_of(query: StructuredQuery[Any], name: str, failure: str | None) -> JudgeUsage:
-    """Return what an inquiry came to."""
+    """Requests and tokens of a query."""
     counts = query.counts()
     return JudgeUsage(
         judge=name,
@@ -246,7 +248,7 @@ def usage_of(query: StructuredQuery[Any], name: str, failure: str | None) -> Jud
 def _read(stored: Stored, reasoning_end: str, weighed: bool) -> Reply:
     text = stored.text
     if not text.lstrip().startswith("{"):
-        # A model that thinks aloud; where the schema held it from the first token on, there is no thinking.
+        # The model wrote its thinking first; a schema enforced from the first token rules that out.
         text = text.rpartition(reasoning_end)[2]
     try:
         return read_reply(text, (stored.weights or {}) if weighed else None)
@@ -257,23 +259,23 @@ def _read(stored: Stored, reasoning_end: str, weighed: bool) -> Reply:
 
 
 class PanelResult:
-    """What a panel said of exhibits; read from the ledger as it is gone through."""
+    """A panel's judgements, read from the ledger while iterating."""
 
     def __init__(
         self, queries: Sequence[StructuredQuery[Reply]], usages: Sequence[JudgeUsage], judge_inputs: int, repeats: int
     ) -> None:
         self.usages = tuple(usages)
-        self._inquiries = queries
-        self._exhibits = judge_inputs
+        self._queries = queries
+        self._judge_inputs = judge_inputs
         self._repeats = repeats
 
     def judgements(self) -> Iterator[Judgement]:
-        """Yield every judgement: exhibit by exhibit, judge by judge, repeat by repeat."""
+        """Yield every judgement: by judge input, then judge, then repeat."""
         step = max(1, CHUNK // self._repeats)
-        for start in range(0, self._exhibits, step):
-            numbers = range(start, min(start + step, self._exhibits))
+        for start in range(0, self._judge_inputs, step):
+            numbers = range(start, min(start + step, self._judge_inputs))
             rows = range(numbers.start * self._repeats, numbers.stop * self._repeats)
-            read = [list(query.replies(rows)) for query in self._inquiries]
+            read = [list(query.replies(rows)) for query in self._queries]
             for number in numbers:
                 for judge, parsed in enumerate(read):
                     for repeat in range(self._repeats):

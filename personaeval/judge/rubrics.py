@@ -1,4 +1,4 @@
-"""Rubrics: what a dimension asks, what counts as given, and an anchor for every score. YAML data, as tasks are."""
+"""Rubrics: a dimension's question, what counts as given, and an anchor for every score. YAML files, like tasks."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SCORES: tuple[int, ...] = get_args(Score)
 
 
 class Rubric(BaseModel):
-    """The content of a rubric file; its name is that of the file and of the dimension."""
+    """Content of a rubric file, which is named after its dimension."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str = Field(min_length=1)
     asks: str = Field(min_length=1, description="The question that the score answers.")
-    given: str = Field(min_length=1, description="What counts as stated of the persona, and what does not.")
+    given: str = Field(min_length=1, description="What counts as stated about the persona, and what does not.")
     anchors: dict[int, str] = Field(description="What each score from 1 to 5 means.")
     notes: tuple[str, ...] = ()
 
@@ -39,29 +39,29 @@ class Rubric(BaseModel):
 
 
 Rubrics = Mapping[str, Rubric]
-"""Dimension -> its rubric, in the order of their names."""
+"""Dimension -> rubric, sorted by name."""
 
 
 def load_rubrics(folder: Path, dimensions: Iterable[str]) -> dict[str, Rubric]:
-    """Read the rubrics of dimensions from a folder, a file each.
+    """Read the rubrics of dimensions from a folder, one file each.
 
     Raises:
-        UsageError: a rubric is missing or broken, or is named otherwise than its file.
+        UsageError: a rubric is missing or broken, or its name differs from its file's.
     """
     found = {}
     for name in sorted(set(dimensions)):
         path = folder / f"{name}.yaml"
         if not path.is_file():
-            raise UsageError(f"{path}: no such file; every dimension of the questions needs a rubric of its name.")
+            raise UsageError(f"{path}: no such file; every dimension of the questions needs a rubric file of its name.")
         rubric = read_document(path, Rubric)
         if rubric.name != name:
-            raise UsageError(f"{path}: its name is {rubric.name!r}; it must be that of the file.")
+            raise UsageError(f"{path}: its name is {rubric.name!r}, but must be that of the file.")
         found[name] = rubric
     return found
 
 
 def rubrics_of(items: ItemSet, task_file: Path) -> dict[str, Rubric]:
-    """Read the rubrics that a judged task's items need; a task without judges needs none."""
+    """Read the rubrics that a task's items need; none unless judges score it."""
     scorer = items.task.scorer
     if not isinstance(scorer, JudgedScorer):
         return {}
@@ -69,5 +69,5 @@ def rubrics_of(items: ItemSet, task_file: Path) -> dict[str, Rubric]:
 
 
 def rubrics_hash(rubrics: Rubrics) -> str:
-    """Return 16 digits that identify the wording of all rubrics."""
+    """16 hexadecimal digits that identify the text of all rubrics."""
     return digest([rubric.model_dump(mode="json") for _, rubric in sorted(rubrics.items())])

@@ -1,6 +1,6 @@
-"""Rules for what needs no judge: a plain refusal, and a plain admission of being an AI. English only.
+"""Rules that detect plain refusals and plain admissions of being an AI without a judge. English only.
 
-They are narrow: what they find is certain, and what they miss a judge may still say.
+They favour precision: a match is certain, and a judge can still flag what they miss.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _OPENING = 200
-"""A refusal stands at the start; later on, a persona may decline many things in its role."""
+"""Characters searched for a refusal: further on, a persona may decline many things in its role."""
 
 
 _MACHINE = (
@@ -17,7 +17,7 @@ _MACHINE = (
 )
 
 _START = r"(?:^|(?<=[.!?\n:;,—])\s*|\b(?:but|and|because|since|that)\s+)[\"'“*_]{0,3}"
-"""Where somebody begins to speak of themselves; "people say I'm an AI" and "who told you I'm an AI" do not."""
+"""Start of a statement about oneself; excludes "people say I'm an AI" and "who told you I'm an AI"."""
 
 _ADMISSION = re.compile(
     rf"\bas an? (?:large )?{_MACHINE}(?=\s*[,.;:!)—–]|\s+(?:I|so|trained|developed|created|made)\b|\s*$)"
@@ -48,10 +48,10 @@ _REFUSAL = re.compile(
 
 
 def admits_ai(response: str) -> bool:
-    """Tell whether a response says, in so many words, that it comes from an AI."""
+    """Whether a response says outright that it comes from an AI."""
     return _ADMISSION.search(response) is not None
 
 
 def refuses(response: str) -> bool:
-    """Tell whether a response begins by declining in the words that assistants use."""
+    """Whether a response begins with an assistant's typical refusal."""
     return _REFUSAL.search(response.strip()[:_OPENING]) is not None

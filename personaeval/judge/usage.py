@@ -1,4 +1,4 @@
-"""What judges were asked, and what it cost."""
+"""Requests, tokens and cost of judges."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from personaeval.progress import Progress
 
 
 class Price(BaseModel):
-    """Of one model, for a million tokens."""
+    """Prices of one model per million tokens."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
-    cached_input: float | None = Field(default=None, ge=0, description="Default: as input.")
+    cached_input: float | None = Field(default=None, ge=0, description="Default: the price of input.")
 
 
 class PriceList(BaseModel):
-    """The content of a price file."""
+    """Content of a price file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,13 +31,13 @@ class PriceList(BaseModel):
     models: dict[str, Price] = {}
 
     def cost(self, model: str, prompt: int, cached: int, output: int) -> float | None:
-        """Return what tokens cost; None for a model without a price.
+        """Cost of tokens; None for a model without a price.
 
         Args:
             model: its name.
-            prompt: tokens read, those from the cache included.
-            cached: tokens of these that came from the cache.
-            output: tokens written.
+            prompt: prompt tokens, including cached ones.
+            cached: prompt tokens served from the prefix cache.
+            output: generated tokens.
         """
         price = self.models.get(model)
         if price is None:
@@ -46,12 +46,12 @@ class PriceList(BaseModel):
         return ((prompt - cached) * price.input + cached * from_cache + output * price.output) / 1e6
 
     def shown(self, cost: float | None) -> str:
-        """Return a cost in words to be put after others; nothing where it is not known."""
+        """A cost to append to a line; empty if unknown."""
         return "" if cost is None else f", {cost:,.2f} {self.currency}"
 
 
 def read_prices(path: Path | None) -> PriceList:
-    """Read a price file; without one, nothing has a price.
+    """Read a price file; without one, no model has a price.
 
     Raises:
         UsageError: it is missing or broken.
@@ -60,14 +60,14 @@ def read_prices(path: Path | None) -> PriceList:
 
 
 def report_judging(usages: Sequence[JudgeUsage], prices: PriceList, progress: Progress) -> None:
-    """Say what the judges were asked just now, and what it cost."""
+    """Print each judge's requests, tokens and cost in this command."""
     for usage in usages:
         if usage.calls:
             progress.message(describe_usage(usage, prices))
 
 
 def describe_usage(usage: JudgeUsage, prices: PriceList) -> str:
-    """Return a judge's requests, tokens and cost in a line."""
+    """One line on a judge's requests, tokens and cost."""
     cost = prices.cost(usage.model, usage.prompt_tokens, usage.cached_tokens, usage.output_tokens)
     share = usage.cached_tokens / max(usage.prompt_tokens, 1)
     return (
@@ -78,7 +78,7 @@ def describe_usage(usage: JudgeUsage, prices: PriceList) -> str:
 
 @dataclass
 class JudgeUsage:
-    """What one judge's part in one command came to: requests, tokens, and why its engine failed as a whole, if so."""
+    """One judge's requests and tokens in one command, and why its engine failed as a whole, if it did."""
 
     judge: str
     model: str

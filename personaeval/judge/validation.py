@@ -1,7 +1,7 @@
-"""Whether a judge is to be believed: it scores controls whose order is known, and texts that try to bribe it.
+"""Validate a judge: does it rank controls in the known order and resist prompt injection?
 
-The controls are data, ``controls.jsonl`` and ``controls.yaml`` beside the built-in questions. They go before the judge
-by the very path that a run's responses take.
+The controls are data: ``controls.jsonl`` and ``controls.yaml`` beside the built-in questions. They are judged by the
+same code as a run's responses.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Kind = Literal["in_character", "other_persona", "generic", "contradiction", "as_
 
 
 class Control(BaseModel):
-    """One row of controls.jsonl: an answer to a built-in question, and what kind of answer it is."""
+    """One row of controls.jsonl: an answer to a built-in question, and its kind."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -60,12 +60,12 @@ class Control(BaseModel):
     question: str
     kind: Kind
     response: str
-    twin: str | None = Field(default=None, description="Of an attack: the control that says the same without it.")
-    attack: str | None = Field(default=None, description="Of an attack: what it tries.")
+    twin: str | None = Field(default=None, description="For an attack: the control with the same answer and no attack.")
+    attack: str | None = Field(default=None, description="For an attack: its technique.")
 
 
 class ControlSet(BaseModel):
-    """The content of controls.yaml: per dimension, which kind of answer is better than which."""
+    """Content of controls.yaml: per dimension, which kind of answer is better than which."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,7 +76,7 @@ class ControlSet(BaseModel):
 
 @dataclass(frozen=True)
 class Controls:
-    """The controls, each with the question it answers, and the rubrics they are judged by."""
+    """The controls with their questions and rubrics."""
 
     order: Mapping[str, Sequence[tuple[str, str]]]
     controls: tuple[Control, ...]
@@ -86,7 +86,7 @@ class Controls:
 
 
 def controls_folder() -> Path:
-    """Return where the built-in questions and controls are."""
+    """Folder of the built-in questions and controls."""
     return builtin_folder() / "tasks" / "personagym"
 
 
@@ -114,7 +114,7 @@ def load_controls(folder: Path) -> Controls:
             )
         if control.kind == "attack" and (twin is None or twin.question != control.question):
             raise UsageError(f"{folder / 'controls.jsonl'}: the attack {control.id} has no twin on its question.")
-        judge_inputs.append(_exhibit(control, question, personas[question["persona"]], leads))
+        judge_inputs.append(_judge_input(control, question, personas[question["persona"]], leads))
     identity = digest([*(control.model_dump() for control in controls), order, rubrics_hash(rubrics)])
     return Controls(order, controls, tuple(judge_inputs), rubrics, identity)
 
@@ -132,7 +132,7 @@ def _read_controls(path: Path) -> Iterator[Control]:
         yield control
 
 
-def _exhibit(control: Control, question: Mapping[str, str], persona: str, leads: Mapping[str, str]) -> JudgeInput:
+def _judge_input(control: Control, question: Mapping[str, str], persona: str, leads: Mapping[str, str]) -> JudgeInput:
     return JudgeInput(
         lead=leads[question["dimension"]],
         task=_TASK,
@@ -147,10 +147,10 @@ def _exhibit(control: Control, question: Mapping[str, str], persona: str, leads:
 
 
 def check_judge(panel: Panel, controls: Controls, output: Path, progress: Progress) -> dict[str, Any]:
-    """Have the one judge of a panel score the controls; keep and return the record.
+    """Let the one judge of a panel score the controls; store and return the record.
 
     Raises:
-        EngineError: the judge's engine left some undone; nothing is recorded, and running again asks only for those.
+        EngineError: some judgements failed; nothing is recorded, and running again asks only for those.
     """
     [judge] = panel.judges
     judge_inputs = in_order(controls.judge_inputs)
@@ -164,7 +164,7 @@ def check_judge(panel: Panel, controls: Controls, output: Path, progress: Progre
             )
         ratings = collect(judgement_rows(panel, judge_inputs, panel_result))[_TASK]
     result = measure(controls, ratings)
-    # Where it lay on this machine is nobody else's business: a record may be passed on.
+    # Records are shared; the folder on this machine is private.
     model = {name: value for name, value in judge.model.record().items() if name != "folder"}
     record = {
         "format": FORMAT,
@@ -182,7 +182,7 @@ def check_judge(panel: Panel, controls: Controls, output: Path, progress: Progre
 
 
 def measure(controls: Controls, ratings: Ratings) -> dict[str, Any]:
-    """Return what the scores of the controls say of their judge, and whether it passes."""
+    """The judge's results on the controls, and whether it passes."""
     own = ratings.scores[:, 0]
     scores = {item: own[place] for (item, _), place in ratings.responses.items()}
     means = {item: float(mean_scored(row)) for item, row in scores.items()}
@@ -200,7 +200,7 @@ def measure(controls: Controls, ratings: Ratings) -> dict[str, Any]:
 
 
 def _pairs(controls: Controls, means: Mapping[str, float]) -> dict[str, dict[str, Any]]:
-    """Return per dimension the share of ordered pairs that the judge orders rightly; a tie counts half."""
+    """Per dimension, the share of ordered pairs that the judge ranks correctly; a tie counts half."""
     by_question: dict[str, list[Control]] = {}
     dimension_of: dict[str, str] = {}
     for control, judge_input in zip(controls.controls, controls.judge_inputs, strict=True):
@@ -212,7 +212,7 @@ def _pairs(controls: Controls, means: Mapping[str, float]) -> dict[str, dict[str
             for good in (control for control in own if control.kind == better):
                 for bad in (control for control in own if control.kind == worse):
                     difference = means[good.id] - means[bad.id]
-                    if not math.isnan(difference):  # an unscored control makes no pair
+                    if not math.isnan(difference):  # pairs with an unscored control are left out
                         points[dimension_of[question]].append(0.5 + 0.5 * ((difference > 0) - (difference < 0)))
     return {name: {"right": sum(own) / len(own) if own else None, "count": len(own)} for name, own in points.items()}
 
@@ -226,7 +226,7 @@ def _mean_scores(controls: Controls, means: Mapping[str, float]) -> dict[str, fl
 
 
 def _injection(controls: Controls, means: Mapping[str, float]) -> dict[str, Any]:
-    """Return how many attacks score higher than the same answer without the attack, and the upper bound of their share.
+    """Number of attacks that score higher than the same answer without the attack, and an upper bound of their share.
 
     The bound is exact and one-sided, 95 % (Clopper & Pearson 1934).
     """
@@ -247,14 +247,14 @@ def _injection(controls: Controls, means: Mapping[str, float]) -> dict[str, Any]
 
 
 def _failures(found: Mapping[str, Any]) -> list[str]:
-    """Return in words every limit that is not kept."""
+    """A phrase for every limit that is exceeded."""
     reasons = []
     for name, pairs in found["pairs"].items():
         if pairs["right"] is None:
             reasons.append(f"no pair of {name} could be compared")
         elif pairs["right"] < PAIRS_LIMIT:
             reasons.append(
-                f"it orders {pairs['right']:.0%} of the pairs of {name} rightly (at least {PAIRS_LIMIT:.0%})"
+                f"it ranks {pairs['right']:.0%} of the pairs of {name} correctly (at least {PAIRS_LIMIT:.0%})"
             )
     injection = found["injection"]
     if injection["attacks"] < LEAST_ATTACKS:
@@ -267,19 +267,18 @@ def _failures(found: Mapping[str, Any]) -> list[str]:
     if found["parse_failures"] > PARSE_LIMIT:
         reasons.append(f"{found['parse_failures']:.1%} of its replies cannot be read (at most {PARSE_LIMIT:.0%})")
     if found["self_agreement"] is None and found["parse_failures"] == 1:
-        reasons.append("so nothing is known of it")
+        reasons.append("so nothing is known about it")
     elif found["self_agreement"] is None:
-        reasons.append("its scores do not vary, so that there is nothing for repeats to agree on")
+        reasons.append("its scores do not vary, so agreement between repeats is undefined")
     elif found["self_agreement"] < KAPPA_LIMIT:
         reasons.append(f"its repeats agree with κ {found['self_agreement']:.2f} (at least {KAPPA_LIMIT})")
     return reasons
 
 
 def find_check(output: Path, fingerprint: str) -> dict[str, Any] | None:
-    """Return whether a judge passed, from the results folder's records or the shipped ones.
+    """A judge's result on the controls, from the results folder's records or the shipped ones.
 
-    A record of another wording of the judge's prompt, or of other controls or rubrics, says nothing of these; nor does
-    one that cannot be read.
+    Records of another judge prompt, of other controls or rubrics, and unreadable ones are ignored.
 
     Returns:
         ``passed``, ``verdict`` and ``date``; None for a judge that was never checked.
@@ -289,18 +288,18 @@ def find_check(output: Path, fingerprint: str) -> dict[str, Any] | None:
         if path.is_file():
             record = read_json(path)
             known = {"wording", "controls", "passed", "verdict", "date"} <= record.keys()
-            if known and (record["wording"], record["controls"]) == (judge_prompt.VERSION, _todays_controls()):
+            if known and (record["wording"], record["controls"]) == (judge_prompt.VERSION, _current_controls()):
                 return {name: record[name] for name in ("passed", "verdict", "date")}
     return None
 
 
 @lru_cache(maxsize=1)
-def _todays_controls() -> str:
+def _current_controls() -> str:
     return load_controls(controls_folder()).hash
 
 
 def refresh_checks(summaries: Sequence[dict[str, Any]], output: Path) -> None:
-    """Put what is known of judges now into summaries: a judge may have been checked after a run."""
+    """Update the judge checks in summaries: a judge may have been checked after a run."""
     for summary in summaries:
         for part in summary["tasks"].values():
             for judge in part.get("judges", ()):
@@ -308,7 +307,7 @@ def refresh_checks(summaries: Sequence[dict[str, Any]], output: Path) -> None:
 
 
 def describe_check(record: Mapping[str, Any]) -> str:
-    """Return a check's record in words and tables."""
+    """A check's record as text and tables."""
     from tabulate import tabulate
 
     judge, injection, kappa = record["judge"], record["injection"], record["self_agreement"]
@@ -316,7 +315,7 @@ def describe_check(record: Mapping[str, Any]) -> str:
     lines = [
         f"{judge['label']} ({judge['fingerprint'][:8]}): {record['controls_judged']} controls × {record['repeats']}",
         "",
-        tabulate(pairs, headers=["dimension", "pairs ordered rightly", "pairs"], floatfmt=".2f", missingval="–"),
+        tabulate(pairs, headers=["dimension", "pairs ranked correctly", "pairs"], floatfmt=".2f", missingval="–"),
         "",
         tabulate(record["mean_score"].items(), headers=["kind of answer", "mean score"], floatfmt=".2f"),
         "",

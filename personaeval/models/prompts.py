@@ -1,11 +1,11 @@
 """How a persona and an item become a prompt, and the proof that the persona is in it.
 
-Chat templates drop, merge or refuse the system role, add a persona of their own, or today's date. So nothing is
-assumed: one prompt per persona is rendered in full and looked at before a run starts (:func:`place`), and what
-the template says when there is no persona is recorded.
+Chat templates drop, merge or refuse the system role, or add a persona of their own or today's date. So nothing is
+assumed: before a run starts, one prompt per persona is rendered in full and checked (:func:`place`), and the prompt
+without a persona is recorded.
 
-A run renders millions of prompts that differ in the item alone. A :class:`TextFrame` holds what stands before and
-after the item for one persona; the plan uses it only where it equals the full rendering on a sample.
+A run renders millions of prompts that differ only in the item. A :class:`TextFrame` holds one persona's text before
+and after the item; the plan uses it only if it equals the full rendering on a sample.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import datetime
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 import jinja2
@@ -37,13 +38,13 @@ TEMPLATES = {
     "third-person": "This is known of the one who writes the answers here: {{ persona }}.",
     "imagine": "For the length of this conversation, imagine that you are {{ persona }}.",
 }
-"""Ways to put a persona to a model, by name."""
+"""Persona sentences by name."""
 
 PROBE = "Qx7 probe question of no importance?"
 
 
 def template_text(template: str) -> str:
-    """Return the text of a template given by name or as text.
+    """Text of a template given by name or as text.
 
     Raises:
         UsageError: it is neither a known name nor a text with ``{{ persona }}``.
@@ -58,7 +59,7 @@ def template_text(template: str) -> str:
 
 
 def persona_sentence(template: str, persona: Persona) -> str | None:
-    """Return what the model is told it is: ``template`` (text or name) filled in; None for the baseline.
+    """The persona sentence: ``template`` (text or name) filled in; None for the baseline.
 
     Raises:
         UsageError: the template is broken or does not use ``persona``.
@@ -67,8 +68,7 @@ def persona_sentence(template: str, persona: Persona) -> str | None:
         return None
     template = template_text(template)
     try:
-        environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
-        sentence = environment.from_string(template).render(persona=persona.text, id=persona.id).strip()
+        sentence = _compiled(template).render(persona=persona.text, id=persona.id).strip()
     except Exception as error:
         # A template is a small program: it fails in any way it likes.
         raise UsageError(f"--template {template!r}: {error}.") from error
@@ -77,13 +77,19 @@ def persona_sentence(template: str, persona: Persona) -> str | None:
     return sentence
 
 
+@lru_cache(maxsize=16)
+def _compiled(template: str) -> jinja2.Template:
+    """Compiling takes fifty times as long as filling in, and a run has one template for all its personas."""
+    return ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined).from_string(template)
+
+
 def with_system(sentence: str | None, system: str | None) -> str | None:
-    """Return a persona's sentence with what the task itself says in the system turn behind it."""
+    """A persona's sentence followed by the task's own system text; None if there is neither."""
     return "\n\n".join(part for part in (sentence, system) if part) or None
 
 
 def chat(sentence: str | None, role: Role, question: str) -> tuple[Message, ...]:
-    """Return the messages of one prompt: the persona in its place, then the question."""
+    """Messages of one prompt: the persona as system turn or before the question, then the question."""
     if sentence is None:
         return ({"role": "user", "content": question},)
     if role == "system":
@@ -92,19 +98,19 @@ def chat(sentence: str | None, role: Role, question: str) -> tuple[Message, ...]
 
 
 class PromptTemplate(Protocol):
-    """One persona's prompts for one task, ready to be filled with items."""
+    """Makes one persona's prompts for one task."""
 
     @property
     def special_tokens(self) -> bool:
-        """Whether the tokenizer has to add its own special tokens."""
+        """Whether the tokenizer has to add its special tokens."""
         ...
 
     def fill(self, question: str) -> Prompt:
-        """Return the prompt for an item."""
+        """Prompt for an item."""
         ...
 
     def identity(self, question: str) -> bytes:
-        """Return bytes that differ whenever two prompts differ."""
+        """Bytes that differ whenever two prompts differ."""
         ...
 
 
@@ -117,17 +123,17 @@ class TextFrame:
     special_tokens: bool = False
 
     def fill(self, question: str) -> str:
-        """Return the rendered prompt."""
+        """The rendered prompt."""
         return f"{self.before}{question}{self.after}"
 
     def identity(self, question: str) -> bytes:
-        """Return the rendered prompt's bytes."""
+        """Bytes of the rendered prompt."""
         return self.fill(question).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class FullFrame:
-    """Every prompt rendered in full: the slow way, for templates that look into the question."""
+    """Renders every prompt in full: slow, for chat templates that depend on the question."""
 
     renderer: ChatRenderer
     sentence: str | None
@@ -135,28 +141,28 @@ class FullFrame:
     special_tokens: bool = False
 
     def fill(self, question: str) -> str:
-        """Return the rendered prompt."""
+        """The rendered prompt."""
         return self.renderer.render(chat(self.sentence, self.role, question))
 
     def identity(self, question: str) -> bytes:
-        """Return the rendered prompt's bytes."""
+        """Bytes of the rendered prompt."""
         return self.fill(question).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class MessageFrame:
-    """Messages for an endpoint, whose server renders the template: identity is that of the messages."""
+    """Messages for an endpoint, whose server renders the chat template; the identity is that of the messages."""
 
     sentence: str | None
     role: Role
     special_tokens: bool = False
 
     def fill(self, question: str) -> tuple[Message, ...]:
-        """Return the messages."""
+        """The messages."""
         return chat(self.sentence, self.role, question)
 
     def identity(self, question: str) -> bytes:
-        """Return the messages as canonical JSON."""
+        """The messages as canonical JSON."""
         return json.dumps([[m["role"], m["content"]] for m in self.fill(question)], ensure_ascii=False).encode()
 
 
@@ -164,19 +170,19 @@ class Renderer(Protocol):
     """Makes the prompts of one checkpoint."""
 
     def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate:
-        """Return the frame that renders every prompt in full."""
+        """Template that renders every prompt in full."""
         ...
 
     def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate | None:
-        """Return a frame of fixed texts for the same prompts, or None where the template allows none."""
+        """Fixed texts that give the same prompts; None if the chat template rules that out."""
         ...
 
     def stop(self, plain: PlainPrompt) -> tuple[str, ...]:
-        """Return the stop strings that a task's prompts need here."""
+        """Stop strings that a task's prompts need with this renderer."""
         ...
 
     def record(self) -> dict[str, Any]:
-        """Return what identifies the rendering, for run.json and the plan's hash."""
+        """What identifies the rendering, for run.json and the plan's hash."""
         ...
 
 
@@ -185,7 +191,7 @@ class ChatRenderer:
 
     Args:
         tokenizer: a transformers tokenizer.
-        template: Jinja text in the place of the tokenizer's own chat template.
+        template: Jinja text that replaces the tokenizer's chat template.
         arguments: further template variables, such as ``enable_thinking``.
         date: ISO date given to templates that ask for today's.
     """
@@ -197,12 +203,12 @@ class ChatRenderer:
         self._date = date
         reserved = sorted({"tokenize", "add_generation_prompt", "chat_template", "conversation"} & set(arguments))
         if reserved:
-            raise UsageError(f"--chat-template-kwarg {reserved[0]}: is set by the run itself.")
+            raise UsageError(f"--chat-template-kwarg {reserved[0]}: the run sets it itself.")
         moment = datetime.datetime.fromisoformat(date)
         self._variables = {"strftime_now": moment.strftime, **self._arguments}
 
     def render(self, messages: Sequence[Message]) -> str:
-        """Return the prompt text, ready for the assistant's turn.
+        """Prompt text up to the start of the assistant's turn.
 
         Raises:
             jinja2.TemplateError: the template refuses these messages.
@@ -217,20 +223,20 @@ class ChatRenderer:
         return str(text)
 
     def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate:
-        """Return a :class:`FullFrame`."""
+        """See :class:`Renderer`."""
         return FullFrame(self, sentence, role)
 
     def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate | None:
-        """Return the texts around a probe question, where it stands exactly once."""
+        """The texts around a probe question; None unless it occurs exactly once."""
         before, found, after = self.render(chat(sentence, role, PROBE)).partition(PROBE)
         return TextFrame(before, after) if found and PROBE not in after else None
 
     def stop(self, plain: PlainPrompt) -> tuple[str, ...]:
-        """Return nothing: the end of the turn stops a chat model."""
+        """None: a chat model stops at the end of its turn."""
         return ()
 
     def record(self) -> dict[str, Any]:
-        """Return the kind, date and overrides."""
+        """Kind, date and overrides."""
         return {
             "kind": "chat",
             "date": self._date,
@@ -243,7 +249,7 @@ class PlainRenderer:
     """For base models, which have no chat template: persona, solved examples, question, an open answer."""
 
     def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate:
-        """Return the texts around the item; there is no template to differ from them."""
+        """The texts around the item."""
         lead = f"{sentence}\n\n" if sentence else ""
         shown = "".join(
             f"{plain.question} {example.prompt.strip()}\n{plain.answer} {example.answer.strip()}\n\n"
@@ -252,20 +258,20 @@ class PlainRenderer:
         return TextFrame(f"{lead}{shown}{plain.question} ", f"\n{plain.answer}", special_tokens=True)
 
     def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate | None:
-        """Return the same as :meth:`full`."""
+        """As :meth:`full`."""
         return self.full(sentence, role, plain)
 
     def probe(self, messages: Sequence[Message]) -> str:
-        """Return the prompt of messages made by :func:`chat`, as a task without examples of its own has it."""
+        """Prompt of messages made by :func:`chat`, for a task without solved examples."""
         *lead, question = (message["content"] for message in messages)
         return str(self.full("\n\n".join(lead) or None, "system", PlainPrompt()).fill(question))
 
     def stop(self, plain: PlainPrompt) -> tuple[str, ...]:
-        """Return the task's stop strings, else the model runs on into a next question of its own."""
+        """The task's stop strings: without them a base model invents the next question."""
         return plain.stop
 
     def record(self) -> dict[str, Any]:
-        """Return the kind."""
+        """The kind."""
         return {"kind": "plain"}
 
 
@@ -276,29 +282,29 @@ class MessageRenderer:
         self._arguments = dict(arguments)
 
     def full(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate:
-        """Return a :class:`MessageFrame`."""
+        """See :class:`Renderer`."""
         return MessageFrame(sentence, role)
 
     def fast(self, sentence: str | None, role: Role, plain: PlainPrompt) -> PromptTemplate | None:
-        """Return the same as :meth:`full`."""
+        """As :meth:`full`."""
         return self.full(sentence, role, plain)
 
     def stop(self, plain: PlainPrompt) -> tuple[str, ...]:
-        """Return nothing: the end of the turn stops a chat model."""
+        """None: a chat model stops at the end of its turn."""
         return ()
 
     def record(self) -> dict[str, Any]:
-        """Return the kind and what the server's template is given."""
+        """Kind, and the variables passed to the server's chat template."""
         return {"kind": "messages", "arguments": self._arguments}
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the personas stand in this checkpoint's prompts.
+    """Position of the personas in this checkpoint's prompts.
 
-    ``verified`` is False where nobody could look at the rendered prompt. ``no_persona_prompt`` is what the
-    template makes of a question without any persona, the question shown as ``{{ item }}``: "no persona" is not
-    always "no system prompt". ``opens_thinking``: the prompt itself begins the model's thinking.
+    ``verified`` is False if the rendered prompt cannot be seen (endpoints). ``no_persona_prompt`` is the rendered
+    prompt of the baseline with ``{{ item }}`` for the question: "no persona" is not always "no system prompt".
+    ``opens_thinking``: the prompt itself begins the model's thinking.
     """
 
     role: Role
@@ -308,25 +314,27 @@ class Placement:
 
 
 class Probe(Protocol):
-    """Renders messages to the text a model sees; None where that cannot be known; raises ``ValueError`` or
-    ``jinja2.TemplateError`` where the template refuses them."""
+    """Renders messages to the text a model sees, or None if that cannot be known.
+
+    Raises ``ValueError`` or ``jinja2.TemplateError`` if the chat template refuses the messages.
+    """
 
     def __call__(self, messages: Sequence[Message]) -> str | None:
-        """Return the rendered prompt."""
+        """The rendered prompt."""
         ...
 
 
 def place(probe: Probe, sentences: Mapping[str, str | None], requested: PersonaRole, thinking: str) -> Placement:
-    """Find the place where every persona's text stands exactly once in the rendered prompt.
+    """Find the role under which every persona's text occurs exactly once in the rendered prompt.
 
     Args:
         probe: renders messages as the model will see them.
         sentences: persona id -> its sentence, None for the baseline.
-        requested: a role, or ``auto``: the system turn where that works, else the start of the user's turn.
+        requested: a role, or ``auto``: the system turn if that works, else the start of the user turn.
         thinking: the text that opens thinking, such as ``<think>``.
 
     Raises:
-        UsageError: no allowed place holds every persona; says why for each place tried.
+        UsageError: no allowed role works; gives the reason for each one tried.
     """
     roles: list[Role] = ["system", "user_prefix"] if requested == "auto" else [requested]
     reasons: list[str] = []
@@ -346,7 +354,7 @@ def place(probe: Probe, sentences: Mapping[str, str | None], requested: PersonaR
 
 
 def _check_role(probe: Probe, sentences: Mapping[str, str | None], role: Role) -> tuple[str | None, bool]:
-    """Return why a role does not work (None: it does), and whether that was seen or only assumed."""
+    """Why a role does not work (None if it does), and whether the rendered prompt was seen."""
     for persona_id, sentence in sentences.items():
         try:
             shown = probe(chat(sentence, role, PROBE))
@@ -355,10 +363,10 @@ def _check_role(probe: Probe, sentences: Mapping[str, str | None], role: Role) -
         if shown is None:
             return None, False
         if shown.count(PROBE) != 1:
-            return f"the question stands {shown.count(PROBE)} times in the prompt", True
+            return f"the question occurs {shown.count(PROBE)} times in the prompt", True
         if sentence is not None and shown.count(sentence) != 1:
             return (
-                f"the text of persona {persona_id!r} stands {shown.count(sentence)} times in the prompt",
+                f"the text of persona {persona_id!r} occurs {shown.count(sentence)} times in the prompt",
                 True,
             )
     return None, True
@@ -370,10 +378,10 @@ def split_thinking(text: str, end: str, opened: bool) -> tuple[str, str | None]:
     Args:
         text: what the model wrote.
         end: the text that ends thinking, such as ``</think>``.
-        opened: whether the prompt itself had begun the thinking.
+        opened: whether the prompt itself began the thinking.
 
     Returns:
-        ``(answer, thinking)``. Thinking that never ends has no answer; a text without thinking is all answer.
+        ``(answer, thinking)``. Unfinished thinking has no answer; a text without thinking is all answer.
     """
     thinking, found, answer = text.rpartition(end)
     if found:
@@ -384,5 +392,5 @@ def split_thinking(text: str, end: str, opened: bool) -> tuple[str, str | None]:
 
 
 def opening(end: str) -> str:
-    """Return the text that opens what ``end`` closes: ``<think>`` for ``</think>``."""
+    """The text that opens what ``end`` closes: ``<think>`` for ``</think>``."""
     return end.replace("/", "", 1)
