@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from personaeval.api import check, compare, leaderboard, load, write_baseline
+    from personaeval.api import Evaluation, arun, check, compare, leaderboard, load, run, write_baseline
     from personaeval.errors import (
         EngineError,
         InvalidRunError,
@@ -36,16 +36,19 @@ __version__ = "0.1.0"
 __all__ = [
     "CheckResult",
     "EngineError",
+    "Evaluation",
     "InvalidRunError",
     "PersonaevalError",
     "Results",
     "StorageError",
     "Tables",
     "UsageError",
+    "arun",
     "check",
     "compare",
     "leaderboard",
     "load",
+    "run",
     "write_baseline",
 ]
 

@@ -6,19 +6,156 @@ Nothing is printed unless ``progress=True``. A problem that a command would end 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from personaeval.errors import UsageError
+from personaeval.pipeline.first_rank import on_first_rank, on_this_device
+from personaeval.progress import Progress, open_progress
+from personaeval.results.frames import Results, open_results
 
 if TYPE_CHECKING:
+    from personaeval.pipeline.run import RunResult
     from personaeval.report.tables import CheckResult, Tables
-    from personaeval.results.frames import Results
 
-__all__ = ["check", "compare", "leaderboard", "load", "write_baseline"]
+__all__ = ["Evaluation", "arun", "check", "compare", "leaderboard", "load", "run", "write_baseline"]
 
 Place = str | Path
+
+
+_COMMAS = ("tasks", "personas")
+"""Settings of which a text may name several, comma-separated, as on the command line."""
+
+_LISTS = (*_COMMAS, "model", "judge", "include")
+
+
+class Evaluation(Results):
+    """The runs that one call made, as DataFrames.
+
+    Attributes:
+        checkpoints: for each, its run's folder, what was generated, and what failed.
+    """
+
+    def __init__(self, checkpoints: Sequence[RunResult]) -> None:
+        super().__init__([one.folder for one in checkpoints if one.folder is not None])
+        self.checkpoints = tuple(checkpoints)
+
+    @property
+    def generated(self) -> int:
+        """How many completions were generated; the others were in the ledger."""
+        return sum(one.generated for one in self.checkpoints)
+
+    @property
+    def failed(self) -> int:
+        """How many requests and judgements failed and are unscored; the same call again tries only those."""
+        return sum(one.failed + one.unjudged for one in self.checkpoints)
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """Why engines failed as a whole, if any did."""
+        return tuple(one.engine_error for one in self.checkpoints if one.engine_error)
+
+    @property
+    def table(self) -> Tables:
+        """The leaderboard of these runs alone."""
+        from personaeval.report.leaderboard import leaderboard as tables_of
+        from personaeval.report.tables import Tables
+        from personaeval.results.runs import load_summaries
+
+        return Tables(tuple(tables_of(load_summaries([run.folder for run in self.files]))))
+
+    def __str__(self) -> str:
+        return str(self.table)
+
+    def _repr_markdown_(self) -> str:
+        return str(self.table)
+
+
+def run(
+    model: Any = None,
+    tasks: str | Path | Sequence[str | Path] | None = None,
+    personas: str | Path | Sequence[str | Path] | None = None,
+    *,
+    tokenizer: Any = None,
+    name: str | None = None,
+    step: int | None = None,
+    config: Place | None = None,
+    progress: bool = False,
+    **settings: Any,
+) -> Evaluation | None:
+    """Evaluate checkpoints: tasks × personas → completions → verdicts → a results folder.
+
+    The same call again resumes the run: nothing is generated twice. Works in a script, in a notebook and inside a
+    running event loop, which it blocks; :func:`arun` does not.
+
+    Args:
+        model: a directory, a hub id, ``engine:NAME[@URL]``, several of these, or a causal language model of
+            transformers in memory, which is left as it is (see docs/python.md).
+        tasks: task names or YAML files.
+        personas: persona sets, ``SET/ID``, files.
+        tokenizer: of a model in memory; with an endpoint, the name of the tokenizer that its prompts are checked with.
+        name: of a model in memory, as tables show it.
+        step: its training step.
+        config: YAML file with any of the settings; arguments go before it.
+        progress: show progress on standard error.
+        settings: every other field of :class:`~personaeval.config.RunConfig`: ``limit=100, samples=4, output=…``.
+
+    Returns:
+        The runs; None on every rank but the first of a ``torch.distributed`` job.
+
+    Raises:
+        UsageError: an unknown setting, or a value, task, persona or model that does not fit.
+        EngineError: no checkpoint could be asked anything. Where some requests failed, ``failed`` says how many.
+    """
+    given = {"model": model, "tasks": tasks, "personas": personas, "tokenizer": tokenizer, **settings}
+    shown = open_progress(quiet=not progress)
+    return on_first_rank(lambda: Evaluation(_evaluate(given, name, step, config, shown)))
+
+
+async def arun(model: Any = None, tasks: Any = None, personas: Any = None, **settings: Any) -> Evaluation | None:
+    """:func:`run` for code that is asynchronous: the event loop stays free while a thread does the work.
+
+    A live model must not be trained on until it returns. Cancelling stops the waiting, not the work.
+    """
+    work = partial(run, model, tasks, personas, **settings)
+    return await asyncio.to_thread(on_this_device(work))
+
+
+def _evaluate(
+    given: Mapping[str, Any], name: str | None, step: int | None, file: Place | None, progress: Progress
+) -> list[RunResult]:
+    from personaeval.config import make_config
+    from personaeval.pipeline.run import run as run_checkpoints
+
+    values = {key: _as_tuple(key, value) for key, value in given.items() if value is not None}
+    path = None if file is None else Path(file)
+    if not _is_live(given["model"]):
+        if name is not None or step is not None:
+            raise UsageError("name and step: for a model in memory; a checkpoint's name is that of its folder.")
+        return run_checkpoints(make_config(path, values), progress)
+    from personaeval.models.live import LiveModel
+
+    tokenizer = values.pop("tokenizer", None)
+    config = make_config(path, values | {"model": ("live",)})
+    live = LiveModel(given["model"], tokenizer, config.model_options, name, step)
+    return run_checkpoints(config, progress, [live])
+
+
+def _is_live(model: Any) -> bool:
+    return not (model is None or isinstance(model, str | Path | Sequence))
+
+
+def _as_tuple(name: str, value: Any) -> Any:
+    """A setting that may hold several values, given as one."""
+    if name not in _LISTS or not isinstance(value, str | Path | Sequence):
+        return value
+    if isinstance(value, str) and name in _COMMAS:
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    several = (value,) if isinstance(value, str | Path) else value
+    return tuple(one if name == "include" else str(one) for one in several)
 
 
 def load(results: Place | Iterable[Place] = "results") -> Results:
@@ -27,8 +164,6 @@ def load(results: Place | Iterable[Place] = "results") -> Results:
     Raises:
         UsageError: a folder is missing, or holds no finished run.
     """
-    from personaeval.results.frames import open_results
-
     return open_results(results)
 
 

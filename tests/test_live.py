@@ -132,7 +132,7 @@ def test_options_of_checkpoints_on_disk_are_refused(model, tokenizer, options, s
 
 
 def test_what_is_no_model_in_this_process_is_refused(model, tokenizer):
-    with pytest.raises(UsageError, match="a Linear is neither a checkpoint's name nor a causal language model"):
+    with pytest.raises(UsageError, match="model: Linear is neither a checkpoint's name nor a causal language model"):
         LiveModel(torch.nn.Linear(2, 2), tokenizer, ModelOptions())
     with pytest.raises(UsageError, match="needs its tokenizer"):
         LiveModel(model, None, ModelOptions())

@@ -150,8 +150,7 @@ def _unwrapped(model: Any) -> Any:
 def _refuse(model: Any, tokenizer: Any, options: ModelOptions) -> None:
     if not callable(getattr(model, "named_parameters", None)) or not hasattr(getattr(model, "config", None), "to_dict"):
         raise UsageError(
-            f"model: a {type(model).__name__} is neither a checkpoint's name nor a causal language model of "
-            "transformers."
+            f"model: {type(model).__name__} is neither a checkpoint's name nor a causal language model of transformers."
         )
     if not callable(getattr(tokenizer, "get_vocab", None)):
         raise UsageError("model: a model in memory needs its tokenizer: run(model=model, tokenizer=tokenizer, …).")

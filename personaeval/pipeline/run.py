@@ -6,7 +6,7 @@ plan -> what the ledger lacks -> engine -> ledger and verification, side by side
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,8 +58,13 @@ class RunResult:
     unjudged: int = 0
 
 
-def run(config: RunConfig, progress: Progress) -> list[RunResult]:
+def run(config: RunConfig, progress: Progress, models: Sequence[Model] = ()) -> list[RunResult]:
     """Evaluate every checkpoint of the configuration, one after the other.
+
+    Args:
+        config: what is asked of whom.
+        progress: shows the work.
+        models: models that are open already, in place of opening the configuration's.
 
     Raises:
         PersonaevalError: bad input, an unusable model, a results folder that cannot be written, or no checkpoint at
@@ -73,7 +78,7 @@ def run(config: RunConfig, progress: Progress) -> list[RunResult]:
             progress.message(describe_import(origin))
     sentences = eval_set.sentences(config.template)
     # All of them first: a wrong path or a refused persona in the last place is not to be found out after hours.
-    models = [open_model(parse_model(text), config.model_options) for text in config.model]
+    models = models or [open_model(parse_model(text), config.model_options) for text in config.model]
     panel = open_panel(config.judge_options, config.model_options)
     read_prices(config.prices)  # a broken file is not to be found out at the end
     thinking = opening(config.reasoning_end)

@@ -14,9 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,6 +24,9 @@ from personaeval.errors import UsageError
 from personaeval.results.cells import COUNTS
 from personaeval.results.files import CELLS, JUDGEMENTS, RESPONSES, RUN, read_json
 from personaeval.results.runs import find_summaries, step_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ITEMS = "items.parquet"
 
@@ -107,8 +109,6 @@ _RUNS = _IDENTITY | {
     "seconds": pa.float64(),
 }
 
-_PANDAS = {pa.string(): pd.StringDtype("pyarrow"), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-
 _SIZES = {"items", "personas", "samples"}
 
 _BY = {"by_persona", "by_category"}
@@ -170,26 +170,28 @@ class Results:
     """Finished runs as DataFrames; every frame begins with checkpoint, fingerprint, run and step.
 
     ``task=`` of each method keeps one task's rows and reads no others.
+
+    Attributes:
+        files: the runs, with their folders and JSON files.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        """Take the folders of finished runs."""
-        self.folders = tuple(folders)
+        """Take folders of finished runs, or folders that hold some."""
         summaries = [summary for folder in folders for summary in find_summaries(folder)]
-        self._runs = _named([(Path(summary["folder"]), summary) for summary in summaries])
+        self.files = _named([(Path(summary["folder"]), summary) for summary in summaries])
 
     def __repr__(self) -> str:
-        names = dict.fromkeys(run.checkpoint for run in self._runs)
-        return f"Results({len(self._runs)} runs of {', '.join(names)})"
+        names = dict.fromkeys(run.checkpoint for run in self.files)
+        return f"Results({len(self.files)} runs of {', '.join(names)})"
 
     def __len__(self) -> int:
-        return len(self._runs)
+        return len(self.files)
 
     def metrics(self, task: str | None = None) -> pd.DataFrame:
         """Every number of every summary: one row per (run, task, persona or category, metric)."""
         rows = [
             {**run.identity, "task": name, "kind": part.get("kind", "stability"), "group": part["group"], **row}
-            for run in self._runs
+            for run in self.files
             for name, part in run.summary["tasks"].items()
             if task in (None, name)
             for row in _metric_rows(part, run, name)
@@ -216,8 +218,10 @@ class Results:
 
     def runs(self) -> pd.DataFrame:
         """One row per run: size, cost, and a column for each setting in which the runs differ."""
-        rows = [_run_row(run) for run in self._runs]
-        settings = [_flatten(run.record["config"]) for run in self._runs]
+        import pandas as pd
+
+        rows = [_run_row(run) for run in self.files]
+        settings = [_flatten(run.record["config"]) for run in self.files]
         frame = _to_pandas([pa.Table.from_pylist(rows, schema=pa.schema(_RUNS))], _RUNS)
         for name in dict.fromkeys(name for own in settings for name in own):
             values = [own.get(name) for own in settings]
@@ -231,7 +235,7 @@ class Results:
         self, name: str, columns: Mapping[str, pa.DataType], task: str | None, optional: bool = False
     ) -> pd.DataFrame:
         tables = []
-        for run in self._runs:
+        for run in self.files:
             if optional and not (run.folder / name).exists():
                 continue
             table = run.read(name, [{"judge_fingerprint": "fingerprint"}.get(c, c) for c in _own(columns)], task)
@@ -315,8 +319,11 @@ def _looked_up(table: pa.Table, column: str, values: Mapping[tuple[str, str], st
 
 
 def _to_pandas(tables: Sequence[pa.Table], columns: Mapping[str, pa.DataType]) -> pd.DataFrame:
+    import pandas as pd
+
+    kinds = {pa.string(): pd.StringDtype("pyarrow"), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
     whole = pa.concat_tables(tables) if tables else pa.schema(columns).empty_table()
-    frame: pd.DataFrame = whole.to_pandas(types_mapper=_PANDAS.get)
+    frame: pd.DataFrame = whole.to_pandas(types_mapper=kinds.get)
     return frame
 
 

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -208,7 +208,7 @@ class TransformersEngine:
             while waiting and not stop.is_set():
                 batch = waiting.pop()
                 try:
-                    with torch.no_grad() if self._in_training else torch.inference_mode():
+                    with _device_of(self._model), torch.no_grad() if self._in_training else torch.inference_mode():
                         self._decode(batch, emit, stop)
                     continue
                 except RuntimeError as error:
@@ -350,6 +350,13 @@ class TransformersEngine:
         skip = not self._marks.any_kept
         decoded = self._tokenizer.decode(tokens, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
         return self._marks.strip(str(decoded))
+
+
+def _device_of(model: Any) -> AbstractContextManager[Any]:
+    """The model's device as this thread's current one: some kernels look for it there."""
+    import torch
+
+    return torch.cuda.device(model.device) if model.device.type == "cuda" else nullcontext()
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
