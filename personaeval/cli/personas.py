@@ -10,7 +10,7 @@ from personaeval.cli.app import app
 from personaeval.cli.options import command
 
 if TYPE_CHECKING:
-    from personaeval.config import IncludeOptions, PersonasOptions, PersonasShowOptions
+    from personaeval.config import LibraryOptions, PersonasOptions, PersonasShowOptions
 
 
 personas_app = typer.Typer(
@@ -21,7 +21,7 @@ app.add_typer(personas_app, name="personas")
 
 
 @command(personas_app, "list")
-def personas_list(options: IncludeOptions) -> None:
+def personas_list(options: LibraryOptions) -> None:
     """List the persona sets with their sizes and categories; `personas show SET` has the texts."""
     from personaeval.cli.listing import list_personas
 

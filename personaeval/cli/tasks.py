@@ -10,7 +10,7 @@ from personaeval.cli.app import app
 from personaeval.cli.options import command
 
 if TYPE_CHECKING:
-    from personaeval.config import IncludeOptions, TaskOptions, TasksNewOptions, TasksShowOptions
+    from personaeval.config import LibraryOptions, TaskOptions, TasksNewOptions, TasksShowOptions
 
 
 tasks_app = typer.Typer(
@@ -21,7 +21,7 @@ app.add_typer(tasks_app, name="tasks")
 
 
 @command(tasks_app, "list")
-def tasks_list(options: IncludeOptions) -> None:
+def tasks_list(options: LibraryOptions) -> None:
     """List the tasks."""
     from personaeval.cli.listing import list_tasks
 

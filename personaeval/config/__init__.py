@@ -13,7 +13,6 @@ from personaeval.config.command_options import (
     BaselineOptions,
     CheckOptions,
     CompareOptions,
-    IncludeOptions,
     JudgeCheckOptions,
     LeaderboardOptions,
     PersonasOptions,
@@ -26,25 +25,26 @@ from personaeval.config.command_options import (
     TasksShowOptions,
 )
 from personaeval.config.flags import Flag, Options, flag_name, flag_of, make_options, part
-from personaeval.config.model_options import (
+from personaeval.config.run_config import RunConfig, make_config, upgrade_config
+from personaeval.config.shared_options import (
     JudgeCallOptions,
     JudgeOptions,
+    LibraryOptions,
     ModelOptions,
     PersonaRole,
     PromptOptions,
 )
-from personaeval.config.run_config import RunConfig, make_config, upgrade_config
 
 __all__ = [
     "BaselineOptions",
     "CheckOptions",
     "CompareOptions",
     "Flag",
-    "IncludeOptions",
     "JudgeCallOptions",
     "JudgeCheckOptions",
     "JudgeOptions",
     "LeaderboardOptions",
+    "LibraryOptions",
     "ModelOptions",
     "Options",
     "PersonaRole",

@@ -8,8 +8,17 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from personaeval.config.flags import Flag, Options
-from personaeval.config.model_options import ConnectionOptions, JudgeCallOptions, JudgeOptions, PromptOptions
 from personaeval.config.run_config import RunConfig
+from personaeval.config.shared_options import (
+    ConnectionOptions,
+    EngineOptions,
+    JudgeCallOptions,
+    JudgeOptions,
+    LibraryOptions,
+    PriceOptions,
+    PromptOptions,
+    TrustOptions,
+)
 
 
 class PlanOptions(RunConfig):
@@ -22,13 +31,7 @@ class PlanOptions(RunConfig):
     )
 
 
-class IncludeOptions(Options):
-    """Options of commands that look into the library, such as ``tasks list``."""
-
-    include: tuple[Path, ...] = Field(default=(), description="Folder with more tasks/ and personas/.")
-
-
-class ScoreOptions(IncludeOptions, JudgeOptions):
+class ScoreOptions(PriceOptions, LibraryOptions, JudgeOptions):
     """Options of ``score``."""
 
     folder: Annotated[Path, Flag(argument=True)] = Field(description="Folder of a finished run.")
@@ -38,7 +41,6 @@ class ScoreOptions(IncludeOptions, JudgeOptions):
         description="CSV or Parquet file with people's scores: persona, task, question, response, score, annotator. "
         "Tells how far judges agree with them; where they are a sample of this run's responses, corrects its score.",
     )
-    prices: Path | None = Field(default=None, description="YAML file with the prices of a million tokens.")
 
 
 class TableOptions(Options):
@@ -63,20 +65,24 @@ class LeaderboardOptions(TableOptions):
     trade_off: bool = Field(default=False, description="Stability and fidelity of each checkpoint side by side.")
 
 
-_DIFFERENT = "Compare what was asked or scored differently; a note says so."
+class SettingsOptions(Options):
+    """Whether runs with different settings are compared."""
+
+    allow_different_settings: bool = Field(
+        default=False, description="Compare what was asked or scored differently; a note says so."
+    )
 
 
-class CompareOptions(TableOptions):
+class CompareOptions(SettingsOptions, TableOptions):
     """Options of ``compare``."""
 
     base: Annotated[str, Flag(argument=True)] = Field(description="A run's or a baseline's folder, or RESULTS/NAME.")
     candidates: Annotated[tuple[str, ...], Flag(argument=True)] = Field(
         description="One or more to compare with it, named alike."
     )
-    allow_different_settings: bool = Field(default=False, description=_DIFFERENT)
 
 
-class CheckOptions(Options):
+class CheckOptions(SettingsOptions):
     """Options of ``check``."""
 
     base: Annotated[str | None, Flag(argument=True)] = Field(
@@ -91,7 +97,6 @@ class CheckOptions(Options):
     )
     as_json: Annotated[bool, Flag("--json")] = Field(default=False, description="The report as JSON.")
     junit: Path | None = Field(default=None, description="Write a JUnit file, a test case per gating metric.")
-    allow_different_settings: bool = Field(default=False, description=_DIFFERENT)
 
 
 class BaselineOptions(Options):
@@ -117,7 +122,7 @@ class JudgeCheckOptions(ConnectionOptions, JudgeCallOptions):
     )
 
 
-class QuestionsOptions(IncludeOptions):
+class QuestionsOptions(EngineOptions, LibraryOptions):
     """Options of ``questions``."""
 
     example: ClassVar[str] = "personaeval questions --model vllm:NAME --personas core --output mine/"
@@ -131,12 +136,9 @@ class QuestionsOptions(IncludeOptions):
         default=4, ge=1, le=50, description="Questions of each persona for each dimension."
     )
     seed: int = Field(default=0, ge=0, description="Another seed, other questions.")
-    engine_args: Annotated[dict[str, object], Flag("--engine-arg")] = Field(
-        default={}, description="Passed through to the engine."
-    )
 
 
-class TaskOptions(IncludeOptions):
+class TaskOptions(LibraryOptions):
     """Options of ``tasks check``."""
 
     name: Annotated[str, Flag(argument=True)] = Field(description="Task name or YAML file.")
@@ -156,7 +158,7 @@ class TasksNewOptions(Options):
     output: Annotated[Path, Flag(short="-o")] = Field(default=Path(), description="Folder of the two files.")
 
 
-class PersonasOptions(IncludeOptions):
+class PersonasOptions(LibraryOptions):
     """Options of ``personas check``."""
 
     personas: Annotated[str, Flag(argument=True)] = Field(
@@ -164,10 +166,9 @@ class PersonasOptions(IncludeOptions):
     )
 
 
-class PersonasShowOptions(PromptOptions, PersonasOptions):
+class PersonasShowOptions(TrustOptions, PromptOptions, PersonasOptions):
     """Options of ``personas show``."""
 
     model: Annotated[str | None, Flag(short="-m")] = Field(
         default=None, description="Show the prompts as this checkpoint sees them."
     )
-    trust_remote_code: bool = Field(default=False, description="Run code that comes with the checkpoint.")

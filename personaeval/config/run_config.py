@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from personaeval.config.flags import Flag, Options, make_options, part
-from personaeval.config.model_options import JudgeOptions, ModelOptions, PromptOptions
+from personaeval.config.shared_options import JudgeOptions, LibraryOptions, ModelOptions, PriceOptions, PromptOptions
 from personaeval.documents import read_document
 
 
@@ -31,7 +31,6 @@ class EvaluationOptions(Options):
         "its own.",
     )
     output: Annotated[Path, Flag(short="-o")] = Field(default=Path("results"), description="Results folder.")
-    include: tuple[Path, ...] = Field(default=(), description="Folder with more tasks/ and personas/.")
     data: dict[str, Path] = Field(
         default={},
         description="Task name and a local JSONL, JSON, CSV or Parquet file that replaces its source; for a judged "
@@ -76,12 +75,10 @@ class EvaluationOptions(Options):
         return tuple(dict.fromkeys(values))
 
 
-class RunConfig(JudgeOptions, ModelOptions, PromptOptions, EvaluationOptions):
+class RunConfig(PriceOptions, JudgeOptions, ModelOptions, PromptOptions, LibraryOptions, EvaluationOptions):
     """The whole of what a user asks of ``run``; kept in run.json."""
 
     example: ClassVar[str] = "personaeval run --model ./checkpoint --tasks mini-arith"
-
-    prices: Path | None = Field(default=None, description="YAML file with the prices of a million tokens.")
 
     @property
     def model_options(self) -> ModelOptions:

@@ -1,4 +1,4 @@
-"""Options of models and judges, which every command that opens one shares."""
+"""Options of one purpose, which several commands share: opening a model, asking judges, finding tasks."""
 
 from __future__ import annotations
 
@@ -24,6 +24,32 @@ class PromptOptions(Options):
     persona_role: PersonaRole = Field(default="auto", description="auto, system or user_prefix.")
 
 
+class LibraryOptions(Options):
+    """Where tasks and personas are looked for, beside those of the package."""
+
+    include: tuple[Path, ...] = Field(default=(), description="Folder with more tasks/ and personas/.")
+
+
+class PriceOptions(Options):
+    """What judges cost."""
+
+    prices: Path | None = Field(default=None, description="YAML file with the prices of a million tokens.")
+
+
+class TrustOptions(Options):
+    """Whether a checkpoint's own code may run."""
+
+    trust_remote_code: bool = Field(default=False, description="Run code that comes with the checkpoint.")
+
+
+class EngineOptions(Options):
+    """What an engine is given."""
+
+    engine_args: Annotated[dict[str, Any], Flag("--engine-arg")] = Field(
+        default={}, description="Passed through to the engine, such as tensor_parallel_size=8."
+    )
+
+
 class ConnectionOptions(Options):
     """How an endpoint is asked."""
 
@@ -31,7 +57,7 @@ class ConnectionOptions(Options):
     timeout: float = Field(default=600.0, gt=0, description="Seconds an endpoint may take for one request.")
 
 
-class ModelOptions(ConnectionOptions):
+class ModelOptions(ConnectionOptions, TrustOptions, EngineOptions):
     """How a model is prompted and opened; the same for every checkpoint of a command."""
 
     chat_template: Path | None = Field(default=None, description="Jinja file that replaces the checkpoint's template.")
@@ -46,10 +72,6 @@ class ModelOptions(ConnectionOptions):
         description="auto, bfloat16, float16 or float32; auto is the checkpoint's own, float32 becoming bfloat16.",
     )
     device: str = Field(default="auto", description="Device of the transformers engine.")
-    engine_args: Annotated[dict[str, Any], Flag("--engine-arg")] = Field(
-        default={}, description="Passed through to the engine, such as tensor_parallel_size=8."
-    )
-    trust_remote_code: bool = Field(default=False, description="Run code that comes with the checkpoint.")
     full_hash: bool = Field(default=False, description="Fingerprint every byte of the weights.")
     tokenizer: str | None = Field(
         default=None, description="Tokenizer with which an endpoint's prompts are checked and counted."
