@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 from personaeval.library.personas import BASELINE, Category, Persona
 from personaeval.library.tasks import Item
 from personaeval.metrics import two_way_bootstrap
+from personaeval.metrics.catalogue import HEADLINE
 from personaeval.metrics.inference import Estimate, bootstrap, resampled_sums
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
-from personaeval.metrics.sums import HEADLINE, Cells, item_sums
+from personaeval.metrics.sums import Cells, item_sums
 from personaeval.pipeline.summary import summarise_run
 from personaeval.results.cells import CellTable, write_cells
 from personaeval.results.files import RUN, SUMMARY, write_json

@@ -27,7 +27,7 @@ from tabulate import tabulate
 
 from personaeval.config import make_config
 from personaeval.generation.plan import draw_seed
-from personaeval.metrics.catalogue import STABILITY
+from personaeval.metrics.catalogue import HEADLINE, STABILITY
 from personaeval.metrics.inference import Floats
 from personaeval.metrics.jackknife import Scale, intervals, jackknife
 from personaeval.metrics.population import Population
@@ -38,7 +38,6 @@ from personaeval.types import Sampling
 ITEMS, PERSONAS, SAMPLES = 100, 8, (1, 2, 4)
 POPULATION = Population(accuracy=0.5, item=0.6, cell=0.0)
 SAMPLING = Sampling(temperature=1.0, max_tokens=1)
-PLACE = {metric.name: place for place, metric in enumerate(STABILITY)}
 PERMUTATIONS = 9999
 PSS_LIMIT, COVERAGE_LIMIT, CORRECTED_LIMIT, P_LIMIT = 0.01, 0.93, 0.02, 0.01
 
@@ -64,10 +63,10 @@ def simulated(experiments: int, shared: bool) -> int:
             per_persona: list[Scale] = ["logit"] * (1 + PERSONAS)
             scales = [*(metric.scale for metric in STABILITY), *per_persona]
             found = intervals(jackknife(sums.matrix, sums.estimate), scales)
-            pss = found[PLACE["pss"]]
+            pss = found[HEADLINE.index("pss")]
             values.append(pss.value)
             covered.append(pss.low is not None and pss.high is not None and pss.low <= truth["pss"] <= pss.high)
-            corrected.append(found[PLACE["corrected_pss"]].value)
+            corrected.append(found[HEADLINE.index("corrected_pss")].value)
         mean, coverage = float(np.mean(np.array(values, float))), float(np.mean(covered))
         purged = float(np.mean(np.array(corrected, float))) if samples > 1 else math.nan
         bad = [

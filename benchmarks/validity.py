@@ -25,7 +25,7 @@ from multiprocessing import get_context
 import numpy as np
 
 from personaeval.metrics import fidelity, power, two_way_bootstrap
-from personaeval.metrics.catalogue import STABILITY, WORST
+from personaeval.metrics.catalogue import HEADLINE, STABILITY, WORST_PERSONA
 from personaeval.metrics.coverage_warnings import FEW_PERSONAS, cautions
 from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Estimate
@@ -53,7 +53,7 @@ RARE = (
 """Items and max_drop where the candidate loses few items, but those as a whole."""
 GATED: tuple[Declining, ...] = ("accuracy", "pss", "corrected_pss")
 SHOWN = ("accuracy", "pss", "kappa", "corrected_pss")
-PLACE = {metric.name: place for place, metric in enumerate(STABILITY)}
+PLACE = {name: place for place, name in enumerate(HEADLINE)}
 SCALES = [metric.scale for metric in STABILITY]
 PER_PERSONA: list[Scale] = ["logit"]
 LEVEL = 0.95
@@ -209,7 +209,7 @@ def rare_losses(n: int, max_drop: float, is_worst: bool, experiments: int, seed:
     the candidate loses under every persona: so few that a sample may hold none.
     """
     rng = np.random.default_rng(seed)
-    metric = WORST.name if is_worst else "accuracy"
+    metric = WORST_PERSONA.name if is_worst else "accuracy"
     accuracy, flipped = 0.9, 0.01
     after_flips = accuracy + flipped * (1 - 2 * accuracy)
     lost = 1 - (accuracy - max_drop) / after_flips
@@ -261,7 +261,9 @@ def worst(cell: Cell, experiments: int, seed: int) -> list[Result]:
         base, candidate = (cells_of(correct, cell.samples) for correct in drawn)
         change = worst_change(base, candidate, seed=trial)
         covered.append(covers(change.absolute, -drop))
-    return [Result("coverage of the worst persona's change", WORST.name, str(cell), False, *share(covered), LEVEL)]
+    return [
+        Result("coverage of the worst persona's change", WORST_PERSONA.name, str(cell), False, *share(covered), LEVEL)
+    ]
 
 
 def judged(personas: int, level: str, experiments: int, seed: int) -> list[Result]:
@@ -355,7 +357,11 @@ def show(results: Sequence[Result]) -> None:
     """Print a table per kind of figure: a row per design, a column per metric."""
     for what in dict.fromkeys(result.what for result in results):
         own = [result for result in results if result.what == what]
-        names = [name for name in (*SHOWN, WORST.name, "persona_score") if any(result.metric == name for result in own)]
+        names = [
+            name
+            for name in (*SHOWN, WORST_PERSONA.name, "persona_score")
+            if any(result.metric == name for result in own)
+        ]
         by_place = {(result.cell, result.metric): result for result in own}
         error = np.median([result.error for result in own])
         print(f"\n**{what}** (expected {own[0].expected:g}; Monte-Carlo error about {error:.4f})\n")

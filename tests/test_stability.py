@@ -10,9 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from personaeval.analysis.policy import Gate
+from personaeval.metrics.catalogue import METRICS, STABILITY
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.stability import Cells, lottery, pair_sums, prompt_sensitivity, pss, sd_between, summarise
+from personaeval.metrics.sums import item_sums
+from personaeval.metrics.totals import Totals
 
 
 def make_cells(correct, scored=None, categories=None, domains=None, **counts) -> Cells:
@@ -341,3 +345,19 @@ def test_the_bias_that_is_told_is_the_one_there_is():
         correct = Population(0.3).draw(rng, 100, 8, 1)
         told.append(summarise(drawn_cells(correct, 1), "").to_json()["pss_bias"])
     assert np.mean(told) == pytest.approx(-0.0033, abs=0.001)
+
+
+def test_what_uses_metrics_follows_the_catalogue():
+    found = numbers(make_cells(np.ones((5, 4))))
+    own = [name for name in found if name in METRICS]
+    assert own == [metric.name for metric in STABILITY]
+    schema = Gate.model_json_schema()["properties"]["metric"]
+    assert schema["enum"] == list(METRICS)
+
+
+def test_sums_come_back_by_name():
+    sums = item_sums(make_cells(np.eye(5), categories=("baseline", "a", "a", "b", "b")), "", ("a", "b"))
+    totals = Totals.unpack(sums.matrix, sums.experts)
+    assert np.array_equal(totals.pack(), sums.matrix)
+    assert totals.persona_cells.shape == (5, 5) and np.array_equal(totals.cells, np.full(5, 4))
+    assert np.array_equal(totals.persona_right, np.eye(5))

@@ -17,16 +17,12 @@ import numpy as np
 from personaeval.analysis.compare import AlignedTask, align
 from personaeval.analysis.policy import EVERY_TASK, Gate, Policy, Severity
 from personaeval.errors import InvalidRunError
-from personaeval.metrics.catalogue import METRICS
+from personaeval.metrics.catalogue import METRICS, WORST_PERSONA, StabilityMetric
 from personaeval.metrics.inference import holm
 from personaeval.metrics.noninferiority import ALPHA, Decline
 from personaeval.metrics.paired import Change
 from personaeval.metrics.split_half import worst_change
 from personaeval.results.runs import CheckpointRuns
-
-_JUDGED = {"persona_score"}
-
-_REPEATED = {"repeatability", "persona_effect", "corrected_pss"}
 
 
 class Outcome(StrEnum):
@@ -193,7 +189,7 @@ def _tasks_of(gate: Gate, base: CheckpointRuns) -> list[str]:
     """Return the tasks a gate is about; ``*`` itself where the base has none of the metric's kind."""
     if gate.task != EVERY_TASK:
         return [gate.task]
-    judged = gate.metric in _JUDGED
+    judged = METRICS[gate.metric].judged
     return [name for name in base.records if _is_judged(base, name) == judged] or [EVERY_TASK]
 
 
@@ -225,17 +221,17 @@ def _prepare(
         return _Test(gate, task, None, f"{base.name} has no task with {gate.metric}")
     if isinstance(pair, str):
         return _Test(gate, task, None, pair)
-    if (pair.judged is not None) != (gate.metric in _JUDGED):
+    if (pair.judged is not None) != METRICS[gate.metric].judged:
         return _Test(gate, task, None, f"{task} has no {gate.metric}")
     generalise = policy.generalise_to_personas
-    if gate.metric == "worst_persona":
+    if gate.metric == WORST_PERSONA.name:
         change = None if generalise or pair.cells is None else worst_change(*pair.cells)
     else:
         change = pair.changes(generalise and pair.judged is None).get(gate.metric)
     if change is None:
         return _Test(gate, task, None, f"{gate.metric} cannot be claimed of personas that were not tried")
     if change.absolute.value is None:
-        more = "; it needs two samples" if gate.metric in _REPEATED and not _is_repeated(pair) else ""
+        more = "; it needs two samples" if _needs_repeats(gate.metric) and not _is_repeated(pair) else ""
         return _Test(gate, task, change, f"{gate.metric} is not defined here{more}", defined=False)
     resting = change
     if generalise and pair.judged is None:
@@ -250,6 +246,11 @@ def _is_known(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> boo
     if base.verifiable and candidate.verifiable:
         return base.fingerprint == candidate.fingerprint
     return base.records[task] == candidate.records[task]
+
+
+def _needs_repeats(name: str) -> bool:
+    metric = METRICS[name]
+    return isinstance(metric, StabilityMetric) and metric.needs_repeats
 
 
 def _is_repeated(pair: AlignedTask) -> bool:

@@ -12,13 +12,13 @@ import pyarrow as pa
 from personaeval.analysis.comparability import items_that_differ, placement_notes, settings_that_differ
 from personaeval.errors import InvalidRunError, UsageError, suggest
 from personaeval.metrics import two_way_bootstrap
-from personaeval.metrics.catalogue import METRICS
+from personaeval.metrics.catalogue import HEADLINE, METRICS, PERSONA_SCORE
 from personaeval.metrics.coverage_warnings import FEW_PERSONAS, TRUNCATED_LIMIT, UNSCORED_LIMIT, cautions
 from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Estimate
 from personaeval.metrics.jackknife import intervals
 from personaeval.metrics.paired import Change, changes, make_changes, shared
-from personaeval.metrics.sums import HEADLINE, Cells, item_sums
+from personaeval.metrics.sums import Cells, item_sums
 from personaeval.metrics.two_way_bootstrap import RESAMPLED
 from personaeval.results.runs import CheckpointRuns
 
@@ -65,7 +65,7 @@ class AlignedTask:
         """
         if self.judged is not None:
             found = changes(*self.judged)
-            return dict(zip(("persona_score", *self.dimensions), found, strict=True))
+            return dict(zip((PERSONA_SCORE.name, *self.dimensions), found, strict=True))
         base, candidate = self._cells()
         if not generalise:
             before, after = (item_sums(cells, self.record["domain"], ()) for cells in (base, candidate))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -16,6 +16,11 @@ from personaeval.results.files import write_text
 from personaeval.results.runs import CheckpointRuns
 
 EVERY_TASK = "*"
+
+if TYPE_CHECKING:
+    MetricName = str
+else:
+    MetricName = Literal[tuple(METRICS)]
 
 
 class Severity(StrEnum):
@@ -39,19 +44,9 @@ class Gate(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     task: str = Field(default=EVERY_TASK, min_length=1, description="Name of a task; * is every task of the base.")
-    metric: Literal[
-        "accuracy",
-        "baseline_accuracy",
-        "pss",
-        "kappa",
-        "repeatability",
-        "persona_effect",
-        "corrected_pss",
-        "mean_score",
-        "expertise_advantage",
-        "worst_persona",
-        "persona_score",
-    ] = Field(description="What is checked; persona_score of judged tasks, the others of tasks with right and wrong.")
+    metric: MetricName = Field(
+        description="What is checked; persona_score of judged tasks, the others of tasks with right and wrong."
+    )
     max_drop: float = Field(
         ge=0, allow_inf_nan=False, description="How much worse it may be, in its own unit (accuracy 0.02: two points)."
     )

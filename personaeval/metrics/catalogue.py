@@ -1,23 +1,34 @@
-"""The metrics that are compared and gated: what they are called, which direction is better, on what scale they live."""
+"""Every metric that tables show and policies gate: name, direction, scale and formula in one place.
+
+To add a metric of tasks with right and wrong answers, add one entry to :data:`STABILITY`. Summaries, comparisons,
+the policy's list of names and the JSON Schema follow from it. A formula that needs a new sum adds a field to
+:class:`personaeval.metrics.totals.Totals`, which :func:`personaeval.metrics.sums.item_sums` fills.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from personaeval.metrics.inference import Floats
 from personaeval.metrics.jackknife import Scale
+from personaeval.metrics.totals import Totals
+
+Formula = Callable[[Totals], Floats]
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric of a task.
+    """What tables, policies and intervals need to know of a metric.
 
     Attributes:
         name: in policies and files.
         title: in tables.
-        better: 1 where higher is better, -1 where lower is.
-        scale: on which its interval is made.
-        span: how far apart two values can be.
-        is_ratio: whether "a tenth more" means anything: not where 0 is the middle of the scale.
+        better: 1 if higher is better, -1 if lower is.
+        scale: the scale on which the estimate is about normal; its interval is computed there.
+        span: largest possible difference between two values.
+        is_ratio: whether a relative change is meaningful; not where 0 is the middle of the scale.
+        judged: whether judged tasks have it, rather than tasks with right and wrong answers.
     """
 
     name: str
@@ -26,27 +37,130 @@ class Metric:
     scale: Scale
     span: float = 1.0
     is_ratio: bool = True
+    judged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StabilityMetric(Metric):
+    """A metric computed from sums over items.
+
+    Attributes:
+        estimate: the formula; NaN or infinite where it is undefined.
+        denominator: what the formula divides by. An item for which it is 0 carries no information on the metric.
+        column: heading in the leaderboard; None if the leaderboard leaves the metric out.
+        needs_repeats: whether it needs two samples per cell.
+        generalises: whether the two-way bootstrap, which resamples personas too, can estimate it.
+    """
+
+    estimate: Formula
+    denominator: Formula
+    column: str | None = None
+    needs_repeats: bool = False
+    generalises: bool = True
 
 
 STABILITY = (
-    Metric("accuracy", "accuracy", 1, "logit"),
-    Metric("baseline_accuracy", "accuracy of none", 1, "logit"),
-    Metric("pss", "PSS", 1, "logit"),
-    Metric("kappa", "κ", 1, "fisher", span=2.0, is_ratio=False),
-    Metric("repeatability", "repeatability", 1, "logit"),
-    Metric("persona_effect", "persona effect", -1, "raw", is_ratio=False),
-    Metric("corrected_pss", "corrected PSS", 1, "log"),
-    Metric("mean_score", "mean score", 1, "raw"),
-    Metric("expertise_advantage", "expertise advantage", 1, "raw", span=2.0, is_ratio=False),
+    StabilityMetric(
+        "accuracy",
+        "accuracy",
+        1,
+        "logit",
+        estimate=lambda sums: sums.accuracy,
+        denominator=lambda sums: sums.cells,
+        column="accuracy",
+    ),
+    StabilityMetric(
+        "baseline_accuracy",
+        "accuracy of none",
+        1,
+        "logit",
+        estimate=lambda sums: sums.persona_right[..., 0] / sums.persona_cells[..., 0],
+        denominator=lambda sums: sums.persona_cells[..., 0],
+        column="none",
+    ),
+    StabilityMetric(
+        "pss",
+        "PSS",
+        1,
+        "logit",
+        estimate=lambda sums: sums.pss,
+        denominator=lambda sums: sums.pss_denominator,
+        column="PSS",
+    ),
+    StabilityMetric(
+        "kappa",
+        "κ",
+        1,
+        "fisher",
+        span=2.0,
+        is_ratio=False,
+        estimate=lambda sums: (sums.pss - sums.accuracy) / (1 - sums.accuracy),
+        denominator=lambda sums: sums.pss_denominator,
+        column="κ",
+    ),
+    StabilityMetric(
+        "repeatability",
+        "repeatability",
+        1,
+        "logit",
+        estimate=lambda sums: sums.repeat_numerator / sums.repeat_denominator,
+        denominator=lambda sums: sums.repeat_denominator,
+        needs_repeats=True,
+    ),
+    StabilityMetric(
+        "persona_effect",
+        "persona effect",
+        -1,
+        "raw",
+        is_ratio=False,
+        estimate=lambda sums: sums.common_repeatability - sums.common_pss,
+        denominator=lambda sums: sums.common_pss_denominator,
+        needs_repeats=True,
+    ),
+    StabilityMetric(
+        "corrected_pss",
+        "corrected PSS",
+        1,
+        "log",
+        estimate=lambda sums: sums.common_pss / sums.common_repeatability,
+        denominator=lambda sums: sums.common_pss_denominator,
+        column="corrected PSS",
+        needs_repeats=True,
+    ),
+    StabilityMetric(
+        "mean_score",
+        "mean score",
+        1,
+        "raw",
+        estimate=lambda sums: sums.score / sums.samples,
+        denominator=lambda sums: sums.samples,
+        generalises=False,
+    ),
+    StabilityMetric(
+        "expertise_advantage",
+        "expertise advantage",
+        1,
+        "raw",
+        span=2.0,
+        is_ratio=False,
+        estimate=lambda sums: sums.expert_accuracy - sums.persona_right[..., 0] / sums.persona_cells[..., 0],
+        denominator=lambda sums: sums.persona_cells[..., 0],
+        generalises=False,
+    ),
 )
-"""Of tasks with right and wrong answers, in the order of :meth:`personaeval.metrics.sums.ItemSums.estimate`."""
+"""Metrics of tasks with right and wrong answers, in the order of summaries, tables and estimates."""
 
+HEADLINE = tuple(metric.name for metric in STABILITY)
 
-WORST = Metric("worst_persona", "worst persona (split halves)", 1, "logit")
-"""Accuracy of the worst persona, chosen on one half of the items and measured on the other."""
+GENERALISED = tuple(metric for metric in STABILITY if metric.generalises)
+"""Metrics with intervals for other personas, in the order of the two-way bootstrap's estimates."""
 
+WORST_PERSONA = Metric("worst_persona", "worst persona (split halves)", 1, "logit")
+"""Accuracy of the worst persona, chosen on one half of the items and measured on the other
+(:mod:`personaeval.metrics.split_half`)."""
 
-PERSONA_SCORE = Metric("persona_score", "PersonaScore", 1, "raw", span=4.0)
+PERSONA_SCORE = Metric("persona_score", "PersonaScore", 1, "raw", span=4.0, judged=True)
+"""Unweighted mean of the dimensions' mean scores (:mod:`personaeval.metrics.fidelity`)."""
 
-
-METRICS = {metric.name: metric for metric in (*STABILITY, WORST, PERSONA_SCORE)}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (*STABILITY, WORST_PERSONA, PERSONA_SCORE)}
+"""All metrics by name, in the order of the policy's schema."""

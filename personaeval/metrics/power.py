@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from personaeval.metrics.catalogue import HEADLINE
 from personaeval.metrics.jackknife import unseen
 from personaeval.metrics.noninferiority import ALPHA, POWER
 from personaeval.metrics.paired import changes
 from personaeval.metrics.population import Declining, Population
-from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums
+from personaeval.metrics.sums import Cells, Ints, item_sums
 
 PLANNED: tuple[Declining, ...] = ("accuracy", "pss")
 

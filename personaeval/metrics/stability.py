@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from personaeval.metrics.catalogue import STABILITY
+from personaeval.metrics.catalogue import HEADLINE, STABILITY
 from personaeval.metrics.inference import Estimate, Floats, benjamini_hochberg, mcnemar, sign_flip
 from personaeval.metrics.jackknife import Scale, intervals, jackknife
-from personaeval.metrics.sums import HEADLINE, Cells, Ints, item_sums, pair_sums, pss, repeat_sums
+from personaeval.metrics.sums import Cells, Ints, item_sums, pair_sums, pss, repeat_sums
 
 __all__ = [
     "Cells",

@@ -12,16 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from personaeval.metrics.catalogue import STABILITY
+from personaeval.metrics.catalogue import STABILITY, StabilityMetric
 from personaeval.metrics.inference import Floats
+from personaeval.metrics.totals import Totals
 
 Ints = NDArray[np.int32]
-
-_SUMS = 12
-
-
-HEADLINE = tuple(metric.name for metric in STABILITY)
-"""The names of the first estimates, in their order; then accuracy per persona, then per category."""
 
 
 @dataclass(frozen=True)
@@ -97,87 +92,84 @@ def pair_products(correct: Ints, scored: Ints, counted: NDArray[np.bool_]) -> Fl
     return np.divide(k * (k - 1), s * (s - 1), out=np.zeros(k.shape), where=counted)
 
 
+def evaluate(totals: Totals, metrics: Sequence[StabilityMetric] = STABILITY) -> Floats:
+    """[..., e] the metrics' values, in their order."""
+    return np.stack([metric.estimate(totals) for metric in metrics], axis=-1)
+
+
 @dataclass(frozen=True)
 class ItemSums:
-    """What every item adds to the sums that the headline numbers are made of, and where each stands."""
+    """What every item adds to the sums behind a task's estimates.
+
+    The e estimates are those of :data:`personaeval.metrics.catalogue.STABILITY`, then the accuracy of every persona,
+    the baseline's first, then that of every category.
+
+    Attributes:
+        matrix: [n, k] packed :class:`Totals` of each item.
+        groups: [categories, m] 1 where a persona is in a category.
+        experts: [m] whether a persona is an expert of the task's domain.
+    """
 
     matrix: Floats
-    personas: int
     groups: NDArray[np.float64]
-    experts: NDArray[np.float64]
+    experts: NDArray[np.bool_]
 
     @property
     def spans(self) -> Floats:
-        """[e] how far apart two values of each estimate can be."""
-        spans = np.ones(len(STABILITY) + 1 + self.personas + len(self.groups))
-        spans[: len(STABILITY)] = [metric.span for metric in STABILITY]
-        return spans
+        """[e] largest possible difference between two values of each estimate."""
+        accuracies = 1 + len(self.experts) + len(self.groups)
+        return np.array([*(metric.span for metric in STABILITY), *[1.0] * accuracies])
 
     def weights(self, sums: Floats) -> Floats:
-        """Return what each estimate is divided by, for sums [..., k]; without any, a cluster says nothing of it."""
-        parts = np.moveaxis(sums[..., :_SUMS], -1, 0)
-        _, mean, _, cells, _, pairs_q, _, again_mean, _, _, _, scored = parts
-        count = sums[..., _SUMS + 1 + self.personas :]
-        headline = [cells, count[..., 0], mean, mean, pairs_q, again_mean, again_mean, scored, count[..., 0]]
-        return np.concatenate([np.stack(headline, axis=-1), count, count[..., 1:] @ self.groups.T], axis=-1)
+        """[..., e] each estimate's denominator for [..., k] sums; a cluster with 0 says nothing of the estimate."""
+        totals = Totals.unpack(sums, self.experts)
+        headline = np.stack([metric.denominator(totals) for metric in STABILITY], axis=-1)
+        cells = totals.persona_cells
+        return np.concatenate([headline, cells, cells[..., 1:] @ self.groups.T], axis=-1)
 
     def estimate(self, sums: Floats) -> Floats:
-        """Return the estimates for sums [..., k]; the order is that of ``summarise``."""
-        parts = np.moveaxis(sums[..., :_SUMS], -1, 0)
-        c, mean, total, cells, pairs, pairs_q, again_c, again_mean, repeat, repeat_q, score, scored = parts
-        right, count = np.split(sums[..., _SUMS:], [1 + self.personas], axis=-1)
-        accuracy = right / count
-        stable, mu = c / mean, total / cells
-        common_pss, common_r = again_c / again_mean, repeat / repeat_q
-        headline = [
-            mu,
-            accuracy[..., 0],
-            stable,
-            (stable - mu) / (1 - mu),
-            pairs / pairs_q,
-            common_r - common_pss,
-            common_pss / common_r,
-            score / scored,
-            _weighted(accuracy[..., 1:], self.experts) - accuracy[..., 0],
-        ]
-        by_category = (right[..., 1:] @ self.groups.T) / (count[..., 1:] @ self.groups.T)
-        return np.concatenate([np.stack(headline, axis=-1), accuracy, by_category], axis=-1)
-
-
-def _weighted(values: Floats, weights: Floats) -> Floats:
-    if not weights.any():
-        return np.full(values.shape[:-1], np.nan)
-    return np.asarray(values[..., weights > 0].mean(axis=-1))
+        """[..., e] the estimates for [..., k] sums."""
+        totals = Totals.unpack(sums, self.experts)
+        right, cells = totals.persona_right, totals.persona_cells
+        by_category = (right[..., 1:] @ self.groups.T) / (cells[..., 1:] @ self.groups.T)
+        return np.concatenate([evaluate(totals), right / cells, by_category], axis=-1)
 
 
 def item_sums(cells: Cells, domain: str, names: Sequence[str]) -> ItemSums:
-    """Return the sums of a task's cells; ``names`` are the categories that get an accuracy of their own."""
+    """Sums of a task's cells.
+
+    Args:
+        cells: the counts.
+        domain: the task's domain, whose experts are its in-domain experts.
+        names: the categories that get an accuracy of their own.
+    """
     q, present = cells.q, cells.is_scored
     own, own_present = q[:, 1:], present[:, 1:]
-    c, mean = pair_sums(own, own_present)
+    pss_numerator, pss_denominator = pair_sums(own, own_present)
     twice = cells.scored[:, 1:] >= 2
-    pairs, pairs_q = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
+    repeat_numerator, repeat_denominator = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
     # PSS and R are compared on what both have: cells with two samples, of items with two such personas.
     twice = twice & (twice.sum(axis=1) >= 2)[:, None]
-    again_c, again_mean = pair_sums(own, twice)
-    repeat, repeat_q = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
-    columns = [
-        c,
-        mean,
-        np.where(own_present, own, 0).sum(axis=1),
-        own_present.sum(axis=1),
-        pairs,
-        pairs_q,
-        again_c,
-        again_mean,
-        repeat,
-        repeat_q,
-        cells.score_sum[:, 1:].sum(axis=1),
-        cells.scored[:, 1:].sum(axis=1),
-    ]
-    matrix = np.column_stack([*columns, np.where(present, q, 0), present]).astype(np.float64)
-    groups = np.array([[category == name for category in cells.categories[1:]] for name in names], dtype=np.float64)
+    common_pss_numerator, common_pss_denominator = pair_sums(own, twice)
+    common_repeat_numerator, common_repeat_denominator = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
     fields = zip(cells.categories[1:], cells.domains[1:], strict=True)
-    experts = np.array([category == "expert" and field == domain for category, field in fields], dtype=np.float64)
-    groups = groups.reshape(len(names), q.shape[1] - 1)
-    return ItemSums(matrix, q.shape[1] - 1, groups, experts)
+    experts = np.array([category == "expert" and field == domain for category, field in fields], dtype=bool)
+    totals = Totals(
+        pss_numerator=pss_numerator,
+        pss_denominator=pss_denominator,
+        right=np.where(own_present, own, 0).sum(axis=1),
+        cells=own_present.sum(axis=1).astype(np.float64),
+        repeat_numerator=repeat_numerator,
+        repeat_denominator=repeat_denominator,
+        common_pss_numerator=common_pss_numerator,
+        common_pss_denominator=common_pss_denominator,
+        common_repeat_numerator=common_repeat_numerator,
+        common_repeat_denominator=common_repeat_denominator,
+        score=cells.score_sum[:, 1:].sum(axis=1),
+        samples=cells.scored[:, 1:].sum(axis=1).astype(np.float64),
+        persona_right=np.where(present, q, 0),
+        persona_cells=present.astype(np.float64),
+        experts=experts,
+    )
+    groups = np.array([[category == name for category in cells.categories[1:]] for name in names], dtype=np.float64)
+    return ItemSums(totals.pack(), groups.reshape(len(names), q.shape[1] - 1), experts)

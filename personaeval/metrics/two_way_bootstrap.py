@@ -13,11 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from personaeval.metrics.catalogue import GENERALISED, HEADLINE
 from personaeval.metrics.inference import REPLICATES, Floats, drawn_counts, skewness
 from personaeval.metrics.jackknife import JackknifeResult
-from personaeval.metrics.sums import Cells, item_sums, pair_products
+from personaeval.metrics.sums import Cells, evaluate, item_sums, pair_products
+from personaeval.metrics.totals import Totals
 
-RESAMPLED = ("accuracy", "baseline_accuracy", "pss", "kappa", "repeatability", "persona_effect", "corrected_pss")
+RESAMPLED = tuple(metric.name for metric in GENERALISED)
+
+_PLACES = [HEADLINE.index(name) for name in RESAMPLED]
+
+_Ratio = tuple[Floats, Floats]
+"""Numerator and denominator."""
 
 _CHUNK = 2_000_000
 
@@ -84,8 +91,8 @@ def _estimates(values: Floats, drawn: Floats, runs: Sequence[Cells]) -> Jackknif
         squares = np.where(known, (drawn - mean) ** 2, 0).sum(axis=0) / (count - 1)
     errors = np.where((count > max(len(drawn) / 2, 1)) & np.isfinite(values), np.sqrt(squares), np.nan)
     sums = [item_sums(cells, "", ()) for cells in runs]
-    resting = np.any([own.weights(own.matrix) > 0 for own in sums], axis=0).sum(axis=0)[: len(RESAMPLED)]
-    spans = sums[0].spans[: len(RESAMPLED)]
+    resting = np.any([own.weights(own.matrix) > 0 for own in sums], axis=0).sum(axis=0)[_PLACES]
+    spans = sums[0].spans[_PLACES]
     freedom = np.full(len(values), max(min(n, m) - 1.0, 1.0))
     skewed = np.array([skewness(column[np.isfinite(column)]) for column in drawn.T])
     return JackknifeResult(values, values, errors, freedom, skewed, np.clip(resting, 1.0, float(m)), spans)
@@ -95,7 +102,7 @@ def _point(cells: Cells) -> Floats:
     """Return the estimates as every other part of the program defines them."""
     sums = item_sums(cells, "", ())
     with np.errstate(divide="ignore", invalid="ignore"):
-        return sums.estimate(sums.matrix.sum(axis=0))[: len(RESAMPLED)]
+        return sums.estimate(sums.matrix.sum(axis=0))[_PLACES]
 
 
 @dataclass(frozen=True)
@@ -136,9 +143,11 @@ class _Part:
 
     def replicate(self, items: Floats, personas: Floats) -> Floats:
         """Return [replicates, e] estimates under weights [replicates, n] and [replicates, m]."""
-        return (self._replicate_complete if self._complete else self._replicate)(items, personas)
+        totals = (self._totals_if_complete if self._complete else self._weighted_totals)(items, personas)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return evaluate(totals, GENERALISED)
 
-    def _replicate_complete(self, items: Floats, personas: Floats) -> Floats:
+    def _totals_if_complete(self, items: Floats, personas: Floats) -> Totals:
         """Where no cell is missing, m is the same for all items: most sums are linear in both weights."""
 
         def whole(values: Floats, weights: Floats) -> Floats:
@@ -146,34 +155,62 @@ class _Part:
 
         squared, weight = personas**2, personas.sum(axis=1)
         right = whole(self.q, personas)
-        totals = self.q @ personas.T
-        totals *= totals
-        both = np.einsum("bi,ib->b", items, totals) - whole(self.q**2, squared)
+        right_squared = self.q @ personas.T
+        right_squared *= right_squared
+        both = np.einsum("bi,ib->b", items, right_squared) - whole(self.q**2, squared)
         pairs = weight**2 - squared.sum(axis=1)
-        none = items @ self._none
         with np.errstate(divide="ignore", invalid="ignore"):
-            accuracy = right / weight / items.sum(axis=1)
-            stable = both / np.where(pairs > 0, pairs, np.nan) / (right / weight)
-            columns = [accuracy, none[:, 0] / none[:, 1], stable, (stable - accuracy) / (1 - accuracy)]
-            repeated = whole(self._pairs, personas) / right if self._repeated else np.full(len(items), np.nan)
-            return np.column_stack([*columns, repeated, repeated - stable, stable / repeated])
+            stable = both / np.where(pairs > 0, pairs, np.nan), right / weight
+        repeated = (whole(self._pairs, personas), right) if self._repeated else self._undefined(items)
+        return self._totals(items, (right / weight, items.sum(axis=1)), stable, repeated, stable, repeated)
 
-    def _replicate(self, items: Floats, personas: Floats) -> Floats:
+    def _weighted_totals(self, items: Floats, personas: Floats) -> Totals:
+        """Weighted sums, [replicates] each."""
 
         def whole(by_item: Floats) -> Floats:
             return np.asarray(np.einsum("bi,ib->b", items, by_item))
 
-        with np.errstate(divide="ignore", invalid="ignore"):
-            numerator, denominator = map(whole, self._all.sums(personas))
-            accuracy = whole(self._all.q @ personas.T) / whole(self._all.present @ personas.T)
-            none = items @ self._none
-            stable = numerator / denominator
-            columns = [accuracy, none[:, 0] / none[:, 1], stable, (stable - accuracy) / (1 - accuracy)]
-            if not self._repeated:
-                return np.column_stack([*columns, *[np.full(len(items), np.nan)] * 3])
-            repeated = whole(self._pairs @ personas.T) / whole(self._pairs_q @ personas.T)
-            numerator, denominator = map(whole, self._common.sums(personas))
-            common = numerator / denominator
-            same = self._common.present > 0
-            again = whole(np.where(same, self._pairs, 0) @ personas.T) / whole(self._common.q @ personas.T)
-            return np.column_stack([*columns, repeated, again - common, common / again])
+        numerator, denominator = self._all.sums(personas)
+        stable = whole(numerator), whole(denominator)
+        accuracy = whole(self._all.q @ personas.T), whole(self._all.present @ personas.T)
+        if not self._repeated:
+            undefined = self._undefined(items)
+            return self._totals(items, accuracy, stable, undefined, undefined, undefined)
+        repeated = whole(self._pairs @ personas.T), whole(self._pairs_q @ personas.T)
+        numerator, denominator = self._common.sums(personas)
+        pairs = np.where(self._common.present > 0, self._pairs, 0)
+        again = whole(pairs @ personas.T), whole(self._common.q @ personas.T)
+        return self._totals(items, accuracy, stable, repeated, (whole(numerator), whole(denominator)), again)
+
+    def _totals(
+        self,
+        items: Floats,
+        accuracy: _Ratio,
+        pss: _Ratio,
+        repeat: _Ratio,
+        common_pss: _Ratio,
+        common_repeat: _Ratio,
+    ) -> Totals:
+        """Replicates by name; sums that no generalising metric uses are NaN."""
+        none, unused = items @ self._none, np.full(len(items), np.nan)
+        return Totals(
+            pss_numerator=pss[0],
+            pss_denominator=pss[1],
+            right=accuracy[0],
+            cells=accuracy[1],
+            repeat_numerator=repeat[0],
+            repeat_denominator=repeat[1],
+            common_pss_numerator=common_pss[0],
+            common_pss_denominator=common_pss[1],
+            common_repeat_numerator=common_repeat[0],
+            common_repeat_denominator=common_repeat[1],
+            score=unused,
+            samples=unused,
+            persona_right=none[:, :1],
+            persona_cells=none[:, 1:],
+            experts=np.zeros(0, dtype=bool),
+        )
+
+    def _undefined(self, items: Floats) -> _Ratio:
+        undefined = np.full(len(items), np.nan)
+        return undefined, undefined

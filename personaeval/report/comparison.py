@@ -8,7 +8,7 @@ import numpy as np
 
 from personaeval.analysis.compare import AlignedTask, interpret_pss_change
 from personaeval.analysis.flips import find_flips
-from personaeval.metrics.catalogue import METRICS
+from personaeval.metrics.catalogue import HEADLINE, METRICS, PERSONA_SCORE
 from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Estimate, benjamini_hochberg, holm
 from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_equal
@@ -199,8 +199,9 @@ def _trend_table(sides: Sequence[CheckpointRuns], steps: Sequence[int], pairs: S
         note = "No trend: these checkpoints were not all asked the same items under the same personas."
         return Table(title, ("step", "checkpoint"), (), (note,))
     parts = _aligned_sums(pairs)
-    names = ("persona_score",) if pairs[0].judged is not None else ("accuracy", "pss", "kappa")
-    places = [0] if pairs[0].judged is not None else [0, 2, 3]
+    is_judged = pairs[0].judged is not None
+    names = (PERSONA_SCORE.name,) if is_judged else ("accuracy", "pss", "kappa")
+    places = [0] if is_judged else [HEADLINE.index(name) for name in names]
     width = parts[0].matrix.shape[1]
     centred = np.array(steps, dtype=np.float64) - np.mean(steps)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from personaeval.analysis.compare import counts_of
 from personaeval.metrics import two_way_bootstrap
-from personaeval.metrics.catalogue import METRICS
+from personaeval.metrics.catalogue import GENERALISED
 from personaeval.metrics.jackknife import intervals
 from personaeval.report.entries import Summary
 from personaeval.results.runs import open_runs
@@ -21,7 +21,7 @@ def generalised(summary: Summary) -> Summary:
         UsageError: the run's cells cannot be read.
     """
     side = open_runs(summary["folder"])
-    scales = [METRICS[name].scale for name in two_way_bootstrap.RESAMPLED]
+    scales = [metric.scale for metric in GENERALISED]
     tasks: dict[str, Any] = {}
     for name, part in summary["tasks"].items():
         tasks[name] = part

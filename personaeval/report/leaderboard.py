@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from personaeval.analysis.compare import interpret_pss_change
+from personaeval.metrics.catalogue import STABILITY
 from personaeval.report import judged_tables
 from personaeval.report.changes import Row, against
 from personaeval.report.entries import (
@@ -81,7 +82,8 @@ def _leaderboard_table(
 ) -> Table:
     names = names_of(entries)
     compared = against(entries, base, names, ("accuracy", "pss"), generalise) if base is not None else None
-    columns = ["checkpoint", "accuracy", "none", "PSS", "κ", "corrected PSS", "worst persona", "spread", "unscored"]
+    shown = {metric.name: metric.column for metric in STABILITY if metric.column is not None}
+    columns = ["checkpoint", *shown.values(), "worst persona", "spread", "unscored"]
     if base is not None:
         columns += ["accuracy change", "PSS change", "reading"]
     rows = []
@@ -90,11 +92,7 @@ def _leaderboard_table(
         worst = numbers["worst"]
         row: list[Cell] = [
             name,
-            interval(numbers["accuracy"]),
-            interval(numbers["baseline_accuracy"]),
-            interval(numbers["pss"]),
-            interval(numbers["kappa"]),
-            interval(numbers["corrected_pss"]),
+            *(interval(numbers[metric]) for metric in shown),
             f"{worst['persona']} {worst['accuracy']:.3f}" if worst else "–",
             FormattedEstimate(numbers["spread"]),
             FormattedEstimate(counts["unscored"] / max(counts["total"], 1), percent=False),

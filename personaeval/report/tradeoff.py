@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from personaeval.errors import InvalidRunError
+from personaeval.metrics.catalogue import METRICS, PERSONA_SCORE
 from personaeval.report import judged_tables
 from personaeval.report.changes import Row, against
 from personaeval.report.entries import Entry, Groups, Summary, bases_of, group, interval, names_of, relative
 from personaeval.report.formats import Cell, Table
+
+_SHOWN = ("accuracy", "pss", "kappa")
 
 
 def trade_off(summaries: Sequence[Summary], baseline: str | None = None) -> list[Table]:
@@ -58,7 +61,7 @@ def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
     left: Groups = [[one for one, _ in pairs]]
     names = names_of(left[0])
     base = bases_of(left, baseline)[0] if baseline is not None else None
-    columns = ["checkpoint", "accuracy", "PSS", "κ", "PersonaScore"]
+    columns = ["checkpoint", *(METRICS[metric].title for metric in (*_SHOWN, PERSONA_SCORE.name))]
     columns += ["PSS change", "PersonaScore change"] if base is not None else []
     before = next((pair for pair in pairs if pair[0] is base), None)
     compared = (
@@ -72,7 +75,7 @@ def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
     rows = []
     for place, (name, (one, other)) in enumerate(zip(names, pairs, strict=True)):
         numbers = one[1]["stability"]
-        row: list[Cell] = [name, interval(numbers["accuracy"]), interval(numbers["pss"]), interval(numbers["kappa"])]
+        row: list[Cell] = [name, *(interval(numbers[metric]) for metric in _SHOWN)]
         row.append(judged_tables.persona_score(other[1]))
         if before is not None:
             changed = [own.rows[place] for own in compared]
