@@ -224,3 +224,24 @@ def test_old_keys_of_a_task_are_read_and_what_is_stored_keeps_its_names(tmp_path
     sampling = Sampling(schema="{}", score_tokens=("1",), answer_tokens=("A",))
     assert list(sampling.record()) == ["temperature", "top_p", "max_tokens", "stop", "schema", "options", "labels"]
     assert list(Sampling().record()) == ["temperature", "top_p", "max_tokens", "stop"]
+
+
+def example_row(file):
+    """The example row that stands as a comment above a task's ``source``."""
+    comment, found = file.read_text().split("\nsource:")[0], "# An example row"
+    assert found in comment, f"{file.name} shows no example row"
+    lines = comment[comment.index(found) :].splitlines()[1:]
+    return json.loads(" ".join(line.removeprefix("# ") for line in lines))
+
+
+@pytest.mark.parametrize("name", sorted(Registry().task_files()))
+def test_the_example_row_in_a_tasks_file_makes_an_item_of_it(name, tmp_path):
+    file = Registry().task_files()[name]
+    row = example_row(file)
+    task = Registry().tasks(name)[0][0]
+    if task.is_judged:
+        assert row in [json.loads(line) for line in (file.parent / "personagym/questions.jsonl").open()]
+        return
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps(row))
+    assert "every gold answer is right" in check_task(task.name, data, ())
