@@ -138,7 +138,10 @@ def test_an_offline_node_is_told_how_to_pass_a_local_copy():
         (['{"who": "a cook"}'], "neither a column 'text' nor 'persona'; its columns: who"),
         (['{"text": "a cook", "category": "chef"}'], "row 1: category: .*'chef'"),
         (['{"text": "a cook", "expect": "maybe"}'], "row 1: expect: .*'maybe'"),
-        (['{"id": 1, "text": "a cook at sea"}', '{"id": 1, "text": "two nuns in a boat"}'], "the id '1' stands for"),
+        (
+            ['{"id": 1, "text": "a cook at sea"}', '{"id": 1, "text": "two nuns in a boat"}'],
+            "the id '1' is given to both",
+        ),
         ([], "holds no rows"),
     ],
 )

@@ -187,7 +187,7 @@ def test_a_wrong_task_file_names_file_line_and_key(library, old, new, message):
 def test_the_baseline_is_in_no_file(library):
     path = library / "bad.yaml"
     path.write_text("name: bad\ndescription: x\npersonas:\n  - {id: a, text: nobody, category: baseline}\n")
-    with pytest.raises(UsageError, match=r"bad.yaml:4: personas.0.category: .*`none` alone"):
+    with pytest.raises(UsageError, match=r"bad.yaml:4: personas.0.category: .*reserved for the persona `none`"):
         read_document(path, PersonaSet)
 
 
@@ -231,7 +231,7 @@ def test_a_broken_data_file_names_file_and_row(library, change, message):
 def test_a_csv_with_a_short_row(library, tmp_path):
     path = tmp_path / "sums.csv"
     path.write_text("id,question,answer\na,1 + 1,2\nb,1 + 2\n")
-    with pytest.raises(UsageError, match="row 2: its number of fields"):
+    with pytest.raises(UsageError, match="row 2: it has more or fewer fields"):
         items_of("sums", library, data=path)
 
 

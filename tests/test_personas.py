@@ -185,7 +185,7 @@ GOOD = {"id": "p", "text": "a cook who sails the northern seas", "category": "ro
         ({"tags": ()}, "no tags, or an empty one: p"),
         ({"tags": ("work", " ")}, "no tags, or an empty one: p"),
         ({"category": "expert"}, "experts without a domain: p"),
-        ({"paraphrase_of": "q"}, "paraphrases of a persona that is not there: p"),
+        ({"paraphrase_of": "q"}, "paraphrases of a persona that is missing: p"),
     ],
 )
 def test_the_lint_names_what_is_wrong(change, message):

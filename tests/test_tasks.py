@@ -138,7 +138,7 @@ def test_a_reasoning_gym_dataset_is_a_task_scored_by_its_own_scorer():
     ("selector", "message"),
     [
         ("reasoning_gym:chain_sums", "no dataset 'chain_sums'.*chain_sum"),
-        ("reasoning_gym:chain_sum?min_terms", "no PARAMETER=VALUE"),
+        ("reasoning_gym:chain_sum?min_terms", "is not PARAMETER=VALUE"),
         ("reasoning_gym:chain_sum?size=none", "whole numbers"),
         ("reasoning_gym:chain_sum?min_termz=2", "refuses chain_sum"),
     ],

@@ -1,4 +1,4 @@
-"""Scorers of one's own: functions behind entry points of the group ``personaeval.scorers``."""
+"""Custom scorers: functions behind entry points of the group ``personaeval.scorers``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GROUP = "personaeval.scorers"
 
 
 def find_scorer(name: str) -> EntryPoint:
-    """Return the entry point of a scorer.
+    """Entry point of a scorer.
 
     Raises:
         UsageError: no installed package has it.
@@ -25,6 +25,6 @@ def find_scorer(name: str) -> EntryPoint:
 
 
 def load_scorer(name: str) -> Callable[[str, str], float]:
-    """Return the function ``score(gold, text)``."""
+    """The scorer's function ``score(gold, text)``."""
     function: Callable[[str, str], float] = find_scorer(name).load()
     return function

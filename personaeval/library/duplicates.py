@@ -1,4 +1,4 @@
-"""Near-duplicates among texts: pairs that have most of their words in common."""
+"""Near-duplicates among texts: pairs that share most of their words."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _WORD = re.compile(r"\w+")
 
 
 def near_duplicates(texts: Sequence[str], similarity: float = SIMILARITY) -> dict[int, int]:
-    """Return for each text that repeats an earlier one, in other order or with a few other words, which one.
+    """Texts that repeat an earlier one, possibly reordered or with a few words changed.
 
-    Two texts are near-duplicates if their sets of words, case and punctuation aside, have a Jaccard index
-    |A ∩ B| / |A ∪ B| of at least ``similarity``. The first of them stays; a text that is dropped drops no other one, so
-    that a chain of small changes does not eat up a set.
+    Two texts are near-duplicates if their sets of words (case and punctuation ignored) have a Jaccard index
+    |A ∩ B| / |A ∪ B| of at least ``similarity``. The first is kept. A dropped text causes no further drops, so a chain
+    of small changes does not erase a set.
 
-    Exact and fast: two sets A, B that are similar enough share one of the |A| − ⌈similarity · |A|⌉ + 1 rarest words of
-    A with one of the as many rarest of B (prefix filtering, Bayardo, Ma & Srikant 2007), so that a text is compared
-    only with those found under its rare words.
+    Exact and fast: sufficiently similar sets A and B share a word among the |A| − ⌈similarity · |A|⌉ + 1 rarest words
+    of A and the correspondingly rarest of B (prefix filtering, Bayardo, Ma & Srikant 2007). So a text is compared only
+    with texts that share one of its rare words.
 
     Args:
         texts: any number of texts.
@@ -32,7 +32,7 @@ def near_duplicates(texts: Sequence[str], similarity: float = SIMILARITY) -> dic
         Index of a repeating text -> index of the text it repeats.
     """
     words = [frozenset(_WORD.findall(text.casefold())) for text in texts]
-    # A text without any word, such as one of emoji, is compared as a whole.
+    # A text without words, such as emoji, is compared as a whole.
     words = [found or frozenset([text]) for found, text in zip(words, texts, strict=True)]
     frequency = Counter(word for found in words for word in found)
     under_word: defaultdict[str, list[int]] = defaultdict(list)

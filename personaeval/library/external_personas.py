@@ -1,9 +1,9 @@
-"""Personas from elsewhere: data files and hub datasets, such as PersonaHub and Nemotron-Personas.
+"""Personas from data files and hub datasets, such as PersonaHub and Nemotron-Personas.
 
-``FILE.jsonl``, ``FILE.json``, ``FILE.csv``, ``FILE.parquet`` or ``hf:DATASET[:COLUMN]``. The texts stand in the column
-that is named, else in ``text``, else in ``persona`` (which both PersonaHub and Nemotron-Personas have). Where it is
-``text``, the columns ``category``, ``tags``, ``domain``, ``expect`` and ``paraphrase_of`` mean what they mean in a
-persona set; of any other file only the text is read.
+``FILE.jsonl``, ``FILE.json``, ``FILE.csv``, ``FILE.parquet`` or ``hf:DATASET[:COLUMN]``. The text comes from the named
+column, else from ``text``, else from ``persona`` (as in PersonaHub and Nemotron-Personas). With a ``text`` column, the
+columns ``category``, ``tags``, ``domain``, ``expect`` and ``paraphrase_of`` are read as in a persona set; otherwise
+only the text is read.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def is_import(selector: str) -> bool:
 
 
 def read_personas(selector: str) -> tuple[tuple[Persona, ...], dict[str, Any]]:
-    """Return the personas of a data file or hub dataset, and what was read and left out.
+    """Personas of a data file or hub dataset, and a record of what was read and left out.
 
-    Near-duplicates (:mod:`personaeval.library.duplicates`) are left out and counted, except paraphrases, which are
-    meant to be; so are the empty rows of a hub dataset, which its reader cannot mend.
+    Near-duplicates (:mod:`personaeval.library.duplicates`) are left out and counted, except declared paraphrases; so
+    are empty rows of a hub dataset, which a user cannot fix.
 
     Raises:
         UsageError: it cannot be read, has no column of texts, or a row is broken; names the row.
@@ -73,7 +73,7 @@ def read_personas(selector: str) -> tuple[tuple[Persona, ...], dict[str, Any]]:
 
 
 def describe_import(origin: Mapping[str, Any]) -> str:
-    """Return a line for the user on what was read and left out."""
+    """One line for the user: what was read and left out."""
     return (
         f"{origin['selector']}: {origin['rows']:,} rows, column {origin['column']}; {origin['personas']:,} personas, "
         f"left out {origin['near_duplicates']:,} near-duplicates and {origin['empty']:,} empty rows."
@@ -113,14 +113,14 @@ def _persona(row: Row, column: str, where: str) -> Persona:
 
 
 def clean(text: str) -> str:
-    """Return a text that completes "You are …": one line, no final full stop, a leading article in lower case."""
+    """The text as completion of "You are …": one line, no final full stop, a leading article in lower case."""
     line = " ".join(text.split())
     line = line.removesuffix(".").rstrip() if not line.endswith("..") else line
     return _ARTICLE.sub(lambda match: match[0].lower(), line, count=1) if _ARTICLE.match(line) else line
 
 
 def _identifier(row: Row, text: str) -> str:
-    """Return the row's own id as far as an id may look like it, else one made from the text."""
+    """The row's own id reduced to the characters of an id, else one derived from the text."""
     own = next((str(row[name]) for name in _ID_COLUMNS if row.get(name) not in (None, "")), "")
     plain = re.sub(r"[^a-z0-9_-]+", "-", own.lower()).strip("-_")
     return plain or "x" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
@@ -138,13 +138,13 @@ def _refuse_one_id_twice(personas: Sequence[Persona], named: str) -> None:
     for persona in personas:
         other = seen.setdefault(persona.id, persona.text)
         if other != persona.text:
-            raise UsageError(f"{named}: the id {persona.id!r} stands for {other!r} and for {persona.text!r}.")
+            raise UsageError(f"{named}: the id {persona.id!r} is given to both {other!r} and {persona.text!r}.")
 
 
 def _read_hub(name: str, column: str | None) -> tuple[list[Row], dict[str, Any], str]:
-    """Read the columns that matter of the split ``train``.
+    """Read the known columns of the split ``train``.
 
-    Of a dataset without a default configuration, the one named like the column is read: that is so in PersonaHub.
+    If the dataset has no default configuration, the one named like the column is read, as in PersonaHub.
     """
     import datasets
 
@@ -174,7 +174,7 @@ def _read_hub(name: str, column: str | None) -> tuple[list[Row], dict[str, Any],
     }
     useful = {column, *_TEXT_COLUMNS, *_ID_COLUMNS, *_OWN_COLUMNS}
     present = [name for name in dataset.column_names if name in useful]
-    # Without any useful column the first row is enough, to say what is there.
+    # Without a known column, one row is enough to list the columns in the error.
     rows: list[Row] = list(dataset.select_columns(present)) if present else list(dataset.select(range(1)))
     if column is not None and column not in dataset.column_names:
         raise UsageError(f"{named}: it has no column {column!r}.{suggest(column, dataset.column_names)}")

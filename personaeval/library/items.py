@@ -30,7 +30,7 @@ _jinja = ImmutableSandboxedEnvironment(
 
 
 class ItemBuilder:
-    """Fills a task's templates with the columns of a row."""
+    """Makes items by filling a task's templates with the columns of a row."""
 
     def __init__(self, task: Task, seed: int) -> None:
         self._task = task
@@ -43,7 +43,7 @@ class ItemBuilder:
             raise UsageError(f"task {task.name}: a template is broken: {error.message}.") from error
 
     def __call__(self, number: int, row: Row, where: str) -> Item:
-        """Return the item of row ``number`` of the source; ``where`` names it in messages."""
+        """Item of row ``number`` of the source; ``where`` names the row in messages."""
         row = {**row, "row": row}
         filled = {name: self._fill(name, row, where) for name in ("id", "gold")}
         item_id = filled["id"].strip() or str(number)
@@ -53,7 +53,7 @@ class ItemBuilder:
         row["options"] = "\n".join(f"{_LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
         filled["prompt"] = self._fill("prompt", row, where)
         if any(not _is_text(value) for value in filled.values()):
-            raise UsageError(f"{where}: it holds half a surrogate pair, which is no text.")
+            raise UsageError(f"{where}: it holds half a surrogate pair, which is not valid text.")
         gold = filled["gold"].strip()
         # Chat templates trim a message's edges, so an item has none.
         prompt = filled["prompt"].strip()
@@ -112,7 +112,7 @@ class ItemBuilder:
 
 
 def rank(seed: int, name: str) -> bytes:
-    """Return what puts names into an order of the seed's own."""
+    """Sort key that gives names a random order, fixed by the seed."""
     return hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=16).digest()
 
 

@@ -1,4 +1,4 @@
-"""What can be wrong with personas beyond what the schema of a persona file says."""
+"""Checks of persona sets beyond the schema of a persona file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SHOWN = 10
 
 
 def problems(personas: Sequence[Persona]) -> list[str]:
-    """Return a line for every kind of mistake, with the personas that have it."""
+    """One line per kind of mistake, with the ids of the personas that make it."""
     low, high = WORDS
     ids = {persona.id for persona in personas}
     rules: dict[str, Callable[[Persona], bool]] = {
@@ -21,7 +21,7 @@ def problems(personas: Sequence[Persona]) -> list[str]:
         "texts that end in a full stop, which the template adds": lambda p: p.text.endswith("."),
         "no tags, or an empty one": lambda p: not p.tags or any(not tag.strip() for tag in p.tags),
         "experts without a domain": lambda p: p.category is Category.EXPERT and not p.domain,
-        "paraphrases of a persona that is not there": lambda p: (
+        "paraphrases of a persona that is missing": lambda p: (
             p.paraphrase_of is not None and p.paraphrase_of not in ids
         ),
     }
@@ -34,8 +34,7 @@ def problems(personas: Sequence[Persona]) -> list[str]:
 
 
 def likenesses(personas: Sequence[Persona]) -> list[str]:
-    """Return a line on texts that have most of their words in common, where they are not meant to."""
-    # Crossed personas differ in a word by design, paraphrases in how they are put.
+    """One line on near-duplicate texts, if any; crossed personas and paraphrases are alike by design."""
     own = [p for p in personas if p.paraphrase_of is None and p.category is not Category.DEMOGRAPHIC]
     pairs = near_duplicates([persona.text for persona in own])
     named = [f"{own[index].id} repeats {own[other].id}" for index, other in pairs.items()]

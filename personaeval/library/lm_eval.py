@@ -1,8 +1,8 @@
 """Any task of lm-evaluation-harness: ``lm_eval:NAME?num_fewshot=5&metric=…&filter=…``.
 
-Prompts, few-shot examples, filters and scores are the harness's own; personas, engines, ledger and statistics are ours.
-What cannot be had so is refused with the reason. NAME is a task, a group or a tag of the harness, or a YAML file in its
-format.
+Prompts, few-shot examples, filters and metrics are the harness's; personas, engines, ledger and statistics are ours.
+Tasks that do not fit are refused with the reason. NAME is a task, a group or a tag of the harness, or a YAML file in
+its format.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from personaeval.library.tasks import HarnessScorer, HarnessSource, Item, Task
 PREFIX = "lm_eval:"
 
 _FEWSHOT_SEED = 1234
-"""That of the harness's own command."""
+"""The default of the harness's command."""
 
 _SCORING = ("output_type", "doc_to_target", "doc_to_choice", "filter_list", "metric_list", "process_results")
 
 _NEW_TOKENS = 256
-"""The harness's own limit where a task sets none."""
+"""The harness's limit for tasks that set none."""
 
 
 def is_harness(selector: str) -> bool:
@@ -40,7 +40,7 @@ def is_harness(selector: str) -> bool:
 
 
 def harness_tasks(selector: str) -> list[Task]:
-    """Return the tasks of ``lm_eval:NAME?OPTION=VALUE&…``, as far as they are known before their data is read.
+    """Tasks of ``lm_eval:NAME?OPTION=VALUE&…``, before their data is read.
 
     Raises:
         UsageError: the harness is not installed, has no such task, or an option cannot be read.
@@ -75,16 +75,16 @@ def _read_query(selector: str, given: str) -> dict[str, Any]:
     for part in filter(None, given.split("&")):
         key, equals, value = part.partition("=")
         if not equals or key in query or key not in ("num_fewshot", "metric", "filter"):
-            raise UsageError(f"{selector}: {part!r} is none of num_fewshot=N, metric=NAME, filter=NAME, once each.")
+            raise UsageError(f"{selector}: {part!r} is not num_fewshot=N, metric=NAME or filter=NAME, or is repeated.")
         if key == "num_fewshot" and not value.isdecimal():
-            raise UsageError(f"{selector}: num_fewshot is a whole number.")
+            raise UsageError(f"{selector}: num_fewshot must be a whole number.")
         query[key] = int(value) if key == "num_fewshot" else value
     return query
 
 
 @functools.lru_cache(maxsize=1)
 def _index() -> dict[str, Any]:
-    """Return the harness's own index of names; reading its thousands of files takes seconds."""
+    """The harness's index of names; reading its thousands of files takes seconds."""
     from lm_eval.tasks import TaskManager
 
     index: dict[str, Any] = TaskManager().task_index
@@ -92,7 +92,7 @@ def _index() -> dict[str, Any]:
 
 
 def _members(name: str, selector: str) -> list[str]:
-    """Return the names of the tasks that a task, group or tag stands for."""
+    """Names of the tasks in a task, group or tag."""
     if name.endswith((".yaml", ".yml")):
         return [name]
     if name not in _index():
@@ -121,7 +121,7 @@ def _listed(member: Any) -> list[str]:
 
 
 def config_file(name: str) -> Path:
-    """Return the YAML file of a task.
+    """YAML file of a task.
 
     Raises:
         UsageError: there is none.
@@ -132,12 +132,12 @@ def config_file(name: str) -> Path:
         entry = _index().get(name)
         path = Path(entry.yaml_path) if entry is not None and entry.yaml_path else Path(name)
     if not path.is_file():
-        raise UsageError(f"lm_eval:{name}: {path} is no file.")
+        raise UsageError(f"lm_eval:{name}: {path} is not a file.")
     return path.resolve()
 
 
 def build(file: Path, overrides: Mapping[str, Any]) -> Any:
-    """Return the harness's own task object, its data read.
+    """The harness's task object with its data.
 
     Args:
         file: its YAML file.
@@ -147,7 +147,7 @@ def build(file: Path, overrides: Mapping[str, Any]) -> Any:
     from lm_eval.tasks._yaml_loader import load_yaml
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    # Functions of tasks print what they like, and ours is what a program reads.
+    # Tasks may print, but our standard output is read by programs.
     with contextlib.redirect_stdout(sys.stderr):
         return _build(ConfigurableTask, {**load_yaml(file, resolve_func=True), **overrides})
 
@@ -163,13 +163,13 @@ def _build(configurable: Any, content: dict[str, Any]) -> Any:
 
 
 def load_harness(task: Task, data: Path | None) -> tuple[Task, list[Item], dict[str, Any]]:
-    """Return the task with what only its data tells, its items, and the record of what was read.
+    """The task completed from its data, its items, and the record of what was read.
 
-    An item's gold is the harness's own document as JSON: all that its scoring needs.
+    An item's gold answer is the harness's document as JSON: all that scoring needs.
 
     Args:
         task: of :func:`harness_tasks`.
-        data: a local file with the dataset's columns, in its place.
+        data: a local file with the dataset's columns that replaces it.
 
     Raises:
         UsageError: the data cannot be read, or the task cannot be run here; the reason is named.
@@ -186,7 +186,7 @@ def load_harness(task: Task, data: Path | None) -> tuple[Task, list[Item], dict[
     except UsageError:
         raise
     except Exception as error:
-        # Datasets, templates and functions of thousands of tasks fail in any way they like.
+        # Datasets, templates and functions of thousands of tasks can raise anything.
         raise UsageError(
             f"{named}: cannot be loaded ({type(error).__name__}: {first_line(error)}). Without network, "
             f"pass a local copy of its data: --data {task.name}=FILE.jsonl"
@@ -245,7 +245,7 @@ def _overrides(source: HarnessSource, data: Path | None, named: str) -> tuple[di
 
 
 def _refuse(found: Any, named: str) -> None:
-    """Refuse what a persona, one prompt and one answer cannot do."""
+    """Refuse tasks that need more than one prompt and one answer."""
     reasons = {
         f"its answers are of kind {found.OUTPUT_TYPE}; generate_until and multiple_choice can be run": (
             found.OUTPUT_TYPE not in ("generate_until", "multiple_choice")
@@ -261,7 +261,7 @@ def _refuse(found: Any, named: str) -> None:
 
 
 def _prompts(found: Any, docs: list[Any], named: str) -> tuple[list[str], str | None]:
-    """Return the user's turn of every document, and what the harness puts into the system turn, the same for all."""
+    """User turn of every document, and the harness's system text, which must be the same for all."""
     shots = found.config.num_fewshot or 0
     prompts, systems = [], set()
 
@@ -319,7 +319,7 @@ def _filter(found: Any, wanted: str | None, named: str) -> str | None:
 
 
 def _scoring_hash(found: Any) -> str:
-    """Return a hash of all that scores: another filter, checker or harness scores again."""
+    """Hash of the scoring configuration: answers are scored again after any change of it."""
     content = found.dump_config()
     scoring = [version("lm-eval"), *(content.get(key) for key in _SCORING)]
     return hashlib.blake2b(json.dumps(scoring, default=str).encode(), digest_size=8).hexdigest()

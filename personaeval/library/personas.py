@@ -1,4 +1,4 @@
-"""Personas: who the model is told to be.
+"""Personas: short descriptions that the model is asked to adopt.
 
 A persona set is a YAML file::
 
@@ -11,10 +11,10 @@ A persona set is a YAML file::
         category: biography
         tags: [work]
 
-``text`` completes the sentence of the prompt template (``You are {{ persona }}.``). ``include`` takes in other sets or
-single personas of them (``SET/ID``), so that a text stands in one place. ``cross`` makes a persona of every combination
-of attributes, ``paraphrases`` gives personas of the set further wordings. The baseline ``none`` is in every run and in
-no file.
+``text`` completes the sentence of the prompt template (``You are {{ persona }}.``). ``include`` adds other sets or
+single personas of them (``SET/ID``), so that no text has to be copied. ``cross`` makes a persona of every combination
+of attributes; ``paraphrases`` adds wordings of personas in the set. The baseline ``none`` is in every run and in no
+file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Expectation = Literal["helps", "neutral", "hurts"]
 
 
 class Category(StrEnum):
-    """What a persona varies."""
+    """Kind of persona."""
 
     BASELINE = "baseline"
     NEUTRAL = "neutral"
@@ -55,7 +55,7 @@ class Category(StrEnum):
 
 
 def _one_clean_line(text: str) -> str:
-    # Chat templates trim what they are given; a text with edges to trim would not be found in the prompt.
+    # Chat templates trim messages; a text with blanks at its ends would not be found in the prompt.
     if not text.strip() or text != text.strip() or "\n" in text:
         raise ValueError("must be one line of text without blanks at its ends")
     return text
@@ -78,16 +78,16 @@ class Persona(BaseModel):
         default=None,
         description="Field of an expert, such as mathematics; of others, the field that `expect` is about.",
     )
-    expect: Expectation | None = Field(default=None, description="What a reader would expect it to do to correctness.")
+    expect: Expectation | None = Field(default=None, description="Its expected effect on correctness.")
     paraphrase_of: str | None = Field(
-        default=None, pattern=ID_PATTERN, description="Id of the persona that this one puts in other words."
+        default=None, pattern=ID_PATTERN, description="Id of the persona that this one paraphrases."
     )
 
     @field_validator("category")
     @classmethod
     def _not_the_baseline(cls, category: Category) -> Category:
         if category is Category.BASELINE:
-            raise ValueError("is for the persona `none` alone, which is in every run and in no file")
+            raise ValueError("is reserved for the persona `none`, which is in every run and in no file")
         return category
 
     @property
@@ -99,11 +99,11 @@ class Persona(BaseModel):
 BASELINE = Persona.model_construct(
     id="none", text="", category=Category.BASELINE, tags=(), domain=None, expect=None, paraphrase_of=None
 )
-"""No persona at all. What the model's template then says by itself is recorded with the run."""
+"""No persona. The prompt that the chat template makes without one is recorded with the run."""
 
 
 class Cross(BaseModel):
-    """Personas made of every combination of attributes: all levels of one with all levels of the others."""
+    """Makes one persona for every combination of attribute levels."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -127,7 +127,7 @@ class Cross(BaseModel):
         return self
 
     def expand(self) -> tuple[Persona, ...]:
-        """Return the personas, the last attribute varying fastest; ids join levels, tags are ``attribute-level``."""
+        """The personas, the last attribute varying fastest; ids join levels, tags are ``attribute-level``."""
         names = list(self.attributes)
         made = []
         for levels in itertools.product(*self.attributes.values()):
@@ -145,7 +145,7 @@ class Cross(BaseModel):
 
 
 class PersonaSet(BaseModel):
-    """The content of a persona file."""
+    """Content of a persona file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

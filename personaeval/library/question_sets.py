@@ -1,9 +1,9 @@
-"""Questions that go with a persona each, from a folder in one of two layouts.
+"""Question sets, in which every question belongs to one persona, from a folder in one of two layouts.
 
-Our own: ``personas.yaml``, a persona set, and ``questions.jsonl`` with ``id``, ``persona``, ``dimension``,
-``environment`` and ``question`` in every row. PersonaGym's: ``benchmark-v1/``, a JSON file for each persona, named by
-its text, which holds lists of questions under the names of the five tasks; ``personas.jsonl`` beside it lists the
-personas there must be.
+Own layout: ``personas.yaml``, a persona set, and ``questions.jsonl`` with ``id``, ``persona``, ``dimension``,
+``environment`` and ``question`` in every row. PersonaGym's layout: ``benchmark-v1/`` with one JSON file per persona,
+named by the persona's text, holding lists of questions under the names of the five tasks; ``personas.jsonl`` beside it
+lists the expected personas.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _DIMENSIONS = {
     "Persona Consistency": "persona-consistency",
     "Toxicity": "toxicity-control",
 }
-"""PersonaGym's names of its tasks, and ours."""
+"""PersonaGym's task names -> our dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionSet:
-    """Personas, and the rows of their questions; ``origin`` says what was read."""
+    """Personas and the rows of their questions; ``origin`` records what was read."""
 
     personas: tuple[Persona, ...]
     rows: tuple[Mapping[str, str], ...]
@@ -48,7 +48,7 @@ def load_questions(folder: Path) -> QuestionSet:
     """Read a folder of either layout.
 
     Raises:
-        UsageError: the folder is neither, or a file in it is missing or broken; names it.
+        UsageError: the folder has neither layout, or a file in it is missing or broken; names the file.
     """
     if not folder.is_dir():
         raise UsageError(f"question folder {folder}: no such folder.")
@@ -116,7 +116,7 @@ def _personagym(folder: Path) -> QuestionSet:
 
 
 def _as_persona(text: str, path: Path) -> Persona:
-    """Return the persona of a file's name: it is to follow "You are", and an id is to be short and distinct."""
+    """Persona of a file's name: the text follows "You are"; the id is short and distinct."""
     text = " ".join(text.split()).rstrip(".")
     article, _, rest = text.partition(" ")
     text = f"{article.lower()} {rest}" if article in {"A", "An", "The"} else text

@@ -16,7 +16,7 @@ PREFIX = "reasoning_gym:"
 SIZE = 100
 
 OVERSAMPLING = 20
-"""Small pools repeat themselves, so this many times the wanted number is drawn."""
+"""Problems drawn per wanted one: small pools repeat themselves."""
 
 
 def is_gym(selector: str) -> bool:
@@ -25,7 +25,7 @@ def is_gym(selector: str) -> bool:
 
 
 def gym_task(selector: str) -> Task:
-    """Return the task of ``reasoning_gym:NAME?PARAMETER=VALUE&…``; ``size`` and ``seed`` are the sweep's own.
+    """Task of ``reasoning_gym:NAME?PARAMETER=VALUE&…``; ``size`` and ``seed`` are the source's, the rest the dataset's.
 
     Raises:
         UsageError: there is no such dataset, or a parameter cannot be read.
@@ -40,7 +40,7 @@ def gym_task(selector: str) -> Task:
     parameters = _read_parameters(selector, given)
     size, seed = parameters.pop("size", SIZE), parameters.pop("seed", 0)
     if not isinstance(size, int) or size < 1 or not isinstance(seed, int):
-        raise UsageError(f"{selector}: size and seed are whole numbers, the size above 0.")
+        raise UsageError(f"{selector}: size and seed must be whole numbers, size above 0.")
     title = name.replace("_", " ").capitalize()
     return Task.model_validate(
         {
@@ -78,7 +78,7 @@ def _read_parameters(selector: str, given: str) -> dict[str, Any]:
     for part in filter(None, given.split("&")):
         key, equals, value = part.partition("=")
         if not equals or key in parameters:
-            raise UsageError(f"{selector}: {part!r} is no PARAMETER=VALUE, or the second of its name.")
+            raise UsageError(f"{selector}: {part!r} is not PARAMETER=VALUE, or repeats a parameter.")
         try:
             parameters[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:

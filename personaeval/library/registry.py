@@ -1,7 +1,7 @@
 """Finds tasks and persona sets by name: built in, in ``--include`` folders, and from installed packages.
 
-A package offers its own by an entry point of the group ``personaeval.data`` that names a Python package holding
-``tasks/`` and ``personas/`` folders.
+A package offers its own by an entry point in the group ``personaeval.data`` that names a Python package with ``tasks/``
+and ``personas/`` folders.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ENTRY_POINT_GROUP = "personaeval.data"
 
 
 def builtin_folder() -> Path:
-    """Return the folder with ``tasks/`` and ``personas/``: inside a wheel, or the project's own top level."""
+    """Folder with the built-in ``tasks/`` and ``personas/``: inside a wheel, or the repository's top level."""
     package = Path(__file__).resolve().parent.parent
     shipped = package / "data"
     return shipped if shipped.is_dir() else package.parent
@@ -33,7 +33,7 @@ class Registry:
     """Tasks and persona sets by name.
 
     Raises:
-        UsageError: an ``--include`` folder is missing, or one name stands in two places.
+        UsageError: an ``--include`` folder is missing, or one name is used twice.
     """
 
     def __init__(self, include: Sequence[Path] = ()) -> None:
@@ -49,19 +49,19 @@ class Registry:
         self._sets: dict[Path, PersonaSet] = {}
 
     def task_files(self) -> dict[str, Path]:
-        """Return task name -> YAML file, sorted by name."""
+        """Task name -> YAML file, sorted by name."""
         return dict(self._tasks)
 
     def persona_files(self) -> dict[str, Path]:
-        """Return persona set name -> YAML file, sorted by name."""
+        """Persona set name -> YAML file, sorted by name."""
         return dict(self._personas)
 
     def groups(self) -> dict[str, TaskGroup]:
-        """Return group name -> group, sorted by name."""
+        """Group name -> group, sorted by name."""
         return {name: read_document(path, TaskGroup) for name, path in self._groups.items()}
 
     def tasks(self, selector: str) -> list[tuple[Task, Path]]:
-        """Return the tasks of a selector with the files they were read from.
+        """Tasks of a selector, each with its file.
 
         A selector is a task's name or YAML file (with variants: all of them), ``NAME-VARIANT``, a group,
         ``reasoning_gym:DATASET`` or ``lm_eval:NAME``.
@@ -86,7 +86,7 @@ class Registry:
         return [(task.variant(name), path) for name in task.variants] or [(task, path)]
 
     def task(self, name: str) -> tuple[Task, Path]:
-        """Return a task by name, or from a YAML file, with the file it was read from; its variants are not split."""
+        """Task by name or from a YAML file, with its file; variants are not split."""
         if name not in self._tasks and not name.endswith((".yaml", ".yml")):
             known = suggest(name, {**self._tasks, **self._groups})
             raise UsageError(f"unknown task {name!r}.{known} `personaeval tasks list` shows all.")
@@ -94,7 +94,7 @@ class Registry:
         return read_document(path, Task), path
 
     def persona_set(self, name: str) -> PersonaSet:
-        """Return a persona set by name, or from a YAML file, with all its personas in ``personas``.
+        """Persona set by name or from a YAML file, with all its personas in ``personas``.
 
         Raises:
             UsageError: two personas have one id or one text, or a set includes itself.
@@ -113,7 +113,7 @@ class Registry:
         return self._sets[path]
 
     def _gather(self, path: Path, document: PersonaSet, opened: tuple[Path, ...]) -> tuple[Persona, ...]:
-        """Return what a file includes, crosses, writes out and puts in other words."""
+        """Personas that a file includes, crosses, lists and paraphrases."""
         included: dict[str, Persona] = {}
         for selector in document.include:
             for persona in self._pick(selector, opened):
@@ -129,11 +129,11 @@ class Registry:
         return tuple(own)
 
     def personas(self, selectors: Iterable[str]) -> tuple[Persona, ...]:
-        """Return the personas of ``selectors``; see :meth:`select`."""
+        """Personas of ``selectors``; see :meth:`select`."""
         return self.select(selectors).personas
 
     def select(self, selectors: Iterable[str]) -> Selection:
-        """Return the personas of ``selectors``, the baseline first, each once, and where they came from.
+        """Personas of ``selectors`` without repetition, the baseline first, and a record of their sources.
 
         A selector is a set's name, a YAML file, ``SET/ID`` for one persona of a set, a JSONL, CSV or Parquet file, or
         ``hf:DATASET[:COLUMN]``.

@@ -1,7 +1,6 @@
-"""Reads a task's rows from where they are and makes items of them.
+"""Reads a task's rows from its source and makes items of them.
 
-Every way in gives the same: a list of rows, and a record of what was read (revision or file, and a hash), which is
-kept with the run.
+Every source gives a list of rows and a record of what was read (revision or file, and a hash), which run.json keeps.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ from personaeval.library.tasks import (
 
 @dataclass(frozen=True, slots=True)
 class ItemSet:
-    """The items of one task, in the source's order, and where they came from.
+    """The items of one task, in the source's order, and their origin.
 
-    ``prompts_hash`` identifies what is put to the model, ``gold_hash`` what an answer is compared with: a corrected
-    gold scores again and generates nothing. ``origin`` says what was read. Items that bring ``personas`` of their own
-    stand persona by persona and go with no others.
+    ``prompts_hash`` identifies the prompts, ``gold_hash`` the gold answers: correcting a gold answer scores again and
+    generates nothing. ``origin`` records what was read. Items with their own ``personas`` are ordered by persona and
+    are not crossed with other personas.
     """
 
     task: Task
@@ -53,7 +52,7 @@ class ItemSet:
 
     @property
     def chance(self) -> float | None:
-        """The accuracy of guessing; None where answers are free."""
+        """Accuracy of guessing; None if answers are free."""
         if self.task.chance is not None:
             return self.task.chance
         shares = [1 / len(item.choices) for item in self.items if item.choices]
@@ -71,15 +70,15 @@ def load_items(
 ) -> ItemSet:
     """Load a task's items.
 
-    Subsets are random, nested (20 hold all of 10) and the same for every checkpoint: a rank is a hash of ``seed`` and
-    an id.
+    Subsets are random, nested (20 items include the 10) and equal for every checkpoint: items are ranked by a hash of
+    ``seed`` and id.
 
     Args:
         task: the task.
         task_file: its YAML file; relative paths of its source start there.
-        data: a local file in the place of the task's own source (``--data``); a folder where that is one of questions.
+        data: a local file that replaces the task's source (``--data``); a folder if the source is a question set.
         limit: keep a subset of this size.
-        seed: seed of the subsets, and of the order of options where the task shuffles them.
+        seed: seed of the subsets, and of the order of choices if the task shuffles them.
         questions_per_dimension: of a judged task, keep this many of each persona for each dimension.
         limit_personas: of a judged task, keep the questions of this many of its own personas.
 
@@ -133,7 +132,7 @@ def _choose_paired(
     questions_per_dimension: int | None,
     limit_personas: int | None,
 ) -> list[Item]:
-    """Return items that bring their own personas, persona by persona; balanced over personas and dimensions."""
+    """Subset of items with their own personas, by persona; balanced over personas and dimensions."""
     order = {persona.id: place for place, persona in enumerate(personas)}
     ranked = sorted({item.persona for item in items}, key=lambda name: rank(seed, name))
     chosen = set(ranked[:limit_personas])
@@ -146,7 +145,7 @@ def _choose_paired(
 
 
 def digest(parts: Iterator[list[str]] | Any) -> str:
-    """Return a 16-digit hash of a sequence of JSON values."""
+    """16 hexadecimal digits that identify a sequence of JSON values."""
     state = hashlib.blake2b(digest_size=8)
     for part in parts:
         state.update(json.dumps(part, ensure_ascii=False).encode() + b"\n")
@@ -172,7 +171,7 @@ def _read_questions(
 def _read_rows(
     source: RowSource, task_name: str, task_file: Path, data: Path | None
 ) -> tuple[list[Row], dict[str, Any], str]:
-    """Return the rows, the record of what was read, and its name for messages."""
+    """Rows, the record of what was read, and the name for messages."""
     if data is not None:
         return read_file(data)
     if isinstance(source, FileSource):
@@ -227,8 +226,8 @@ def _generate(source: GeneratedSource, task_name: str) -> tuple[list[Row], dict[
             rows.setdefault(entry["question"], {**entry, "index": place})
         if len(rows) < target:
             raise UsageError(
-                f"task {task_name}: {part.name} gives {wanted - target + len(rows)} distinct problems, {wanted} are "
-                "wanted; lower `size` or widen its parameters."
+                f"task {task_name}: {part.name} gives {wanted - target + len(rows)} distinct problems, but {wanted} "
+                "are needed; lower `size` or widen its parameters."
             )
     origin = {"kind": "reasoning_gym", "seed": source.seed, "version": version("reasoning-gym")}
     return list(rows.values()), origin, f"task {task_name} (generated)"

@@ -1,4 +1,4 @@
-"""Tasks: where items come from, how they are put to the model, and how an answer is scored.
+"""Tasks: where items come from, how they become prompts, and how an answer is scored.
 
 A task is a YAML file, never Python::
 
@@ -52,7 +52,7 @@ class HubSource(_Model):
 
     kind: Literal["hub"]
     dataset: str = Field(description="Repository id of the dataset, such as openai/gsm8k.")
-    config: str | None = Field(default=None, description="Configuration (subset) name; of a variant, its own name.")
+    config: str | None = Field(default=None, description="Configuration (subset) name; for a variant, its own name.")
     split: str = "test"
     revision: str | None = Field(default=None, description="Commit, tag or branch; default: the newest.")
 
@@ -73,7 +73,7 @@ class GeneratorPart(_Model):
 
 
 class GeneratedSource(_Model):
-    """Problems made on the spot from a seed by reasoning-gym: nothing to download, nothing to leak."""
+    """Problems generated from a seed by reasoning-gym: nothing to download, nothing leaked into training data."""
 
     kind: Literal["reasoning_gym"]
     size: int = Field(gt=0, description="Number of items, distinct by prompt.")
@@ -82,7 +82,7 @@ class GeneratedSource(_Model):
 
 
 class QuestionSource(_Model):
-    """Questions that go with a persona each: a folder with ``personas.yaml`` and ``questions.jsonl``.
+    """Questions that belong to one persona each: a folder with ``personas.yaml`` and ``questions.jsonl``.
 
     A relative path starts at the task's YAML file. ``--data`` also takes PersonaGym's own layout.
     """
@@ -132,11 +132,11 @@ class NumericScorer(_Extracting):
     """The answer is one number."""
 
     kind: Literal["numeric"]
-    tolerance: float = Field(default=0.0, ge=0, description="Largest relative difference that is still right.")
+    tolerance: float = Field(default=0.0, ge=0, description="Largest relative difference that still counts as correct.")
 
 
 class ChoiceScorer(_Extracting):
-    """The answer is the letter of an option."""
+    """The answer is the letter of a choice."""
 
     kind: Literal["choice"]
 
@@ -149,7 +149,7 @@ class ExactScorer(_Extracting):
 
 
 class GymScorer(_Extracting):
-    """reasoning-gym's own scorer of one of its datasets; the gold names the entry by its ``index``."""
+    """reasoning-gym's scorer of one of its datasets; the gold answer holds the entry's ``index``."""
 
     kind: Literal["reasoning_gym"]
     dataset: str
@@ -159,15 +159,17 @@ class GymScorer(_Extracting):
 
 
 class PythonScorer(_Model):
-    """A function of your own: ``score(gold, text) -> float`` from 0 to 1, behind an entry point."""
+    """A custom function ``score(gold, text) -> float`` from 0 to 1, behind an entry point."""
 
     kind: Literal["python"]
     name: str = Field(description="Its name in the entry-point group personaeval.scorers.")
-    version: int = Field(default=1, ge=1, description="Raise it when the function changes: it scores again.")
+    version: int = Field(
+        default=1, ge=1, description="Raise it when the function changes, so that answers are scored again."
+    )
 
 
 class HarnessScorer(_Model):
-    """lm-evaluation-harness's own filters and scores; the gold is its document, as JSON."""
+    """lm-evaluation-harness's filters and metrics; the gold answer is its document as JSON."""
 
     kind: Literal["lm_eval"]
     task: str
@@ -189,7 +191,7 @@ class HarnessScorer(_Model):
 
 
 class JudgedScorer(_Model):
-    """There is no gold answer: judges score each response from 1 to 5 by the rubric of its dimension."""
+    """Judges score each response from 1 to 5 by the rubric of its dimension; there is no gold answer."""
 
     kind: Literal["judged"]
     rubrics: str = Field(description="Folder with a YAML file per dimension, relative to the task's YAML file.")
@@ -205,34 +207,32 @@ Scorer = Annotated[VerifiedScorer | JudgedScorer, Field(discriminator="kind")]
 class ItemTemplates(_Model):
     """Jinja2 templates over a row of the source (sandboxed).
 
-    They see the row's columns by name, the whole of it as ``row`` (for names that are no identifiers), and the options,
-    lettered, as ``options``.
+    They see the row's columns by name, the whole row as ``row`` (for names that are not identifiers), and the lettered
+    choices as ``options``.
     """
 
     id: str | None = Field(default=None, description="Default: the row number.")
     prompt: str
     system: str | None = Field(
         default=None,
-        description="Plain text of the system turn, behind the persona's sentence; one for all items.",
+        description="Text of the system turn after the persona's sentence; the same for all items.",
     )
     gold: str | None = Field(default=None, description="Required, except where judges score.")
     choices: str | None = Field(
         default=None,
-        description="Jinja2 expression that gives the list of options: a column's name, or such as choices.text. The "
-        "gold is then a letter, or a number from 0, of an option as they stand there.",
+        description="Jinja2 expression that gives the list of choices: a column's name, or such as choices.text. The "
+        "gold answer is then the letter of a choice, or its index from 0, in this order.",
     )
-    shuffle: bool = Field(
-        default=False, description="Put the options into an order of each item's own, from the run's seed."
-    )
+    shuffle: bool = Field(default=False, description="Shuffle the choices of each item, by the run's seed.")
 
 
 class SamplingDefaults(_Model):
-    """Used where the command line says nothing else."""
+    """Sampling unless the command line overrides it."""
 
     temperature: float = Field(default=0.0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(default=2048, gt=0, description="New tokens, thinking included.")
-    stop: tuple[str, ...] = Field(default=(), description="Texts that end an answer, themselves left out.")
+    stop: tuple[str, ...] = Field(default=(), description="Texts that end an answer; they are not part of it.")
 
 
 class Example(_Model):
@@ -243,18 +243,18 @@ class Example(_Model):
 
 
 class PlainPrompt(_Model):
-    """How the task is put to a base model, one without a chat template."""
+    """Prompt for a base model, one without a chat template."""
 
     question: str = Field(default="Question:", description="Text before each question.")
     answer: str = Field(default="Answer:", description="Text before each answer.")
     stop: tuple[str, ...] = Field(
-        default=("\nQuestion:",), description="Ends an answer, else the model runs on into a next question."
+        default=("\nQuestion:",), description="Ends an answer; without it the model invents the next question."
     )
     examples: tuple[Example, ...] = ()
 
 
 class Task(_Model):
-    """The content of a task file."""
+    """Content of a task file."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     title: str
@@ -262,20 +262,20 @@ class Task(_Model):
     domain: str = Field(description="Subject, such as mathematics: personas of this domain are its experts.")
     license: str
     citation: str
-    reference: str | None = Field(default=None, description="Where the dataset's id, split and columns are documented.")
-    size: int | None = Field(default=None, gt=0, description="Number of items, of a source that is not at hand.")
+    reference: str | None = Field(default=None, description="Documentation of the dataset's id, split and columns.")
+    size: int | None = Field(default=None, gt=0, description="Number of items in a source that has to be downloaded.")
     chance: float | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="Accuracy of guessing; default: one over the options, where there are any.",
+        description="Accuracy of guessing; default: one over the number of choices, if there are choices.",
     )
     withhold_text: bool = Field(
-        default=False, description="Its authors ask that no item be shown: reports name items by their ids alone."
+        default=False, description="Its authors ask that no item be shown: reports name items only by id."
     )
     variants: dict[str, str] = Field(
         default_factory=dict,
-        description="Configurations of the hub dataset -> title; each is a task NAME-VARIANT, and NAME is all of them.",
+        description="Configuration of the hub dataset -> title; each is a task NAME-VARIANT, and NAME runs all.",
     )
     revision: int = Field(default=1, ge=1, description="Raise it when prompt, gold or scoring change.")
     source: Source
@@ -290,9 +290,9 @@ class Task(_Model):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if isinstance(self.source, QuestionSource) != isinstance(self.scorer, JudgedScorer):
-            raise ValueError("a source of kind `questions` and a scorer of kind `judged` go together")
+            raise ValueError("a source of kind `questions` and a scorer of kind `judged` need each other")
         if (self.item.gold is None) != isinstance(self.scorer, JudgedScorer):
-            raise ValueError("item.gold is needed by every scorer but `judged`, which has no use for it")
+            raise ValueError("item.gold is required, except by the scorer `judged`, which must not have it")
         if self.item.choices is not None and not isinstance(self.scorer, ChoiceScorer):
             raise ValueError("item.choices needs a scorer of kind `choice`")
         if self.item.shuffle and self.item.choices is None:
@@ -302,7 +302,7 @@ class Task(_Model):
         return self
 
     def variant(self, name: str) -> Task:
-        """Return one of ``variants`` as a task of its own."""
+        """One of ``variants`` as a separate task."""
         assert isinstance(self.source, HubSource), "validated"
         return self.model_copy(
             update={
@@ -320,12 +320,12 @@ class Task(_Model):
 
     @property
     def is_judged(self) -> bool:
-        """Whether judges score it: its items bring their own personas, and there is no right or wrong."""
+        """Whether judges score it: its items have their own personas, and no gold answer."""
         return isinstance(self.scorer, JudgedScorer)
 
 
 class TaskGroup(_Model):
-    """The content of a file in ``tasks/groups/``: tasks that are run together under one name."""
+    """Content of a file in ``tasks/groups/``: tasks run together under one name."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     title: str
@@ -335,7 +335,7 @@ class TaskGroup(_Model):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One prompt with its gold answer; of a judged task, with its own persona and what it is judged for instead."""
+    """One prompt with its gold answer; in a judged task, with its persona and dimension instead."""
 
     id: str
     prompt: str
@@ -346,6 +346,6 @@ class Item:
 
     @property
     def digest(self) -> bytes:
-        """Eight bytes that tell what is put to the model, and compared with its answer."""
+        """Eight bytes that identify the prompt and everything the answer is compared with."""
         parts = (self.prompt, self.gold, *self.choices, self.persona, self.dimension or "")
         return hashlib.blake2b("\0".join(parts).encode(errors="surrogatepass"), digest_size=8).digest()
