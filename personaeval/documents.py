@@ -1,7 +1,9 @@
-"""YAML files read into pydantic models, with errors that name the file, the line, the key and a remedy."""
+"""YAML files read into pydantic models, with errors that name file, line, key and remedy; hashes of JSON values."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -150,3 +152,16 @@ def _tag(member: Any) -> str | None:
     if isinstance(member, type) and issubclass(member, BaseModel) and "kind" in member.model_fields:
         return str(get_args(member.model_fields["kind"].annotation)[0])
     return None
+
+
+def canonical_json(content: Any, ascii_only: bool = False) -> bytes:
+    """The JSON text that hashes are made of: keys sorted, other objects as their ``str``.
+
+    These bytes are part of what identifies results on disk, and never change. ``ascii_only`` escapes other characters.
+    """
+    return json.dumps(content, sort_keys=True, ensure_ascii=ascii_only, default=str).encode()
+
+
+def hash_json(content: Any) -> str:
+    """16 hexadecimal digits that identify a JSON value."""
+    return hashlib.blake2b(canonical_json(content), digest_size=8).hexdigest()

@@ -106,15 +106,15 @@ def test_exemplars_that_cannot_be_had_stop_the_judging_and_are_asked_for_again(p
     assert read_json(result.folder / "summary.json")["tasks"]["play"]["judgements"]["unscored"] == 0
 
 
-def test_a_dry_run_counts_the_exemplars(play, tmp_path, model, personaeval):
+def test_plan_counts_the_exemplars(play, tmp_path, model, personaeval):
     with judge("ann") as ann:
         shown = personaeval(
-            *("run", "-m", f"openai:scripted@{model.url}", "-t", "play", "--include", play, "-o", tmp_path / "out"),
-            *("-j", f"openai:ann@{ann.url}", "--samples", 2, "--exemplars", "--dry-run"),
+            *("plan", "-m", f"openai:scripted@{model.url}", "-t", "play", "--include", play, "-o", tmp_path / "out"),
+            *("-j", f"openai:ann@{ann.url}", "--samples", 2, "--exemplars"),
         )
         assert not ann.sent
-    assert f"judge ann (exemplars): {RESPONSES} calls" in shown.stderr
-    assert f"judge ann: {2 * RESPONSES} calls" in shown.stderr
+    assert f"judge ann (exemplars): {RESPONSES} calls" in shown.stdout
+    assert f"judge ann: {2 * RESPONSES} calls" in shown.stdout
 
 
 def tokens(score: int, others: dict[str, float]) -> dict[str, object]:

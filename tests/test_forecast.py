@@ -47,7 +47,7 @@ def test_two_tasks_that_ask_the_same_are_asked_once(smollm2, personaeval, tmp_pa
 def test_plan_takes_every_option_of_run_and_refuses_a_change_that_is_none(personaeval, tmp_path):
     shown = [personaeval(command, "--help").stdout for command in ("run", "plan")]
     flags = [{word for word in text.split() if word.startswith("--")} for text in shown]
-    assert flags[0] - flags[1] == {"--dry-run", "--folders", "--quiet"}
+    assert flags[0] - flags[1] == {"--folders", "--quiet"}
     assert flags[1] - flags[0] == {"--detect"}
     refused = personaeval("plan", "--model", f"transformers:{tmp_path}", "--tasks", "mini-arith", "--detect", 2)
     assert refused.returncode == 2 and "--detect: " in refused.stderr

@@ -391,19 +391,20 @@ def test_ratings_are_read_back_as_they_were(play, tmp_path, model, judges):
         assert ratings.panel_scores[place] == scores[item]
 
 
-def test_a_dry_run_tells_calls_and_tokens_and_asks_nothing(play, tmp_path, model, judges, personaeval):
+def test_plan_tells_calls_tokens_and_cost_and_asks_nothing(play, tmp_path, model, judges, personaeval):
     prices = tmp_path / "prices.yaml"
     prices.write_text("models: {ann: {input: 2000000, output: 1000000, cached_input: 0}}\n")
-    arguments = ["run", "-m", f"openai:scripted@{model.url}", "-t", "play", "--include", play, "-o", tmp_path / "out"]
+    arguments = ["-m", f"openai:scripted@{model.url}", "-t", "play", "--include", play, "-o", tmp_path / "out"]
     arguments += ["-j", f"openai:ann@{judges[0].url}", "--judge-max-tokens", 100, "--prices", prices]
-    dry = personaeval(*arguments, "--dry-run")
-    assert dry.returncode == 0, dry.stderr
-    assert f"judge ann: {RESPONSES} calls" in dry.stderr
-    assert f"{RESPONSES * 100:,} new tokens" in dry.stderr
+    planned = personaeval("plan", *arguments)
+    assert planned.returncode == 0, planned.stderr
+    assert f"judge ann: {RESPONSES} calls" in planned.stdout
+    assert f"{RESPONSES * 100:,} new tokens, " in planned.stdout
+    assert " USD" in planned.stdout
     assert not model.sent
     assert not judges[0].sent
     assert not (tmp_path / "out").exists()
-    real = personaeval(*arguments)
+    real = personaeval("run", *arguments)
     assert real.returncode == 0, real.stderr
     [record] = [read_json(path) for path in (tmp_path / "out").glob("*/*/run.json")]
     [usage] = record["sessions"][-1]["judges"]
@@ -412,6 +413,6 @@ def test_a_dry_run_tells_calls_and_tokens_and_asks_nothing(play, tmp_path, model
     cost = (usage["prompt_tokens"] - usage["cached_tokens"]) * 2 + usage["output_tokens"]
     assert f"{usage['output_tokens']:,} new tokens, {cost:,.2f} USD" in real.stderr
     prices.write_text("models: {ann: {inputs: 2}}\n")
-    broken = personaeval(*arguments)
+    broken = personaeval("run", *arguments)
     assert broken.returncode == 2
     assert "unknown key" in broken.stderr

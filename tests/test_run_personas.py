@@ -13,6 +13,7 @@ from personaeval.pipeline.run import run
 from personaeval.progress import open_progress
 from personaeval.report.leaderboard import leaderboard, render
 from personaeval.results.files import read_json
+from personaeval.results.persona_table import read_personas
 from personaeval.results.runs import load_summaries
 
 pytestmark = pytest.mark.model
@@ -44,8 +45,8 @@ def test_imported_personas_are_sampled_and_recorded(evaluate, tmp_path):
     people.write_text("\n".join(json.dumps({"persona": f"A keeper of lighthouse number {n}."}) for n in range(30)))
     folder = evaluate(personas=("few", str(people)), limit_personas=3, seed=1)
     record = read_json(folder / "run.json")
-    assert record["personas"][0]["id"] == "none"
-    assert len(record["personas"]) == 4
+    assert record["personas"]["count"] == 4
+    assert next(row.persona for row in read_personas(folder)) == "none"
     assert record["config"]["limit_personas"] == 3
     few, imported = record["persona_origins"]
     assert few == {"selector": "few", "kind": "set", "personas": 2}

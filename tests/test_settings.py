@@ -104,6 +104,6 @@ def test_cells_of_another_shape_are_refused_with_a_remedy(tmp_path):
 def test_other_judges_are_refused(tmp_path):
     scores = np.full((3, 5, 1), 4.0)
     first, second = pair(tmp_path, before=judged(scores), after=judged(scores))
-    second.records["acting"]["panel"]["hash"] = "other"
+    second.records["acting"].panel.hash = "other"
     with pytest.raises(InvalidRunError, match="judges or rubrics"):
         align(first, second, "acting")

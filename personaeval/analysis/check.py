@@ -194,7 +194,7 @@ def _tasks_of(gate: Gate, base: CheckpointRuns) -> list[str]:
 
 
 def _is_judged(side: CheckpointRuns, task: str) -> bool:
-    return "personas" in side.records[task]["tasks"][task]
+    return side.task_record(task).is_judged
 
 
 def _align(

@@ -23,14 +23,16 @@ def settings_that_differ(base: CheckpointRuns, candidate: CheckpointRuns, task: 
     (:func:`items_that_differ`), personas by their texts.
     """
     runs = base.records[task], candidate.records[task]
-    tasks = [run["tasks"][task] for run in runs]
-    asked = [own.get("asked", {}) for own in tasks]
-    pairs = [(name, *(own.get(name) for own in tasks)) for name in _OF_A_TASK]
-    pairs += [(name, *(own.get(name) for own in asked)) for name in dict.fromkeys([*asked[0], *asked[1]])]
-    pairs += [(name, *(run["config"].get(name) for run in runs)) for name in ("seed", "date")]
+    tasks = [run.tasks[task] for run in runs]
+    asked = [own.asked for own in tasks]
+    pairs: list[tuple[str, Any, Any]] = [
+        (name, getattr(tasks[0], name), getattr(tasks[1], name)) for name in _OF_A_TASK
+    ]
+    pairs += [(name, asked[0].get(name), asked[1].get(name)) for name in dict.fromkeys([*asked[0], *asked[1]])]
+    pairs += [(name, runs[0].config.get(name), runs[1].config.get(name)) for name in ("seed", "date")]
     found = [_say(name, before, after) for name, before, after in pairs if before != after]
-    panels = [(run.get("panel") or {}).get("hash") for run in runs]
-    if "personas" in tasks[0] and panels[0] != panels[1]:
+    panels = [run.panel and run.panel.hash for run in runs]
+    if tasks[0].is_judged and panels[0] != panels[1]:
         found.append("judges or rubrics")
     return found
 
@@ -47,7 +49,7 @@ def items_that_differ(rows: Sequence[pa.Table]) -> list[str]:
 
 def placement_notes(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> list[str]:
     """Say where the personas stand, where a template made that differ; each model is asked as it wants to be."""
-    roles = [side.records[task].get("placement", {}).get("role") for side in (base, candidate)]
+    roles = [side.records[task].placement.role for side in (base, candidate)]
     if roles[0] == roles[1]:
         return []
     return [f"The persona stands in different places: {base.name} {roles[0]}, {candidate.name} {roles[1]}."]

@@ -20,6 +20,8 @@ from personaeval.metrics.jackknife import intervals
 from personaeval.metrics.paired import Change, changes, make_changes, shared
 from personaeval.metrics.sums import Cells, item_sums
 from personaeval.metrics.two_way_bootstrap import RESAMPLED
+from personaeval.results.persona_table import PersonaRow
+from personaeval.results.records import TaskRecord
 from personaeval.results.runs import CheckpointRuns
 
 _SHOWN = 0.05
@@ -47,7 +49,7 @@ class AlignedTask:
     """
 
     task: str
-    record: dict[str, Any]
+    record: TaskRecord
     items: tuple[str, ...]
     cells: tuple[Cells, Cells] | None
     judged: tuple[PersonaSums, PersonaSums] | None
@@ -68,7 +70,7 @@ class AlignedTask:
             return dict(zip((PERSONA_SCORE.name, *self.dimensions), found, strict=True))
         base, candidate = self._cells()
         if not generalise:
-            before, after = (item_sums(cells, self.record["domain"], ()) for cells in (base, candidate))
+            before, after = (item_sums(cells, self.record.domain, ()) for cells in (base, candidate))
             return _meaningful(dict(zip(HEADLINE, changes(before, after), strict=False)))
         differences, ratios, *values = two_way_bootstrap.changes(base, candidate)
         found = make_changes(differences, intervals(ratios, ["log"] * len(RESAMPLED)), *values)
@@ -85,7 +87,7 @@ class AlignedTask:
             return {}, {}
         base, candidate = self.cells
         names = base.category_names
-        found = changes(*(item_sums(cells, self.record["domain"], names) for cells in (base, candidate)))
+        found = changes(*(item_sums(cells, self.record.domain, names) for cells in (base, candidate)))
         first, last = len(HEADLINE), len(HEADLINE) + len(base.persona_ids)
         personas = dict(zip(base.persona_ids, found[first:last], strict=True))
         return personas, dict(zip(names, found[last:], strict=True))
@@ -123,10 +125,10 @@ def align(
         )
     notes = [f"Different settings, compared nevertheless: {'; '.join(differing)}."] if differing else []
     notes += placement_notes(base, candidate, task)
-    record = base.records[task]["tasks"][task]
-    if ("personas" in record) != ("personas" in candidate.records[task]["tasks"][task]):
+    is_judged = base.task_record(task).is_judged
+    if is_judged != candidate.task_record(task).is_judged:
         raise InvalidRunError(f"{task}: judged in one of {base.name} and {candidate.name} only.")
-    if "personas" in record:
+    if is_judged:
         return _align_judged(base, candidate, task, rows, notes)
     return _align_counted(base, candidate, task, rows, notes)
 
@@ -134,13 +136,13 @@ def align(
 def _align_counted(
     base: CheckpointRuns, candidate: CheckpointRuns, task: str, rows: Sequence[pa.Table], notes: list[str]
 ) -> AlignedTask:
-    texts = [{one["id"]: one["text"] for one in side.records[task]["personas"]} for side in (base, candidate)]
+    texts = [{one.persona: one.text for one in side.runs[task].personas()} for side in (base, candidate)]
     personas = [name for name in texts[0] if texts[1].get(name, None) == texts[0][name]]
     items = _common([table["item"].unique().to_pylist() for table in rows])
     if not items or len(personas) < 2:
         raise InvalidRunError(f"{task}: {base.name} and {candidate.name} have no common items and personas.")
     notes += _left_out(base, candidate, rows, len(items), [sorted(set(own) - set(personas)) for own in texts])
-    described = {one["id"]: one for one in base.records[task]["personas"]}
+    described = {one.persona: one for one in base.runs[task].personas()}
     cells = [_arrange(table, items, personas, described) for table in rows]
     present = cells[0].is_scored & cells[1].is_scored
     if not present[:, 1:].any():
@@ -153,7 +155,7 @@ def _align_counted(
     unscored, told = _shares((base, candidate), counts)
     return AlignedTask(
         task=task,
-        record=base.records[task]["tasks"][task],
+        record=base.task_record(task),
         items=tuple(items),
         cells=(both[0], both[1]),
         judged=None,
@@ -171,12 +173,12 @@ def counts_of(side: CheckpointRuns, task: str) -> Cells:
     Raises:
         UsageError: they cannot be read.
     """
-    table, record = side.cells(task), side.records[task]
-    described = {one["id"]: one for one in record["personas"]}
+    table = side.cells(task)
+    described = {one.persona: one for one in side.runs[task].personas()}
     return _arrange(table, table["item"].unique().to_pylist(), list(described), described)
 
 
-def _arrange(table: pa.Table, items: Sequence[str], personas: Sequence[str], described: dict[str, Any]) -> Cells:
+def _arrange(table: pa.Table, items: Sequence[str], personas: Sequence[str], described: dict[str, PersonaRow]) -> Cells:
     """Return rows as arrays [items, personas]."""
     place, keep = _places(table, items, personas)
     arrays = {}
@@ -187,8 +189,8 @@ def _arrange(table: pa.Table, items: Sequence[str], personas: Sequence[str], des
         arrays[name] = array.reshape(len(items), len(personas))
     return Cells(
         persona_ids=tuple(personas),
-        categories=tuple(described[name]["category"] for name in personas),
-        domains=tuple(described[name].get("domain") for name in personas),
+        categories=tuple(described[name].category for name in personas),
+        domains=tuple(described[name].domain for name in personas),
         **arrays,
     )
 
@@ -208,9 +210,7 @@ def _places(table: pa.Table, items: Sequence[str], personas: Sequence[str]) -> t
 def _align_judged(
     base: CheckpointRuns, candidate: CheckpointRuns, task: str, rows: Sequence[pa.Table], notes: list[str]
 ) -> AlignedTask:
-    texts = [
-        {one["id"]: one["text"] for one in side.records[task]["tasks"][task]["personas"]} for side in (base, candidate)
-    ]
+    texts = [{one.persona: one.text for one in side.runs[task].personas(task)} for side in (base, candidate)]
     personas = [name for name in texts[0] if texts[1].get(name) == texts[0][name]]
     prompt_templates = [
         {row["item"]: row for row in table.to_pylist() if row["persona"] in set(personas)} for table in rows
@@ -234,7 +234,7 @@ def _align_judged(
         told.append(f"{clusters} personas: with fewer than {FEW_PERSONAS}, intervals cover less often than they say.")
     return AlignedTask(
         task=task,
-        record=base.records[task]["tasks"][task],
+        record=base.task_record(task),
         items=tuple(both),
         cells=None,
         judged=(sums[0], sums[1]),

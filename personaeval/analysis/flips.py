@@ -67,7 +67,7 @@ def find_flips(
     ]
     wanted = {(pair.items[place], persona) for own in chosen for place, persona in own}
     given: list[_Answers] = [{}, {}]
-    if wanted and not pair.record.get("withhold_text"):
+    if wanted and not pair.record.withhold_text:
         given = [_answers(side.folders[pair.task], pair, wanted) for side in (base, candidate)]
     found = []
     for own, became_right in zip(chosen, (True, False), strict=True):
@@ -99,7 +99,7 @@ def _answers(folder: Path, pair: AlignedTask, cells: Collection[tuple[str, str]]
         if row["score"] is not None and (row["item"], row["persona"]) in cells:
             text = _plain(row["answer"]) if row["answer"] else _end(row["text"] or "")
             own = found.setdefault((row["item"], row["persona"]), {})
-            own[row["sample"]] = row["score"] >= pair.record["correct_at"], text
+            own[row["sample"]] = row["score"] >= pair.record.correct_at, text
     return found
 
 

@@ -140,11 +140,11 @@ def _fitting(base: CheckpointRuns | None) -> dict[str, str]:
     """Return what comments out the gates that do not fit a base, and the names of its tasks with two samples."""
     if base is None:
         return {"counted": "", "crossed": "", "repeated": "# ", "judged": "# ", "task": '"*"'}
-    own = {name: record["tasks"][name] for name, record in base.records.items()}
-    counted = {name: task for name, task in own.items() if "personas" not in task}
+    own = {name: record.tasks[name] for name, record in base.records.items()}
+    counted = {name: task for name, task in own.items() if not task.is_judged}
     # Stability needs two personas beside none.
-    crossed = [name for name in counted if len(base.records[name]["personas"]) > 2]
-    repeated = [name for name in crossed if counted[name]["samples"] > 1]
+    crossed = [name for name in counted if base.records[name].personas.count > 2]
+    repeated = [name for name in crossed if counted[name].samples > 1]
     fits = {"counted": counted, "crossed": crossed, "repeated": repeated, "judged": len(counted) < len(own)}
     every = '"*"' if len(repeated) in (0, len(counted)) else json.dumps(repeated[0])
     return {name: "" if fit else "# " for name, fit in fits.items()} | {"task": every}

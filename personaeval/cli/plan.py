@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def plan(options: PlanOptions) -> None:
     """Say what run would take and what it could show; generates nothing.
 
-    Takes the options of run. Requests and a local checkpoint's prompt tokens are exact; the smallest change that two
-    checkpoints would show is for the task's n, m and S.
+    Takes the options of run. Requests and a local checkpoint's prompt tokens are exact; judges' calls, tokens and cost
+    are the most they could be; the smallest change that two checkpoints would show is for the task's n, m and S.
     """
     from personaeval.pipeline.forecast import describe, forecast
 

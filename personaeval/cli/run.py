@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 @command(app, "run")
 def run(
     config: RunConfig,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say how many requests and tokens it would take; ask nothing.")
-    ] = False,
     folders: Annotated[
         Path | None, typer.Option(help="Write the runs' folders to this file, one a line, for scripts.")
     ] = None,
@@ -32,14 +29,10 @@ def run(
     """
     if folders is not None and not folders.resolve().parent.is_dir():
         raise UsageError(f"--folders {folders}: there is no folder {folders.resolve().parent}.")
-    from personaeval.pipeline.forecast import preview
     from personaeval.pipeline.run import run as run_checkpoints
     from personaeval.progress import open_progress
     from personaeval.results.files import write_text
 
-    if dry_run:
-        preview(config, open_progress(quiet))
-        return
     finished = run_checkpoints(config, open_progress(quiet))
     if folders is not None:
         write_text(folders, "".join(f"{result.folder}\n" for result in finished if result.folder is not None))

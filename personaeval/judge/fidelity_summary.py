@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaeval.judge.judgements import Ratings, mean_scored
+from personaeval.library.personas import Persona
 from personaeval.models.families import relation
+from personaeval.results.records import JudgeRecord, ModelRecord, PanelRecord
 
 _SHOWN_REASONS = 5
 
 
 def summarise_fidelity(
-    ratings: Ratings, panel: Mapping[str, Any], model: Mapping[str, Any], personas: Sequence[Mapping[str, Any]]
+    ratings: Ratings, panel: PanelRecord, model: ModelRecord, personas: Sequence[Persona]
 ) -> dict[str, Any]:
     """Every fidelity number of one task.
 
@@ -28,13 +30,13 @@ def summarise_fidelity(
         personas: the task's personas as recorded in run.json.
     """
     scores = ratings.scores
-    ids = [persona["id"] for persona in personas]
-    places = [(ratings.judges[judge["label"]], judge) for judge in panel["judges"]]
+    ids = [persona.id for persona in personas]
+    places = [(ratings.judges[judge.label], judge) for judge in panel.judges]
     judges = [_describe_judge(ratings, place, judge, model, ids) for place, judge in places]
     return {
         "fidelity": _summarise_scores(ratings, ids, ratings.panel_scores),
-        "by_persona": _by(ratings, {persona["id"]: persona["id"] for persona in personas}),
-        "by_category": _by(ratings, {persona["id"]: persona["category"] for persona in personas}),
+        "by_persona": _by(ratings, {persona.id: persona.id for persona in personas}),
+        "by_category": _by(ratings, {persona.id: persona.category.value for persona in personas}),
         "refusal": _share(ratings.refusals()),
         "ai_admission": _share(ratings.admissions()),
         "judgements": {
@@ -117,19 +119,19 @@ def _spread(judges: Sequence[Mapping[str, Any]]) -> float | None:
 
 
 def _describe_judge(
-    ratings: Ratings, place: int, judge: Mapping[str, Any], model: Mapping[str, Any], personas: Sequence[str]
+    ratings: Ratings, place: int, judge: JudgeRecord, model: ModelRecord, personas: Sequence[str]
 ) -> dict[str, Any]:
     own = ratings.scores[:, place]
     return {
-        "label": judge["label"],
-        "fingerprint": judge["fingerprint"],
-        "fingerprint_verifiable": judge["fingerprint_verifiable"],
+        "label": judge.label,
+        "fingerprint": judge.fingerprint,
+        "fingerprint_verifiable": judge.fingerprint_verifiable,
         **_own_scores(ratings, mean_scored(own), personas),
         "judgements": own.size,
         "unscored": int(np.isnan(own).sum()),
         "self_agreement": self_agreement(own),
-        "relation": relation(judge, model),
-        "check": judge["check"],
+        "relation": relation(judge.to_json(), model.to_json()),
+        "check": judge.check,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from personaeval.errors import UsageError
 from personaeval.judge.panel import JudgeInput, Panel, PanelResult
 from personaeval.judge.rules import admits_ai, refuses
-from personaeval.results.files import JUDGEMENTS, RowWriter
+from personaeval.results.files import JUDGEMENTS, RowWriter, row_writer
 
 SCHEMA = pa.schema(
     [
@@ -66,9 +67,9 @@ class JudgementRow:
     expected: float | None = None
 
 
-def judgement_writer(folder: Path) -> RowWriter[JudgementRow]:
+def judgement_writer(folder: Path) -> AbstractContextManager[RowWriter[JudgementRow]]:
     """Writer of a run's judgements.parquet."""
-    return RowWriter(folder / JUDGEMENTS, SCHEMA)
+    return row_writer(folder / JUDGEMENTS, SCHEMA)
 
 
 def read_judgements(folder: Path) -> Iterator[JudgementRow]:

@@ -19,6 +19,7 @@ from personaeval.library.sources import ItemSet
 from personaeval.models.families import relation
 from personaeval.progress import Progress
 from personaeval.results.ledger import Ledger
+from personaeval.results.records import RunRecord
 from personaeval.results.responses import read_responses
 from personaeval.types import Response, Status
 
@@ -103,7 +104,7 @@ def judge_run(
 
 def compare_with_humans(
     folder: Path,
-    record: Mapping[str, Any],
+    record: RunRecord,
     tasks: Iterable[tuple[ItemSet, Rubrics]],
     ratings: Mapping[str, Ratings],
 ) -> dict[str, Any]:
@@ -118,8 +119,8 @@ def compare_with_humans(
     labels = kept_labels(folder)
     if not labels:
         return {}
-    fingerprint = record["model"]["fingerprint"]
-    names = (record["label"], fingerprint, fingerprint[:8])
+    fingerprint = record.model.fingerprint
+    names = (record.label, fingerprint, fingerprint[:8])
     found = {}
     for items, rubrics in tasks:
         name = items.task.name
@@ -130,20 +131,20 @@ def compare_with_humans(
     return found
 
 
-def warn_of_judges(record: Mapping[str, Any], progress: Progress) -> None:
+def warn_of_judges(record: RunRecord, progress: Progress) -> None:
     """Print, before anything is generated, the warnings about judges that every table will repeat.
 
     Args:
         record: run.json.
         progress: prints them.
     """
-    for judge in record["panel"]["judges"] if record["panel"] else ():
-        kin = relation(judge, record["model"])
+    for judge in record.panel.judges if record.panel else ():
+        kin = relation(judge.to_json(), record.model.to_json())
         if kin is not None:
-            progress.message(f"Judge {judge['label']} is {kin} as the model it judges; such judges favour their own.")
-        if judge["check"] is None:
+            progress.message(f"Judge {judge.label} is {kin} as the model it judges; such judges favour their own.")
+        if judge.check is None:
             progress.message(
-                f"Judge {judge['label']} was never checked; run personaeval judge-check before trusting its scores."
+                f"Judge {judge.label} was never checked; run personaeval judge-check before trusting its scores."
             )
-        elif not judge["check"]["passed"]:
-            progress.message(f"Judge {judge['label']} failed the judge check: it {judge['check']['verdict']}")
+        elif not judge.check["passed"]:
+            progress.message(f"Judge {judge.label} failed the judge check: it {judge.check['verdict']}")

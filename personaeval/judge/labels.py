@@ -23,7 +23,7 @@ from personaeval.judge.judgements import Ratings, mean_scored
 from personaeval.library.data_files import read_file
 from personaeval.library.items import Row
 from personaeval.library.sources import ItemSet
-from personaeval.results.files import LABELS, RowWriter
+from personaeval.results.files import LABELS, RowWriter, row_writer
 from personaeval.types import Response
 
 COLUMNS = ("persona", "task", "question", "response", "score", "annotator")
@@ -118,8 +118,8 @@ def _read_row(row: Row, where: str) -> Label:
 
 def keep_labels(folder: Path, labels: Iterable[Label]) -> None:
     """Store labels in a run's folder, so that later judges are compared with them too."""
-    writer: RowWriter[Label] = RowWriter(folder / LABELS, _SCHEMA)
-    with writer:
+    writer: RowWriter[Label]
+    with row_writer(folder / LABELS, _SCHEMA) as writer:
         for label in labels:
             writer.add(label)
 

@@ -1,8 +1,8 @@
-"""What a run will cost and what it will be able to show, told before anything is generated."""
+"""What a run will cost and what it will be able to show, before anything is generated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,50 +16,13 @@ from personaeval.generation.plan import Plan, TaskPlan
 from personaeval.judge.exemplars import worst_case
 from personaeval.judge.judge_prompt import LONGEST
 from personaeval.judge.judging import blank_judge_inputs
-from personaeval.judge.panel import JudgeInput, Panel, open_panel
-from personaeval.judge.usage import JudgeUsage, describe_usage, read_prices
-from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import InProcessModel, Model, open_model
-from personaeval.models.prompts import opening, place
-from personaeval.pipeline.prepare import EvalSet, build_plan, load_eval_set
-from personaeval.pipeline.run import announce
-from personaeval.progress import Progress
-from personaeval.results.files import RUN, SUMMARY, read_json
+from personaeval.judge.panel import JudgeInput, Panel
+from personaeval.judge.usage import JudgeUsage, PriceList, describe_usage
+from personaeval.models.model import InProcessModel, Model
+from personaeval.pipeline.prepare import Checkpoint, EvalSet, Prepared, make_checkpoint, prepare
+from personaeval.results.files import SUMMARY, read_json
 from personaeval.results.ledger import LEDGER, Ledger
-
-
-def preview(config: RunConfig, progress: Progress) -> None:
-    """Say what a run would ask, of the checkpoints and of the judges, and ask nothing.
-
-    Raises:
-        PersonaevalError: as :func:`run`.
-    """
-    eval_set = load_eval_set(config)
-    panel, prices = open_panel(config.judge_options, config.model_options), read_prices(config.prices)
-    for text in config.model:
-        model = open_model(parse_model(text), config.model_options)
-        sentences = eval_set.sentences(config.template)
-        placement = place(model.probe, sentences, config.persona_role, opening(config.reasoning_end))
-        plan, _ = build_plan(config, model, placement, eval_set)
-        plan.compute_keys()
-        kept = config.output / LEDGER
-        with TemporaryDirectory() as empty, Ledger(kept if kept.exists() else Path(empty) / LEDGER) as ledger:
-            progress.message(announce(model.spec, config.output, plan, PendingRequests(plan, ledger), config))
-        for usage in _worst_case(panel, eval_set, plan):
-            progress.message(f"At most, and less what the ledger holds: {describe_usage(usage, prices)}")
-
-
-def _worst_case(panel: Panel | None, eval_set: EvalSet, plan: Plan) -> list[JudgeUsage]:
-    if panel is None:
-        return []
-    judge_inputs: list[JudgeInput] = []
-    longest = 0
-    for task in plan.tasks:
-        if task.items.task.is_judged:
-            judge_inputs += blank_judge_inputs(task.items, eval_set.rubrics[task.items.task.name], task.samples)
-            longest = max(longest, min(task.sampling.max_tokens, LONGEST // 4))
-    return [*([worst_case(panel, judge_inputs)] if panel.exemplars else []), *panel.worst_case(judge_inputs, longest)]
-
+from personaeval.results.runs import finished_runs
 
 SAMPLES = (1, 2, 4, 8)
 
@@ -105,6 +68,8 @@ class Forecast:
         most_output: new tokens if every answer is as long as it may be.
         mean_output: new tokens of an answer in earlier runs of these tasks in the results folder; None without any.
         outlooks: one for every task.
+        judges: what each judge would be asked at most, were nothing in the ledger.
+        prices: what that costs.
     """
 
     checkpoint: str
@@ -116,6 +81,8 @@ class Forecast:
     most_output: int
     mean_output: float | None
     outlooks: tuple[Outlook, ...]
+    judges: tuple[JudgeUsage, ...]
+    prices: PriceList
 
 
 def forecast(config: RunConfig, detect: float | None) -> list[Forecast]:
@@ -128,26 +95,27 @@ def forecast(config: RunConfig, detect: float | None) -> list[Forecast]:
     Raises:
         PersonaevalError: as :func:`personaeval.pipeline.run.run` before it generates.
     """
-    eval_set = load_eval_set(config)
-    sentences = eval_set.sentences(config.template)
+    prepared = prepare(config)
     outlooks: tuple[Outlook, ...] | None = None
     found = []
-    for text in config.model:
-        model = open_model(parse_model(text), config.model_options)
-        placement = place(model.probe, sentences, config.persona_role, opening(config.reasoning_end))
-        plan, _ = build_plan(config, model, placement, eval_set)
-        plan.compute_keys()
+    for model, placement in prepared.models:
+        checkpoint = make_checkpoint(config, model, placement, prepared.eval_set)
+        plan = checkpoint.plan
         outlooks = outlooks or tuple(_outlook(task, config.output, detect) for task in plan.tasks)
         kept = config.output / LEDGER
         with TemporaryDirectory() as empty, Ledger(kept if kept.exists() else Path(empty) / LEDGER) as ledger:
-            pending = PendingRequests(plan, ledger)
-            found.append(_cost(model, plan, pending, config, outlooks))
+            found.append(_cost(config, prepared, checkpoint, PendingRequests(plan, ledger), outlooks))
     return found
 
 
 def _cost(
-    model: Model, plan: Plan, pending: PendingRequests, config: RunConfig, outlooks: tuple[Outlook, ...]
+    config: RunConfig,
+    prepared: Prepared,
+    checkpoint: Checkpoint,
+    pending: PendingRequests,
+    outlooks: tuple[Outlook, ...],
 ) -> Forecast:
+    model, plan = checkpoint.model, checkpoint.plan
     missing = pending.counts.wanted
     most = sum(request.sampling.max_tokens for request in plan.requests(pending.is_missing))
     return Forecast(
@@ -160,7 +128,22 @@ def _cost(
         most_output=most,
         mean_output=_past_length(config.output, {task.items.task.name for task in plan.tasks}),
         outlooks=outlooks,
+        judges=_worst_case(prepared.panel, prepared.eval_set, plan),
+        prices=prepared.prices,
     )
+
+
+def _worst_case(panel: Panel | None, eval_set: EvalSet, plan: Plan) -> tuple[JudgeUsage, ...]:
+    if panel is None:
+        return ()
+    judge_inputs: list[JudgeInput] = []
+    longest = 0
+    for task in plan.tasks:
+        if task.items.task.is_judged:
+            judge_inputs += blank_judge_inputs(task.items, eval_set.rubrics[task.items.task.name], task.samples)
+            longest = max(longest, min(task.sampling.max_tokens, LONGEST // 4))
+    authors = [worst_case(panel, judge_inputs)] if panel.exemplars else []
+    return (*authors, *panel.worst_case(judge_inputs, longest))
 
 
 def count_prompt_tokens(model: Model, plan: Plan, wanted: Callable[[int], bool]) -> int | None:
@@ -202,35 +185,30 @@ def _outlook(task: TaskPlan, output: Path, detect: float | None) -> Outlook:
 
 
 def _past_metrics(output: Path, task: str) -> dict[str, Any] | None:
-    """Return accuracy, PSS and repeatability of the newest run of a task that has the first two."""
-    for summary in _newest_first(output, SUMMARY):
-        part = summary.get("tasks", {}).get(task, {}).get("stability") or {}
-        values = {name: (part.get(name) or {}).get("value") for name in ("accuracy", "pss", "repeatability")}
+    """Accuracy, PSS and repeatability of the newest run of a task that has the first two."""
+    for run in finished_runs(output):
+        try:
+            part = read_json(run.folder / SUMMARY)["tasks"][task]["stability"]
+            values = {name: part[name]["value"] for name in ("accuracy", "pss", "repeatability")}
+        except (PersonaevalError, KeyError):
+            continue  # a judged task, or a broken file, which is no reason not to plan this run
         if values["accuracy"] is not None and values["pss"] is not None:
-            return {**values, "label": summary["label"]}
+            return {**values, "label": run.record.label}
     return None
 
 
 def _past_length(output: Path, tasks: set[str]) -> float | None:
-    """Return the mean number of new tokens of an answer in the newest run of just these tasks."""
-    for record in _newest_first(output, RUN):
-        sessions = [session for session in record.get("sessions", ()) if session.get("generated")]
-        generated = sum(session["generated"] for session in sessions)
-        if generated and set(record.get("tasks", {})) == tasks:
-            return float(sum(session["tokens"]["output"] for session in sessions) / generated)
+    """Mean number of new tokens of an answer in the newest run of just these tasks."""
+    for run in finished_runs(output):
+        sessions = [session for session in run.record.sessions if session.generated]
+        generated = sum(session.generated or 0 for session in sessions)
+        if generated and set(run.record.tasks) == tasks:
+            return sum(session.tokens["output"] for session in sessions) / generated
     return None
 
 
-def _newest_first(output: Path, name: str) -> Iterator[dict[str, Any]]:
-    for path in sorted(output.glob(f"*/*/{name}"), key=lambda found: -found.stat().st_mtime):
-        try:
-            yield read_json(path)
-        except PersonaevalError:
-            continue  # a broken file of another run is no reason not to plan this one
-
-
 def describe(found: Forecast, detect: float | None) -> str:
-    """Return a forecast in lines for people."""
+    """A forecast in lines for people."""
     duplicates = found.requests - found.present - found.missing
     alike = f", {duplicates:,} the same as another of them" if duplicates else ""
     lines = [f"{found.checkpoint}: {found.requests:,} requests, {found.present:,} in the ledger already{alike}."]
@@ -249,6 +227,9 @@ def describe(found: Forecast, detect: float | None) -> str:
         lines.append(f"New tokens: at most {found.most_output:,}; {guess}.")
     else:
         lines.append("Nothing to generate.")
+    lines += [
+        f"At most, and less what the ledger holds: {describe_usage(usage, found.prices)}" for usage in found.judges
+    ]
     for outlook in found.outlooks:
         lines += _describe_outlook(outlook, detect)
     return "\n".join(lines)

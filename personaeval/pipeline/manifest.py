@@ -1,76 +1,89 @@
-"""What run.json says of the work itself: everything needed to repeat it."""
+"""The manifest of a run, run.json: everything needed to repeat it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from personaeval import verify
 from personaeval.config import RunConfig
-from personaeval.generation.plan import Plan, TaskPlan
+from personaeval.documents import hash_json
+from personaeval.generation.plan import TaskPlan
 from personaeval.judge.panel import Panel
 from personaeval.judge.rubrics import Rubrics, rubrics_hash
 from personaeval.judge.validation import find_check
-from personaeval.library.personas import Persona
+from personaeval.library.sources import ItemSet
 from personaeval.models.model import Model
-from personaeval.models.prompts import Placement, template_text
-from personaeval.results.files import FORMAT
+from personaeval.models.prompts import template_text
+from personaeval.pipeline.prepare import Checkpoint, EvalSet
+from personaeval.results.records import (
+    ModelRecord,
+    PanelRecord,
+    PersonasRecord,
+    PlacementRecord,
+    RunRecord,
+    TaskRecord,
+    describe_personas,
+)
 
 
-def describe_run(
-    config: RunConfig,
-    model: Model,
-    placement: Placement,
-    plan: Plan,
-    personas: Sequence[Persona],
-    fast_rendering: bool,
-) -> dict[str, Any]:
-    """Return the content of run.json as far as it is known before anything is generated.
+def make_manifest(config: RunConfig, checkpoint: Checkpoint, eval_set: EvalSet) -> RunRecord:
+    """The manifest as far as it is known before anything is generated.
 
-    ``plan`` identifies the work: same command, same plan. ``work`` of each task identifies what was asked, whoever
-    was asked. ``personas`` are those that tasks are crossed with.
+    ``plan`` identifies the work: same command, same plan. ``work`` of each task identifies what was asked, of whatever
+    model.
     """
+    model, plan = checkpoint.model, checkpoint.plan
     tasks = {task.items.task.name: _describe_task(config, model, task) for task in plan.tasks}
-    pending = {
+    identified = {
         "identity": model.identity(),
         "rendering": model.renderer.record(),
         "reasoning_end": config.reasoning_end,
-        "tasks": {name: task["work"] for name, task in tasks.items()},
+        "tasks": {name: task.work for name, task in tasks.items()},
         "seed": config.seed,
     }
-    return {
-        "format": FORMAT,
-        "plan": hash_json(pending),
-        "label": model.spec.short_name,
-        "config": config.model_dump(mode="json", exclude={"model"}) | {"model": [_spec_text(model)]},
-        "model": model.record(),
-        "placement": asdict(placement),
-        "fast_rendering": fast_rendering,
-        "tasks": tasks,
-        "personas": _describe_personas(personas),
-    }
+    return RunRecord(
+        plan=hash_json(identified),
+        label=model.spec.short_name,
+        config=config.model_dump(mode="json", exclude={"model"}) | {"model": [_spec_text(model)]},
+        model=ModelRecord(**model.record()),
+        placement=PlacementRecord(**asdict(checkpoint.placement)),
+        fast_rendering=checkpoint.fast_rendering,
+        tasks=tasks,
+        personas=_describe_personas(eval_set.personas),
+        persona_origins=list(eval_set.persona_origins),
+    )
 
 
-def add_judging(record: dict[str, Any], rubrics: Mapping[str, Rubrics], panel: Panel | None, output: Path) -> None:
-    """Add to a run's record by which rubrics its judged tasks are scored, by whom, and what is known of them.
+def add_panel(manifest: RunRecord, rubrics: Mapping[str, Rubrics], panel: Panel | None, output: Path) -> None:
+    """Add the judges of a run, the rubrics of its judged tasks, and the judges' last checks.
 
     Args:
-        record: run.json.
+        manifest: of the run.
         rubrics: of each judged task.
-        panel: the judges, None where there are none.
+        panel: the judges; None without.
         output: the results folder, which may hold records of judge checks.
     """
     for name, own in rubrics.items():
-        record["tasks"][name]["scorer"] = {"kind": "judged", "rubrics": rubrics_hash(own)}
-    record["panel"] = None
+        manifest.tasks[name].scorer = {"kind": "judged", "rubrics": rubrics_hash(own)}
+    manifest.panel = None
     if panel is not None:
-        record["panel"] = {"hash": hash_json(panel.identity()), **panel.describe()}
-        for judge in record["panel"]["judges"]:
-            judge["check"] = find_check(output, judge["fingerprint"])
+        described = PanelRecord(**{"hash": hash_json(panel.identity()), **panel.describe()})
+        for judge in described.judges:
+            judge.check = find_check(output, judge.fingerprint)
+        manifest.panel = described
+
+
+def update_task(record: TaskRecord, items: ItemSet) -> None:
+    """Note the revision, gold answers and scorer with which a task was scored again."""
+    task = items.task
+    if not task.is_judged:
+        record.scorer = _describe_scorer(items)
+    record.revision = task.revision
+    record.gold_hash = items.gold_hash
+    record.correct_at = task.pass_threshold
 
 
 def _spec_text(model: Model) -> str:
@@ -79,12 +92,16 @@ def _spec_text(model: Model) -> str:
     return f"{spec.engine}:{spec.name}{revision}" + (f"@{spec.url}" if spec.url else "")
 
 
-def _describe_personas(personas: Sequence[Persona]) -> list[dict[str, Any]]:
-    return [persona.model_dump(mode="json") for persona in personas]
+def _describe_personas(personas: Any) -> PersonasRecord:
+    return PersonasRecord(**describe_personas([{"id": persona.id, "text": persona.text} for persona in personas]))
 
 
-def _describe_task(config: RunConfig, model: Model, plan: TaskPlan) -> dict[str, Any]:
-    task, sampling = plan.items.task, plan.sampling.record()
+def _describe_scorer(items: ItemSet) -> dict[str, Any]:
+    return {**items.task.scorer.model_dump(mode="json"), "version": verify.VERSION}
+
+
+def _describe_task(config: RunConfig, model: Model, plan: TaskPlan) -> TaskRecord:
+    items, task, sampling = plan.items, plan.items.task, plan.sampling.record()
     rendering = model.renderer.record()
     is_plain = rendering["kind"] == "plain"
     asked = {
@@ -101,36 +118,33 @@ def _describe_task(config: RunConfig, model: Model, plan: TaskPlan) -> dict[str,
     if plan.sampling.temperature > 0:
         # Not so in earlier versions: one seed for all rows of a sample, so that items were no independent clusters.
         asked["random_numbers"] = "own of every row"
-    pending = {
+    personas = _describe_personas(plan.personas)
+    identified = {
         "task": task.name,
-        "prompts": plan.items.prompts_hash,
-        "personas": hash_json(sorted([persona.id, persona.text] for persona in plan.personas)),
+        "prompts": items.prompts_hash,
+        "personas": personas.hash,
         "template": template_text(config.template),
         "sampling": sampling,
         "samples": plan.samples,
         **asked,
     }
-    return {
-        "title": task.title,
-        "domain": task.domain,
-        "revision": task.revision,
-        "work": hash_json(pending),
-        "asked": asked,
-        "origin": dict(plan.items.origin),
-        "prompts_hash": plan.items.prompts_hash,
-        "gold_hash": plan.items.gold_hash,
-        "items": len(plan.items.items),
-        "samples": plan.samples,
-        "template": template_text(config.template),
-        "sampling": sampling,
-        "scorer": {**task.scorer.model_dump(mode="json"), "version": verify.VERSION},
-        "correct_at": task.pass_threshold,
-        "chance": plan.items.chance,
-        "withhold_text": task.withhold_text,
-    } | ({"personas": _describe_personas(plan.personas)} if task.is_judged else {})
-
-
-def hash_json(content: Any) -> str:
-    """Return 16 hexadecimal digits that identify a JSON value."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return TaskRecord(
+        kind="fidelity" if task.is_judged else "stability",
+        title=task.title,
+        domain=task.domain,
+        revision=task.revision,
+        work=hash_json(identified),
+        asked=asked,
+        origin=dict(items.origin),
+        prompts_hash=items.prompts_hash,
+        gold_hash=items.gold_hash,
+        items=len(items.items),
+        samples=plan.samples,
+        template=template_text(config.template),
+        sampling=sampling,
+        scorer=_describe_scorer(items),
+        correct_at=task.pass_threshold,
+        chance=items.chance,
+        withhold_text=task.withhold_text,
+        personas=personas if task.is_judged else None,
+    )

@@ -1,8 +1,16 @@
-"""Before anything is asked: tasks and personas read, prompts laid out."""
+"""What ``run`` and ``plan`` do before anything is asked: read tasks and personas, open models, lay out prompts.
+
+::
+
+    prepared = prepare(config)
+    for model, placement in prepared.models:
+        checkpoint = make_checkpoint(config, model, placement, prepared.eval_set)
+        checkpoint.plan.size
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +18,16 @@ from typing import Any
 from personaeval.config import RunConfig
 from personaeval.errors import UsageError
 from personaeval.generation.plan import Plan, choose_templates, lay_out
+from personaeval.judge.panel import Panel, open_panel
 from personaeval.judge.rubrics import Rubrics, rubrics_of
+from personaeval.judge.usage import PriceList, read_prices
 from personaeval.library.personas import Persona, Selection
 from personaeval.library.registry import Registry
 from personaeval.library.sources import ItemSet, load_items
 from personaeval.library.tasks import Task
-from personaeval.models.model import Model, refuse_unfit
-from personaeval.models.prompts import Placement, persona_sentence, with_system
+from personaeval.models.checkpoints import parse_model
+from personaeval.models.model import Model, open_model, refuse_long_personas, refuse_unfit
+from personaeval.models.prompts import Placement, opening, persona_sentence, place, with_system
 from personaeval.types import Sampling
 
 
@@ -33,15 +44,15 @@ class EvalSet:
     persona_origins: tuple[dict[str, Any], ...]
 
     def personas_of(self, items: ItemSet) -> tuple[Persona, ...]:
-        """Return the personas of a task: those it brings, or the run's."""
+        """The personas of a task: those it brings, or the run's."""
         return items.personas or self.personas
 
     def judged(self) -> list[tuple[ItemSet, Rubrics]]:
-        """Return the judged tasks with their rubrics."""
+        """The judged tasks with their rubrics."""
         return [(items, self.rubrics[items.task.name]) for items in self.items if items.task.is_judged]
 
     def sentences(self, template: str) -> dict[str, str | None]:
-        """Return every persona's sentence by a name for messages."""
+        """Every persona's sentence, by a name for messages."""
         found = {persona.id: persona_sentence(template, persona) for persona in self.personas}
         for items in self.items:
             name = items.task.name
@@ -85,8 +96,75 @@ def _select_personas(config: RunConfig, registry: Registry) -> Selection:
     return selection if config.limit_personas is None else selection.sample(config.limit_personas, config.seed)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a configuration names, read and checked; no weights are loaded.
+
+    Attributes:
+        eval_set: tasks and personas.
+        models: each checkpoint, and where the personas stand in its prompts.
+        panel: the judges; None without.
+        prices: what a million tokens cost, by model.
+    """
+
+    eval_set: EvalSet
+    models: tuple[tuple[Model, Placement], ...]
+    panel: Panel | None
+    prices: PriceList
+
+
+def prepare(config: RunConfig, models: Sequence[Model] | None = None) -> Prepared:
+    """Read and check all that a configuration names, so that a mistake is found before hours of work.
+
+    Args:
+        config: of the run.
+        models: evaluated in place of those that the configuration names.
+
+    Raises:
+        PersonaevalError: bad input, an unusable model, or a persona that does not fit a model's context.
+    """
+    eval_set = load_eval_set(config)
+    models = models or [open_model(parse_model(text), config.model_options) for text in config.model]
+    panel = open_panel(config.judge_options, config.model_options)
+    prices = read_prices(config.prices)
+    sentences = eval_set.sentences(config.template)
+    thinking = opening(config.reasoning_end)
+    placed = [(one, place(one.probe, sentences, config.persona_role, thinking)) for one in models]
+    for model, placement in placed:
+        refuse_long_personas(model, placement.role, sentences)
+    return Prepared(eval_set, tuple(placed), panel, prices)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint of a run with its plan.
+
+    Attributes:
+        model: the checkpoint.
+        placement: where the personas stand in its prompts.
+        plan: every request, with its key.
+        fast_rendering: whether prompts could be rendered the fast way.
+    """
+
+    model: Model
+    placement: Placement
+    plan: Plan
+    fast_rendering: bool
+
+
+def make_checkpoint(config: RunConfig, model: Model, placement: Placement, eval_set: EvalSet) -> Checkpoint:
+    """Lay out the requests of one checkpoint and compute their keys.
+
+    Raises:
+        UsageError: a task cannot be put to this model.
+    """
+    plan, fast = build_plan(config, model, placement, eval_set)
+    plan.compute_keys()
+    return Checkpoint(model, placement, plan, fast)
+
+
 def build_plan(config: RunConfig, model: Model, placement: Placement, eval_set: EvalSet) -> tuple[Plan, bool]:
-    """Return the plan, and whether prompts could be rendered the fast way."""
+    """The plan, its keys still to be computed, and whether prompts could be rendered the fast way."""
     parts = []
     fast = True
     for items in eval_set.items:
@@ -102,7 +180,7 @@ def build_plan(config: RunConfig, model: Model, placement: Placement, eval_set: 
 
 
 def choose_sampling(task: Task, config: RunConfig, stop: tuple[str, ...]) -> Sampling:
-    """Return the task's sampling with what the user set put over it."""
+    """The task's sampling, with what the user set in its place."""
     own = task.sampling
     return Sampling(
         temperature=own.temperature if config.temperature is None else config.temperature,

@@ -11,35 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from personaeval.config import RunConfig
+from personaeval.documents import hash_json
 from personaeval.errors import EngineError, UsageError
 from personaeval.generation.pending import CHUNK, PendingRequests, run_requests
 from personaeval.generation.plan import Plan
 from personaeval.judge.judgements import Ratings
-from personaeval.judge.judging import (
-    JudgingResult,
-    compare_with_humans,
-    judge_run,
-    make_judge_inputs,
-    warn_of_judges,
-    with_score,
-)
-from personaeval.judge.panel import JudgeInput, Panel, open_panel
-from personaeval.judge.usage import read_prices, report_judging
+from personaeval.judge.judging import JudgingResult, judge_run, make_judge_inputs, warn_of_judges, with_score
+from personaeval.judge.panel import JudgeInput, Panel
+from personaeval.judge.usage import report_judging
 from personaeval.library.external_personas import describe_import
-from personaeval.models.checkpoints import ModelSpec, parse_model
-from personaeval.models.model import Model, open_model, refuse_long_personas
-from personaeval.models.prompts import Placement, opening, place
-from personaeval.pipeline.manifest import add_judging, describe_run, hash_json
-from personaeval.pipeline.prepare import EvalSet, build_plan, load_eval_set
+from personaeval.models.checkpoints import ModelSpec
+from personaeval.models.model import Model
+from personaeval.pipeline.finish import finish, persona_rows
+from personaeval.pipeline.manifest import add_panel, make_manifest
+from personaeval.pipeline.prepare import Checkpoint, EvalSet, Prepared, make_checkpoint, prepare
 from personaeval.pipeline.scoring import Scoring
 from personaeval.pipeline.sessions import Sessions, past_speed
-from personaeval.pipeline.summary import summarise_run
 from personaeval.progress import Progress
-from personaeval.results.cells import Cells, empty_cells, write_cells
-from personaeval.results.files import RUN, SUMMARY, write_json
 from personaeval.results.ledger import LEDGER, Ledger
 from personaeval.results.lock import run_lock
-from personaeval.results.responses import response_writer
+from personaeval.results.records import CountsRecord
 from personaeval.types import Response
 
 
@@ -72,74 +63,55 @@ def run(config: RunConfig, progress: Progress, models: Sequence[Model] = ()) -> 
             unscored and the result says so.
         KeyboardInterrupt: interrupted; everything completed is in the ledger.
     """
-    eval_set = load_eval_set(config)
-    for origin in eval_set.persona_origins:
+    prepared = prepare(config, models)
+    for origin in prepared.eval_set.persona_origins:
         if origin["kind"] != "set":
             progress.message(describe_import(origin))
-    sentences = eval_set.sentences(config.template)
-    # All of them first: a wrong path or a refused persona in the last place is not to be found out after hours.
-    models = models or [open_model(parse_model(text), config.model_options) for text in config.model]
-    panel = open_panel(config.judge_options, config.model_options)
-    read_prices(config.prices)  # a broken file is not to be found out at the end
-    thinking = opening(config.reasoning_end)
-    placements = [place(one.probe, sentences, config.persona_role, thinking) for one in models]
-    for model, placement in zip(models, placements, strict=True):
-        refuse_long_personas(model, placement.role, sentences)
-    finished = []
-    for model, placement in zip(models, placements, strict=True):
+    finished: list[RunResult] = []
+    for model, placement in prepared.models:
         try:
-            finished.append(_run_checkpoint(config, model, placement, panel, eval_set, progress))
+            checkpoint = make_checkpoint(config, model, placement, prepared.eval_set)
+            finished.append(_run_checkpoint(config, prepared, checkpoint, progress))
         except (EngineError, UsageError) as error:
-            if model is models[-1] and all(result.folder is None for result in finished):
+            if model is prepared.models[-1][0] and all(result.folder is None for result in finished):
                 raise
             progress.message(f"{model.spec.short_name}: {error}")
             finished.append(RunResult(None, failed=0, generated=0, engine_error=str(error)))
     return finished
 
 
-def _run_checkpoint(
-    config: RunConfig,
-    model: Model,
-    placement: Placement,
-    panel: Panel | None,
-    eval_set: EvalSet,
-    progress: Progress,
-) -> RunResult:
-    spec = model.spec
-    plan, fast = build_plan(config, model, placement, eval_set)
-    record = describe_run(config, model, placement, plan, eval_set.personas, fast_rendering=fast)
-    add_judging(record, eval_set.rubrics, panel, config.output)
-    if panel is not None:
+def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoint, progress: Progress) -> RunResult:
+    model, placement, plan = checkpoint.model, checkpoint.placement, checkpoint.plan
+    eval_set, panel = prepared.eval_set, prepared.panel
+    manifest = make_manifest(config, checkpoint, eval_set)
+    add_panel(manifest, eval_set.rubrics, panel, config.output)
+    if manifest.panel is not None:
         # A run with other judges has a folder of its own.
-        record["plan"] = hash_json([record["plan"], record["panel"]["hash"]])
-    folder = config.output / f"{spec.short_name}-{model.fingerprint[:8]}" / record["plan"][:8]
+        manifest.plan = hash_json([manifest.plan, manifest.panel.hash])
+    folder = config.output / manifest.checkpoint / manifest.plan[:8]
     with run_lock(folder), Ledger(config.output / LEDGER) as ledger:
-        plan.compute_keys()
         pending = PendingRequests(plan, ledger)
         sessions = Sessions(folder)
-        progress.message(announce(spec, folder, plan, pending, config))
-        warn_of_judges(record, progress)
+        progress.message(announce(model.spec, folder, plan, pending, config))
+        warn_of_judges(manifest, progress)
         if not placement.verified:
             progress.message(
                 "The endpoint does not show its prompts: that the personas reach the model is not verified."
             )
-        if not fast:
+        if not checkpoint.fast_rendering:
             progress.message("This chat template looks into the question: every prompt is rendered in full (slower).")
         with Scoring(plan, ledger, config.reasoning_end, placement.opens_thinking, pending.counts) as scoring:
             engine_error = _generate(model, pending, scoring, progress, sessions)
             scoring.flush()
             ledger.flush()
             judging = _judge(panel, folder, eval_set, plan, pending, scoring, progress)
-            tables = _write_tables(folder, plan, pending, scoring, judging.ratings)
-        record["persona_origins"] = eval_set.persona_origins
-        record["counts"] = {"requests": plan.size, "failed": len(pending.errors)}
-        sessions.judged(judging.usages)
-        report_judging(judging.usages, read_prices(config.prices), progress)
-        record["sessions"] = sessions.entries
-        write_json(folder / RUN, record)
-        people = compare_with_humans(folder, record, eval_set.judged(), judging.ratings)
-        summary = summarise_run(record, tables, eval_set.personas, judging.ratings, people)
-        write_json(folder / SUMMARY, summary)
+            sessions.judged(judging.usages)
+            report_judging(judging.usages, prepared.prices, progress)
+            manifest.counts = CountsRecord(requests=plan.size, failed=len(pending.errors))
+            manifest.sessions = sessions.records()
+            responses = _responses(scoring, pending, range(plan.size), judging.ratings)
+            personas = persona_rows(plan, placement, config.template)
+            finish(folder, manifest, eval_set, responses, personas, judging.ratings)
     engine_error = engine_error or next((usage.engine_error for usage in judging.usages if usage.engine_error), None)
     unjudged = sum(usage.failed for usage in judging.usages)
     return RunResult(folder, len(pending.errors), pending.counts.completed, engine_error, unjudged)
@@ -191,21 +163,6 @@ def _judge(
             responses = _responses(scoring, pending, rows, {})
             judge_inputs += make_judge_inputs(task.items, eval_set.rubrics[task.items.task.name], responses)
     return judge_run(panel, judge_inputs, eval_set.rubrics, folder, pending.ledger, progress)
-
-
-def _write_tables(
-    folder: Path, plan: Plan, pending: PendingRequests, scoring: Scoring, ratings: Mapping[str, Ratings]
-) -> list[Cells]:
-    """Write responses.parquet and cells.parquet from the ledger, in plan order."""
-    tables = [empty_cells(task.items.task, task.items.items, task.personas) for task in plan.tasks]
-    by_name = {table.task: table for table in tables}
-    with response_writer(folder) as writer:
-        for number, response in enumerate(_responses(scoring, pending, range(plan.size), ratings)):
-            writer.add(response)
-            row = plan.row(number)
-            by_name[response.task].count(row.item_index, row.persona_index, response, row.item.prompt)
-    write_cells(folder, tables)
-    return tables
 
 
 def _responses(

@@ -6,7 +6,6 @@ as soon as one begins, so that one that was killed is in the record too.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +15,9 @@ from typing import Any
 from personaeval.environment import hardware, versions
 from personaeval.judge.usage import JudgeUsage
 from personaeval.progress import Counts
-from personaeval.results.files import RUN, SESSIONS, read_json, write_json
+from personaeval.results.files import SESSIONS, read_json, write_json
+from personaeval.results.records import SessionRecord
+from personaeval.results.runs import finished_runs
 
 
 class Sessions:
@@ -25,6 +26,10 @@ class Sessions:
     def __init__(self, folder: Path) -> None:
         self._path = folder / SESSIONS
         self.entries: list[dict[str, Any]] = read_json(self._path)["sessions"] if self._path.exists() else []
+
+    def records(self) -> list[SessionRecord]:
+        """The sessions as run.json lists them."""
+        return [SessionRecord(**entry) for entry in self.entries]
 
     def begin(self) -> None:
         """Note that generation begins."""
@@ -64,19 +69,12 @@ class Sessions:
 
 
 def past_speed(output: Path, engine: str) -> float | None:
-    """Return the new tokens per second of the newest session of this engine in a results folder."""
-    newest: tuple[float, float] | None = None
-    for path in output.glob(f"*/*/{RUN}"):
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["model"]["engine"] != engine:
-                continue
-            speeds = [
-                (session["began"], session["tokens"]["output"] / max(session["seconds"], 1e-9))
-                for session in record["sessions"]
-                if session.get("generated")
-            ]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        newest = max([*speeds, *([newest] if newest else [])], default=None)
-    return newest[1] if newest else None
+    """New tokens per second of the newest session of this engine in a results folder; None without one."""
+    speeds = {
+        session.began: session.tokens["output"] / max(session.seconds or 0.0, 1e-9)
+        for run in finished_runs(output)
+        if run.record.model.engine == engine
+        for session in run.record.sessions
+        if session.began is not None and session.generated and "output" in session.tokens
+    }
+    return speeds[max(speeds)] if speeds else None

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from personaeval.documents import hash_json
 from personaeval.judge.fidelity_summary import summarise_fidelity
 from personaeval.judge.judgements import Ratings
 from personaeval.library.personas import Persona
 from personaeval.metrics import stability
 from personaeval.metrics.coverage_warnings import TRUNCATED_LIMIT, UNSCORED_LIMIT, cautions
 from personaeval.metrics.variance_components import decompose
-from personaeval.pipeline.manifest import hash_json
 from personaeval.results.cells import Cells, CellTable, JudgedCells
 from personaeval.results.files import FORMAT
+from personaeval.results.records import RunRecord
 
 
 def summarise_run(
-    record: dict[str, Any],
+    record: RunRecord,
     tables: Sequence[Cells],
-    personas: Sequence[Persona],
+    personas: Mapping[str, Sequence[Persona]],
     ratings: Mapping[str, Ratings] | None = None,
     people: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -33,27 +34,28 @@ def summarise_run(
     parts = {}
     for table in tables:
         if isinstance(table, JudgedCells):
-            parts[table.task] = _summarise_fidelity(record, table, (ratings or {}).get(table.task))
+            own = personas[table.task]
+            parts[table.task] = _summarise_fidelity(record, table, own, (ratings or {}).get(table.task))
             if people and table.task in people:
                 parts[table.task]["people"] = people[table.task]
         else:
-            parts[table.task] = _summarise_stability(record, table, personas)
+            parts[table.task] = _summarise_stability(record, table, personas[table.task])
     return {
         "format": FORMAT,
-        "label": record["label"],
-        "fingerprint": record["model"]["fingerprint"],
-        "fingerprint_verifiable": record["model"]["fingerprint_verifiable"],
-        "engine": record["model"]["engine"],
-        "dtype": record["model"].get("dtype"),
-        "plan": record["plan"],
-        "persona_role": record["placement"]["role"],
-        "placement_verified": record["placement"]["verified"],
+        "label": record.label,
+        "fingerprint": record.model.fingerprint,
+        "fingerprint_verifiable": record.model.fingerprint_verifiable,
+        "engine": record.model.engine,
+        "dtype": record.model.dtype,
+        "plan": record.plan,
+        "persona_role": record.placement.role,
+        "placement_verified": record.placement.verified,
         "tasks": parts,
     }
 
 
-def _summarise_stability(record: dict[str, Any], table: CellTable, personas: Sequence[Persona]) -> dict[str, Any]:
-    task = record["tasks"][table.task]
+def _summarise_stability(record: RunRecord, table: CellTable, personas: Sequence[Persona]) -> dict[str, Any]:
+    task = record.tasks[table.task]
     counts = {name: int(values.sum()) for name, values in table.counts.items()}
     total = counts["scored"] + counts["unscored"]
     cells = stability.Cells(
@@ -63,19 +65,19 @@ def _summarise_stability(record: dict[str, Any], table: CellTable, personas: Seq
         score_sum=table.score_sum,
         **table.counts,
     )
-    numbers = stability.summarise(cells, domain=task["domain"]).to_json()
-    warnings = _warnings(counts, total, record["placement"]["verified"])
+    numbers = stability.summarise(cells, domain=task.domain).to_json()
+    warnings = _warnings(counts, total, record.placement.verified)
     return {
         "kind": "stability",
-        "title": task["title"],
-        "group": hash_json([task["work"], task["revision"], task["gold_hash"], task["scorer"], task["correct_at"]]),
-        "items": task["items"],
+        "title": task.title,
+        "group": hash_json([task.work, task.revision, task.gold_hash, task.scorer, task.correct_at]),
+        "items": task.items,
         "personas": len(personas) - 1,
-        "samples": task["samples"],
-        "template": task["template"],
-        "sampling": task["sampling"],
+        "samples": task.samples,
+        "template": task.template,
+        "sampling": task.sampling,
         "counts": counts | {"total": total},
-        "warnings": [*warnings, *_cautions(task["items"], cells, numbers)],
+        "warnings": [*warnings, *_cautions(task.items, cells, numbers)],
         "stability": numbers,
         "wording": _wording(cells, personas),
     }
@@ -85,34 +87,37 @@ def _cautions(items: int, cells: stability.Cells, numbers: dict[str, Any]) -> li
     return cautions(items, numbers["accuracy"]["value"], numbers["pss_bias"], cells.solved)
 
 
-def _summarise_fidelity(record: dict[str, Any], table: JudgedCells, ratings: Ratings | None) -> dict[str, Any]:
+def _summarise_fidelity(
+    record: RunRecord, table: JudgedCells, personas: Sequence[Persona], ratings: Ratings | None
+) -> dict[str, Any]:
     """Return a judged task's part; without ratings (nobody has judged it yet) it has counts alone."""
-    task, panel = record["tasks"][table.task], record["panel"]
+    task, panel = record.tasks[table.task], record.panel
     counts = {name: int(values.sum()) for name, values in table.counts.items()}
-    total = task["items"] * task["samples"]
-    part = {
+    total = task.items * task.samples
+    part: dict[str, Any] = {
         "kind": "fidelity",
-        "title": task["title"],
-        "group": hash_json([task["work"], task["gold_hash"], task["scorer"], panel["hash"] if panel else None]),
-        "items": task["items"],
-        "personas": len(task["personas"]),
-        "samples": task["samples"],
-        "template": task["template"],
-        "sampling": task["sampling"],
+        "title": task.title,
+        "group": hash_json([task.work, task.gold_hash, task.scorer, panel.hash if panel else None]),
+        "items": task.items,
+        "personas": len(personas),
+        "samples": task.samples,
+        "template": task.template,
+        "sampling": task.sampling,
         "counts": counts | {"total": total},
         "judged": ratings is not None,
     }
     if ratings is None:
-        return part | {"warnings": _warnings(counts | {"unscored": 0}, total, record["placement"]["verified"])}
-    part["exemplars_by"] = panel.get("exemplars_by")
-    part["expected_score"] = any(judge["sampling"].get("options") for judge in panel["judges"])
-    part |= summarise_fidelity(ratings, panel, record["model"], task["personas"])
+        return part | {"warnings": _warnings(counts | {"unscored": 0}, total, record.placement.verified)}
+    assert panel is not None, "ratings are a panel's"
+    part["exemplars_by"] = panel.exemplars_by
+    part["expected_score"] = any(judge.sampling.get("options") for judge in panel.judges)
+    part |= summarise_fidelity(ratings, panel, record.model, personas)
     silent = [judge for judge in part["judges"] if judge["unscored"] > UNSCORED_LIMIT * judge["judgements"]]
     # A mean over fewer judges than the panel has is not ranked with those over all of it.
     heard = [judge["label"] for judge in part["judges"] if judge["unscored"] < judge["judgements"] / 2]
     if len(heard) < len(part["judges"]):
         part["group"] = hash_json([part["group"], heard])
-    warnings = _warnings(counts, total, record["placement"]["verified"])
+    warnings = _warnings(counts, total, record.placement.verified)
     warnings += [
         f"{judge['label']} scored {judge['judgements'] - judge['unscored']} of {judge['judgements']} times; the scores "
         "of those responses are the other judges'"

@@ -152,7 +152,7 @@ def _persona_tables(pair: AlignedTask, base: CheckpointRuns, candidate: Checkpoi
             "Accuracy; 95 % intervals for other items under these personas. p: of no change, adjusted by Benjamini and "
             f"Hochberg over the {len(rows)} rows."
         )
-        tables.append(Table(f"{pair.record['title']} by {words}", columns, tuple(rows), (note,)))
+        tables.append(Table(f"{pair.record.title} by {words}", columns, tuple(rows), (note,)))
     return tables
 
 
@@ -177,9 +177,9 @@ def _flip_tables(pair: AlignedTask, base: CheckpointRuns, candidate: CheckpointR
                 "gained, lost: under how many personas the item became right, wrong; the answers are of a sample that "
                 "flipped, under the persona named."
             )
-            if pair.record.get("withhold_text"):
+            if pair.record.withhold_text:
                 note += " The task's authors ask that its texts be shown nowhere."
-            tables.append(Table(f"{pair.record['title']}: items {words} most", columns, tuple(rows), (note,)))
+            tables.append(Table(f"{pair.record.title}: items {words} most", columns, tuple(rows), (note,)))
     return tables
 
 
@@ -190,11 +190,11 @@ def _aligned_sums(pairs: Sequence[AlignedTask]) -> Sequence[ItemSums | PersonaSu
         return [judged[0][0], *(candidate for _, candidate in judged)]
     counted = [pair.cells for pair in pairs if pair.cells is not None]
     cells = shared([counted[0][0], *(candidate for _, candidate in counted)])
-    return [item_sums(own, pairs[0].record["domain"], ()) for own in cells]
+    return [item_sums(own, pairs[0].record.domain, ()) for own in cells]
 
 
 def _trend_table(sides: Sequence[CheckpointRuns], steps: Sequence[int], pairs: Sequence[AlignedTask]) -> Table:
-    title = f"{pairs[0].record['title']} by training step"
+    title = f"{pairs[0].record.title} by training step"
     if len({(pair.items, () if pair.cells is None else pair.cells[0].persona_ids) for pair in pairs}) > 1:
         note = "No trend: these checkpoints were not all asked the same items under the same personas."
         return Table(title, ("step", "checkpoint"), (), (note,))

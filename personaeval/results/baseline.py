@@ -6,12 +6,15 @@ import shutil
 from pathlib import Path
 
 from personaeval.errors import StorageError, UsageError
-from personaeval.results.files import CELLS, RUN, SUMMARY
+from personaeval.results.files import CELLS, PERSONAS, RUN, SUMMARY
+from personaeval.results.persona_table import without_examples, write_personas
 from personaeval.results.runs import open_runs
+
+_FILES = (RUN, CELLS, SUMMARY, PERSONAS)
 
 
 def write_baseline(run: str, output: Path) -> list[Path]:
-    """Copy run.json, summary.json and cells.parquet; return the folders written.
+    """Copy run.json, summary.json, cells.parquet and personas.parquet (without examples); return the folders written.
 
     A checkpoint with several runs gets a folder for each below ``output``.
 
@@ -21,17 +24,20 @@ def write_baseline(run: str, output: Path) -> list[Path]:
     """
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output}: is a file; name a folder with -o.")
-    folders = list(dict.fromkeys(open_runs(run).folders.values()))
-    targets = [output] if len(folders) == 1 else [output / folder.name for folder in folders]
+    runs = list({found.folder: found for found in open_runs(run).runs.values()}.values())
+    targets = [output] if len(runs) == 1 else [output / found.folder.name for found in runs]
     _refuse_older(output, targets)
     written = []
-    for folder, target in zip(folders, targets, strict=True):
-        if target.exists() and any(entry.name not in (RUN, CELLS, SUMMARY) for entry in target.iterdir()):
+    for found, target in zip(runs, targets, strict=True):
+        if target.exists() and any(entry.name not in _FILES for entry in target.iterdir()):
             raise UsageError(f"{target}: holds other files; name a folder of its own with -o.")
         try:
             target.mkdir(parents=True, exist_ok=True)
-            for name in (CELLS, SUMMARY, RUN):
-                shutil.copyfile(folder / name, target / name)
+            # No example: it shows the text of an item.
+            write_personas(target, without_examples(found.persona_rows))
+            for name in (CELLS, SUMMARY):
+                shutil.copyfile(found.folder / name, target / name)
+            found.record.write(target / RUN)
         except OSError as error:
             raise StorageError(f"{target}: cannot be written ({error.strerror or error}).") from error
         written.append(target)

@@ -13,8 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,7 +34,16 @@ SESSIONS = "sessions.json"
 
 SUMMARY = "summary.json"
 
+ITEMS = "items.parquet"
+
+PERSONAS = "personas.parquet"
+
+ALL_FILES = (RESPONSES, CELLS, ITEMS, PERSONAS, JUDGEMENTS, LABELS, RUN, SESSIONS, SUMMARY)
+
 FORMAT = 1
+
+RUN_FORMAT = 2
+"""Of run.json; see :func:`personaeval.results.records.upgrade_run`."""
 
 _BATCH = 4096
 
@@ -43,46 +51,43 @@ R = TypeVar("R")
 
 
 class RowWriter(Generic[R]):
-    """Writes a Parquet file in batches of rows, dataclasses with the schema's fields; it appears only when complete.
+    """Collects rows, dataclasses with the schema's fields, and writes them in batches."""
 
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, file: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self._file = file
         self._schema = schema
-        self._context = _replacing(path)
-        self._temporary = self._context.__enter__()
-        self._writer = pq.ParquetWriter(self._temporary, schema, compression="zstd", compression_level=6)
         self._rows: list[R] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self._write_batch()
-            self._writer.close()
-        except OSError as failure:
-            error = error or failure
-        self._context.__exit__(type(error) if error else None, error, trace)
 
     def add(self, row: R) -> None:
         """Append a row."""
         self._rows.append(row)
         if len(self._rows) >= _BATCH:
-            self._write_batch()
+            self.write_batch()
 
-    def _write_batch(self) -> None:
+    def write_batch(self) -> None:
+        """Write the rows collected so far."""
         if self._rows:
             fields = list(self._schema)
             columns = [[getattr(row, field.name) for row in self._rows] for field in fields]
             arrays = [pa.array(c, type=f.type) for c, f in zip(columns, fields, strict=True)]
-            self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+            self._file.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
             self._rows = []
+
+
+@contextmanager
+def row_writer(path: Path, schema: pa.Schema) -> Iterator[RowWriter[Any]]:
+    """Write a Parquet file row by row; it appears only when the block ends without an error.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with (
+        _replacing(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", compression_level=6) as file,
+    ):
+        rows: RowWriter[Any] = RowWriter(file, schema)
+        yield rows
+        rows.write_batch()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -109,8 +114,12 @@ def append_text(path: Path, text: str) -> None:
         raise StorageError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, newest: int = RUN_FORMAT) -> dict[str, Any]:
     """Read a JSON file of a run.
+
+    Args:
+        path: the file.
+        newest: number of the newest format that the caller can read.
 
     Raises:
         UsageError: it is missing, broken, or of a newer format.
@@ -123,7 +132,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read ({error}).") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path}: not of personaeval (no JSON object).")
-    if content.get("format", FORMAT) > FORMAT:
+    if content.get("format", FORMAT) > newest:
         raise UsageError(f"{path}: written by a newer personaeval; upgrade to read it.")
     return content
 
@@ -154,6 +163,6 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process left half written; only for who holds the folder."""
-    for name in (RESPONSES, CELLS, JUDGEMENTS, LABELS, RUN, SESSIONS, SUMMARY):
+    for name in ALL_FILES:
         for leftover in folder.glob(f".{name}.*"):
             leftover.unlink(missing_ok=True)

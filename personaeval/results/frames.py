@@ -22,13 +22,12 @@ import pyarrow.parquet as pq
 
 from personaeval.errors import UsageError
 from personaeval.results.cells import COUNTS
-from personaeval.results.files import CELLS, JUDGEMENTS, RESPONSES, RUN, read_json
-from personaeval.results.runs import find_summaries, step_of
+from personaeval.results.files import CELLS, ITEMS, JUDGEMENTS, RESPONSES
+from personaeval.results.records import RunRecord
+from personaeval.results.runs import FinishedRun, find_summaries, open_run, step_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ITEMS = "items.parquet"
 
 _IDENTITY = {"checkpoint": pa.string(), "fingerprint": pa.string(), "run": pa.string(), "step": pa.int64()}
 
@@ -122,35 +121,38 @@ class RunFiles:
     """One finished run: its folder and the two JSON files in it.
 
     Attributes:
-        folder: where it is.
-        record: content of run.json.
+        finished: the run on disk.
         summary: content of summary.json.
         checkpoint: name in frames, unique for each fingerprint.
         run: 8 digits of the plan's hash, unique for each folder of a checkpoint.
     """
 
-    folder: Path
-    record: Mapping[str, Any]
+    finished: FinishedRun
     summary: Mapping[str, Any]
     checkpoint: str
     run: str
 
     @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self.finished.folder
+
+    @property
+    def record(self) -> RunRecord:
+        """Content of run.json."""
+        return self.finished.record
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The columns that every frame begins with."""
-        fingerprint, step = self.record["model"]["fingerprint"], self.record["model"].get("step")
-        step = step_of(self.record["label"]) if step is None else step
+        fingerprint, step = self.record.model.fingerprint, self.record.model.step
+        step = step_of(self.record.label) if step is None else step
         return {"checkpoint": self.checkpoint, "fingerprint": fingerprint, "run": self.run, "step": step}
 
     @cached_property
     def categories(self) -> dict[tuple[str, str], str]:
         """The category of each (task, persona)."""
-        shared = self.record["personas"]
-        return {
-            (task, persona["id"]): persona["category"]
-            for task, part in self.record["tasks"].items()
-            for persona in part.get("personas", shared)
-        }
+        return {(task, row.persona): row.category for task in self.record.tasks for row in self.finished.personas(task)}
 
     def read(self, name: str, columns: Sequence[str], task: str | None) -> pa.Table:
         """Some columns of one of the run's Parquet files; absent ones are left out.
@@ -221,7 +223,7 @@ class Results:
         import pandas as pd
 
         rows = [_run_row(run) for run in self.files]
-        settings = [_flatten(run.record["config"]) for run in self.files]
+        settings = [_flatten(run.record.config) for run in self.files]
         frame = _to_pandas([pa.Table.from_pylist(rows, schema=pa.schema(_RUNS))], _RUNS)
         for name in dict.fromkeys(name for own in settings for name in own):
             values = [own.get(name) for own in settings]
@@ -265,24 +267,22 @@ def _own(columns: Iterable[str]) -> list[str]:
 def _named(found: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[RunFiles]:
     """Runs with names that tell them apart: a label that two checkpoints share gets 8 digits of the fingerprint."""
     unique = {folder.resolve(): (folder, summary) for folder, summary in found}
-    records = {folder: read_json(folder / RUN) for folder, _ in unique.values()}
+    opened = [(open_run(folder), summary) for folder, summary in unique.values()]
     owners: dict[str, set[str]] = {}
-    for record in records.values():
-        owners.setdefault(record["label"], set()).add(record["model"]["fingerprint"])
+    for finished, _ in opened:
+        owners.setdefault(finished.record.label, set()).add(finished.record.model.fingerprint)
     seen: Counter[tuple[str, str]] = Counter()
     runs = []
-    for folder, summary in unique.values():
-        record = records[folder]
-        fingerprint, plan = record["model"]["fingerprint"], str(record["plan"])[:8]
-        seen[fingerprint, plan] += 1
-        copy = seen[fingerprint, plan]
-        name = record["label"]
+    for finished, summary in opened:
+        record = finished.record
+        plan = record.plan[:8]
+        seen[record.model.fingerprint, plan] += 1
+        copy = seen[record.model.fingerprint, plan]
         runs.append(
             RunFiles(
-                folder,
-                record,
+                finished,
                 summary,
-                name if len(owners[name]) == 1 else f"{name}-{fingerprint[:8]}",
+                record.label if len(owners[record.label]) == 1 else record.checkpoint,
                 plan if copy == 1 else f"{plan}-{copy}",
             )
         )
@@ -375,19 +375,19 @@ def _numbers(content: Mapping[str, Any], place: Mapping[str, Any], prefix: str =
 
 def _run_row(run: RunFiles) -> dict[str, Any]:
     record = run.record
-    sessions = [session for session in record.get("sessions", ()) if "generated" in session]
+    sessions = [session for session in record.sessions if session.generated is not None]
     return {
         **run.identity,
         "folder": str(run.folder),
-        "engine": record["model"].get("engine"),
-        "dtype": record["model"].get("dtype"),
-        "persona_role": record["placement"].get("role"),
-        "tasks": ", ".join(record["tasks"]),
-        "requests": record.get("counts", {}).get("requests"),
-        "failed": record.get("counts", {}).get("failed"),
-        "generated": sum(session["generated"] for session in sessions),
-        "output_tokens": sum(session["tokens"]["output"] for session in sessions),
-        "seconds": float(sum(session["seconds"] for session in sessions)),
+        "engine": record.model.engine,
+        "dtype": record.model.dtype,
+        "persona_role": record.placement.role,
+        "tasks": ", ".join(record.tasks),
+        "requests": record.counts and record.counts.requests,
+        "failed": record.counts and record.counts.failed,
+        "generated": sum(session.generated or 0 for session in sessions),
+        "output_tokens": sum(session.tokens["output"] for session in sessions),
+        "seconds": sum((session.seconds or 0.0 for session in sessions), 0.0),
     }
 
 

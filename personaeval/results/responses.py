@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personaeval.errors import UsageError
-from personaeval.results.files import _BATCH, RESPONSES, RowWriter
+from personaeval.results.files import _BATCH, RESPONSES, RowWriter, row_writer
 from personaeval.types import Response, Status, Verdict
 
 RESPONSE_SCHEMA = pa.schema(
@@ -33,9 +34,9 @@ RESPONSE_SCHEMA = pa.schema(
 )
 
 
-def response_writer(folder: Path) -> RowWriter[Response]:
-    """Return the writer of a run's responses.parquet."""
-    return RowWriter(folder / RESPONSES, RESPONSE_SCHEMA)
+def response_writer(folder: Path) -> AbstractContextManager[RowWriter[Response]]:
+    """The writer of a run's responses.parquet."""
+    return row_writer(folder / RESPONSES, RESPONSE_SCHEMA)
 
 
 def read_responses(folder: Path) -> Iterator[Response]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,42 @@ import pyarrow.parquet as pq
 
 from personaeval.errors import UsageError, suggest
 from personaeval.results.cells import COUNTS
-from personaeval.results.files import CELLS, RUN, SUMMARY, read_json
-
-_KEYS = {"label", "model", "tasks", "personas", "config"}
+from personaeval.results.files import CELLS, FORMAT, RUN, SUMMARY, read_json
+from personaeval.results.persona_table import PersonaRow, read_personas
+from personaeval.results.records import Personas, RunRecord, TaskRecord, read_record
 
 _COLUMNS = {"item", "persona", "digest", "dimension", "score_sum", *COUNTS}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One run on disk.
+
+    Attributes:
+        folder: where it is.
+        record: content of run.json.
+        listed: personas that run.json itself holds (before format 2); None: they are in personas.parquet.
+    """
+
+    folder: Path
+    record: RunRecord
+    listed: Personas | None = None
+
+    @cached_property
+    def persona_rows(self) -> tuple[PersonaRow, ...]:
+        """All personas, read when they are first asked for.
+
+        Raises:
+            UsageError: personas.parquet is missing or broken.
+        """
+        if self.listed is None:
+            return tuple(read_personas(self.folder))
+        return tuple(PersonaRow.of_record(task, entry) for task, own in self.listed.items() for entry in own)
+
+    def personas(self, task: str | None = None) -> list[PersonaRow]:
+        """The personas of a task; without ``task``, those that tasks are crossed with."""
+        owner = None if task is None or self.record.tasks[task].personas is None else task
+        return [row for row in self.persona_rows if row.task == owner]
 
 
 @dataclass(frozen=True)
@@ -28,38 +60,75 @@ class CheckpointRuns:
         name: as tables show it.
         fingerprint: of the checkpoint.
         verifiable: whether the fingerprint tells it from another checkpoint.
-        folders: task -> folder of the run.
-        records: task -> content of its run.json.
+        runs: task -> the run that has it.
     """
 
     name: str
     fingerprint: str
     verifiable: bool
-    folders: dict[str, Path]
-    records: dict[str, dict[str, Any]]
+    runs: dict[str, FinishedRun]
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Task -> folder of the run."""
+        return {task: run.folder for task, run in self.runs.items()}
+
+    @property
+    def records(self) -> dict[str, RunRecord]:
+        """Task -> content of the run's run.json."""
+        return {task: run.record for task, run in self.runs.items()}
+
+    def task_record(self, task: str) -> TaskRecord:
+        """What run.json says of a task."""
+        return self.runs[task].record.tasks[task]
 
     def cells(self, task: str) -> pa.Table:
-        """Return the rows of a task in cells.parquet.
+        """The rows of a task in cells.parquet.
 
         Raises:
             UsageError: the file cannot be read.
         """
-        path = self.folders[task] / CELLS
+        run = self.runs[task]
+        path = run.folder / CELLS
         try:
             table = pq.read_table(path, filters=[("task", "=", task)])
         except (OSError, pa.ArrowException) as error:
             raise UsageError(f"{path}: cannot be read ({error}); personaeval score writes it anew.") from error
         if lacking := sorted(_COLUMNS - set(table.column_names)):
             raise UsageError(f"{path}: it lacks {', '.join(lacking)}; personaeval score writes it anew.")
-        record = self.records[task]
-        own = record["tasks"][task]
-        expected = own["items"] * (1 if "personas" in own else len(record["personas"]))
+        own = run.record.tasks[task]
+        expected = own.items * (1 if own.is_judged else run.record.personas.count)
         if len(table) != expected:
             raise UsageError(
                 f"{path}: it holds {len(table)} rows of {task}, and {expected} belong there; personaeval score writes "
                 "it anew."
             )
         return table
+
+
+def open_run(folder: Path) -> FinishedRun:
+    """The run in a folder.
+
+    Raises:
+        UsageError: run.json is missing, broken, or not a run's.
+    """
+    return FinishedRun(folder, *read_record(folder / RUN))
+
+
+def finished_runs(results: Path) -> Iterator[FinishedRun]:
+    """The runs of a results folder, the newest first; broken ones are skipped."""
+    for path in sorted(results.glob(f"*/*/{RUN}"), key=_written, reverse=True):
+        try:
+            yield open_run(path.parent)
+        except UsageError:
+            continue
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # removed meanwhile
+        return 0.0
 
 
 def open_sides(texts: Sequence[str]) -> list[CheckpointRuns]:
@@ -74,10 +143,7 @@ def open_sides(texts: Sequence[str]) -> list[CheckpointRuns]:
         names = [f"{side.name}-{side.fingerprint[:8]}" for side in sides]
     if len(set(names)) < len(names):
         names = [f"{name} ({place})" for place, name in enumerate(names, start=1)]
-    return [
-        CheckpointRuns(name, side.fingerprint, side.verifiable, side.folders, side.records)
-        for name, side in zip(names, sides, strict=True)
-    ]
+    return [replace(side, name=name) for name, side in zip(names, sides, strict=True)]
 
 
 def open_runs(text: str) -> CheckpointRuns:
@@ -90,60 +156,40 @@ def open_runs(text: str) -> CheckpointRuns:
         raise UsageError("an empty name: a run's folder, a baseline's or RESULTS/NAME is expected.")
     path = Path(text)
     if (path / RUN).is_file():
-        return _side([path], text)
+        return _checkpoint([open_run(path)], text)
     if path.is_dir():
         folders = sorted(found.parent for found in path.glob(f"*/{RUN}"))
         if folders:
-            return _side(folders, text)
+            return _checkpoint([open_run(folder) for folder in folders], text)
     if not path.parent.is_dir() or text.endswith(".."):
         raise UsageError(f"{text}: no such folder. A run's folder, a baseline's or RESULTS/NAME is expected.")
-    records = _readable(sorted(path.parent.glob(f"*/*/{RUN}")))
-    chosen = [folder for folder, record in records.items() if path.name in _names(record)]
+    runs = sorted(finished_runs(path.parent), key=lambda run: run.folder)
+    chosen = [run for run in runs if path.name in _names(run.record)]
     if not chosen:
-        known = {record["label"] for record in records.values()}
+        known = {run.record.label for run in runs}
         raise UsageError(
             f"{text}: neither the folder of a finished run nor a checkpoint's name.{suggest(path.name, known)}"
         )
-    return _side(chosen, text)
+    return _checkpoint(chosen, text)
 
 
-def _readable(files: Sequence[Path]) -> dict[Path, dict[str, Any]]:
-    """Return the records of runs by folder; a broken one of another checkpoint is no reason not to find this one."""
-    records = {}
-    for file in files:
-        try:
-            record = read_json(file)
-        except UsageError:
-            continue
-        if record.keys() >= _KEYS:
-            records[file.parent] = record
-    return records
+def _names(record: RunRecord) -> tuple[str, str]:
+    return record.label, record.checkpoint
 
 
-def _names(record: dict[str, Any]) -> tuple[str, str]:
-    return record["label"], f"{record['label']}-{record['model']['fingerprint'][:8]}"
-
-
-def _side(folders: Sequence[Path], text: str) -> CheckpointRuns:
-    where: dict[str, Path] = {}
-    records: dict[str, dict[str, Any]] = {}
-    found = {folder: read_json(folder / RUN) for folder in folders}
-    for folder, record in found.items():
-        if not record.keys() >= _KEYS:
-            raise UsageError(f"{folder / RUN}: not the record of a personaeval run.")
-    names = sorted({_names(record)[1] for record in found.values()})
-    if len({record["model"]["fingerprint"] for record in found.values()}) > 1:
+def _checkpoint(found: Sequence[FinishedRun], text: str) -> CheckpointRuns:
+    names = sorted({run.record.checkpoint for run in found})
+    if len({run.record.model.fingerprint for run in found}) > 1:
         raise UsageError(f"{text}: several checkpoints have this name: {', '.join(names)}. Name one of them.")
-    for folder, record in found.items():
-        for task in record["tasks"]:
-            if task in where:
-                raise UsageError(f"{text}: {task} was run more than once; name one folder: {where[task]} or {folder}.")
-            where[task], records[task] = folder, record
-    record = next(iter(found.values()))
-    fingerprint = record["model"]["fingerprint"]
-    return CheckpointRuns(
-        record["label"], fingerprint, bool(record["model"].get("fingerprint_verifiable")), where, records
-    )
+    runs: dict[str, FinishedRun] = {}
+    for run in found:
+        for task in run.record.tasks:
+            if task in runs:
+                other = runs[task].folder
+                raise UsageError(f"{text}: {task} was run more than once; name one folder: {other} or {run.folder}.")
+            runs[task] = run
+    record = found[0].record
+    return CheckpointRuns(record.label, record.model.fingerprint, record.model.fingerprint_verifiable, runs)
 
 
 def step_of(name: str) -> int | None:
@@ -173,7 +219,7 @@ def load_summaries(folders: Sequence[Path]) -> list[dict[str, Any]]:
     Raises:
         UsageError: one is missing, broken, or not a run's.
     """
-    summaries = [{**read_json(folder / SUMMARY), "folder": str(folder)} for folder in folders]
+    summaries = [{**read_json(folder / SUMMARY, FORMAT), "folder": str(folder)} for folder in folders]
     for summary in summaries:
         if not {"format", "label", "tasks"} <= summary.keys():
             raise UsageError(f"{summary['folder']}/{SUMMARY}: not the summary of a personaeval run.")
