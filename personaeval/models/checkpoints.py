@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from personaeval.errors import UsageError, first_line, suggest
+from personaeval.models.weights import Tensor, all_finite, check_every_number, not_finite, tensors
 
 EngineKind = Literal["vllm", "openai", "transformers"]
 
@@ -32,6 +33,8 @@ _TEXTS = (".json", ".jinja", ".txt", ".model", ".py", ".tiktoken")
 _TRAINING_STATE = re.compile(
     r"(optimizer|scheduler|scaler|rng_state|training_args|trainer_state|all_results|train_results|eval_results)"
 )
+
+_SAFETENSORS = ".safetensors"
 
 _BLOCK = 4096
 
@@ -163,6 +166,13 @@ def check_folder(folder: Path) -> None:
     if not files:
         adapter = " It is a LoRA adapter: merge it first." if (folder / "adapter_config.json").exists() else ""
         raise UsageError(f"{folder}: not a checkpoint: it holds no weights (*.safetensors or *.bin).{adapter}")
+    full = [path for path in files if not path.name.startswith("adapter_model.")]
+    if full and (folder / "adapter_config.json").exists():
+        # transformers applies the adapter where peft is installed, and leaves it out where it is not.
+        raise UsageError(
+            f"{folder}: it holds the weights of a model ({full[0].name}) and a LoRA adapter (adapter_config.json); "
+            "which is meant? Merge the adapter, or move its files elsewhere to evaluate the weights alone."
+        )
     for index in folder.glob("*.index.json"):
         try:
             wanted = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
@@ -257,33 +267,31 @@ def _weights_digest(path: Path, full: bool) -> bytes:
     with path.open("rb") as file:
         if full:
             state.update(hashlib.file_digest(file, "blake2b").digest())
+            if path.suffix == _SAFETENSORS:
+                check_every_number(path)
             return state.digest()
-        for start, length in _sampled_blocks(file.fileno(), path):
-            state.update(os.pread(file.fileno(), length, start))
+        for start, length, tensor in _sampled_blocks(file.fileno(), path):
+            block = os.pread(file.fileno(), length, start)
+            if tensor is not None and not all_finite(block, tensor.dtype, start - tensor.begin):
+                raise not_finite(path, tensor.name)
+            state.update(block)
     return state.digest()
 
 
-def _sampled_blocks(descriptor: int, path: Path) -> Iterator[tuple[int, int]]:
-    """Yield (start, length) of the header and of blocks of every tensor: its start, middle and end."""
+def _sampled_blocks(descriptor: int, path: Path) -> Iterator[tuple[int, int, Tensor | None]]:
+    """Yield (start, length, tensor) of the header and of blocks of every tensor: its start, middle and end."""
     size = path.stat().st_size
-    if path.suffix != ".safetensors":
-        yield 0, _BLOCK
+    if path.suffix != _SAFETENSORS:
+        yield 0, _BLOCK, None
         for start in range(_FILE_STRIDE, size, _FILE_STRIDE):
-            yield start, _BLOCK
-        yield max(0, size - _BLOCK), _BLOCK
+            yield start, _BLOCK, None
+        yield max(0, size - _BLOCK), _BLOCK, None
         return
-    length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
-    try:
-        header = json.loads(os.pread(descriptor, length, 8))
-        extents = sorted(tuple(entry["data_offsets"]) for name, entry in header.items() if name != "__metadata__")
-    except (ValueError, KeyError, TypeError, AttributeError, MemoryError, OverflowError) as error:
-        raise UsageError(f"{path}: not a readable safetensors file; was it still being written? ({error})") from error
-    base = 8 + length
-    if extents and base + extents[-1][1] > size:
-        raise UsageError(f"{path}: cut short: {size} bytes, its header speaks of {base + extents[-1][1]}.")
-    yield 0, base
-    for begin, end in extents:
-        yield from _tensor_blocks(base + begin, base + end)
+    header, found = tensors(descriptor, path)
+    yield 0, header, None
+    for tensor in found:
+        for start, length in _tensor_blocks(tensor.begin, tensor.end):
+            yield start, length, tensor
 
 
 def _tensor_blocks(begin: int, end: int) -> Sequence[tuple[int, int]]:

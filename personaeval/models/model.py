@@ -32,6 +32,7 @@ from personaeval.models.prompts import (
     chat,
     opening,
 )
+from personaeval.models.weights import check_weights
 from personaeval.types import Message, Request
 
 # How fast, not what: these may differ between two runs of the same work.
@@ -212,6 +213,9 @@ class LocalModel(InProcessModel):
     def __init__(self, spec: ModelSpec, options: ModelOptions) -> None:
         self._checkpoint = resolve(spec, options.full_hash)
         config = self._checkpoint.config()
+        self._unused_weights = check_weights(
+            self._checkpoint.folder, self._checkpoint.fingerprint, config, options.trust_remote_code
+        )
         super().__init__(
             spec,
             options,
@@ -226,6 +230,7 @@ class LocalModel(InProcessModel):
             "folder": str(self._checkpoint.folder),
             "revision": self._checkpoint.revision,
             "full_hash": self._checkpoint.full_hash,
+            "unused_weights": self._unused_weights,
         }
 
     async def open_engine(self) -> Engine:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from personaeval.errors import EngineError
 from personaeval.types import Completion, Request
 
 
@@ -38,6 +39,14 @@ def answer_token_ids(tokenizer: Any, answers: Sequence[str]) -> list[int]:
 def failed(request: Request, reason: str) -> Completion:
     """Return the completion of a request that failed alone."""
     return Completion(row=request.row, key=request.key, text="", finish_reason="", error=reason)
+
+
+def not_computing(engine: str) -> EngineError:
+    """The error for a model whose log-probabilities are NaN: its weights, or their dtype, are unfit."""
+    return EngineError(
+        f"{engine}: the model's log-probabilities are not numbers (NaN). Its weights are broken, or overflow in this "
+        "--dtype: try --dtype bfloat16 or float32, or an earlier checkpoint."
+    )
 
 
 def refused(request: Request, length: int, context: float) -> Completion | None:

@@ -18,8 +18,16 @@ from personaeval.errors import EngineError, UsageError
 from personaeval.models.engines import EngineSettings
 from personaeval.models.engines.batch_planner import BatchPlanner, Row, common_start
 from personaeval.models.engines.grammar import Grammars
-from personaeval.models.engines.local import SpecialTokenFilter, answer_token_ids, failed, refused, tokenise
+from personaeval.models.engines.local import (
+    SpecialTokenFilter,
+    answer_token_ids,
+    failed,
+    not_computing,
+    refused,
+    tokenise,
+)
 from personaeval.models.engines.token_sampler import TokenSampler
+from personaeval.models.weights import refuse_misfits
 from personaeval.types import Completion, Request
 
 _WINDOW = 1024
@@ -64,8 +72,15 @@ def _load(model: str, settings: EngineSettings) -> Any:
         **settings.arguments,
     }
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(model, **arguments)
+        # What does not fit would be random numbers; it is named below, in words of our own.
+        loaded, info = AutoModelForCausalLM.from_pretrained(
+            model, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+        )
+        if not getattr(loaded, "is_quantized", False):
+            refuse_misfits(model, loaded.config.to_dict(), info)
         return loaded if "device_map" in settings.arguments else loaded.to(device)
+    except UsageError:
+        raise
     except TypeError as error:
         given = ", ".join(settings.arguments) or "none"
         raise UsageError(
@@ -247,6 +262,8 @@ class TransformersEngine:
         places = list(range(len(rows)))
         for step in range(longest):
             logits, cache = self._forward(ids, mask, positions, cache)
+            if step == 0 and bool(logits.isnan().any()):
+                raise not_computing("transformers engine")
             if step == 0 and sampling.schema is not None:
                 held = self._grammars.hold(sampling.schema, len(rows), logits.shape[-1])
             tokens = draw(held.mask(logits) if held else logits, step)

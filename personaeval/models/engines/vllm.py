@@ -9,22 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
-import json
+import math
 import multiprocessing
 import os
-import re
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
 from multiprocessing import resource_tracker
-from pathlib import Path
 from typing import Any
 
 from personaeval.errors import EngineError, UsageError, suggest
 from personaeval.models.engines import EngineSettings
-from personaeval.models.engines.local import SpecialTokenFilter, answer_token_ids, failed, refused, tokenise
+from personaeval.models.engines.local import (
+    SpecialTokenFilter,
+    answer_token_ids,
+    failed,
+    not_computing,
+    refused,
+    tokenise,
+)
+from personaeval.models.engines.vllm_errors import cause_log, remedy, tidy
 from personaeval.models.engines.watchdog import Watchdog
 from personaeval.types import Completion, Request
 
@@ -137,7 +141,7 @@ def _start_shielded(model: str, settings: EngineSettings) -> Any:
 
 def _start(model: str, settings: EngineSettings) -> Any:
     """Return a running ``AsyncLLM``. It binds to the event loop that first sends it a request."""
-    causes = _cause_log()
+    causes = cause_log()
     with causes.configure():
         try:
             from vllm import AsyncEngineArgs
@@ -162,8 +166,8 @@ def _start(model: str, settings: EngineSettings) -> Any:
             )
             return AsyncLLM.from_engine_args(arguments)
         except Exception as error:
-            reason = causes.first() or _tidy(error)
-            raise EngineError(f"vLLM could not start on {model}: {reason} {_remedy(reason)}") from error
+            reason = causes.first() or tidy(error)
+            raise EngineError(f"vLLM could not start on {model}: {reason} {remedy(reason)}") from error
 
 
 def _check_arguments(given: Mapping[str, Any], known: set[str]) -> None:
@@ -197,84 +201,6 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ",".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
-def _remedy(reason: str) -> str:
-    """Return what to try for a reason that vLLM gave."""
-    text = reason.lower()
-    if "memory" in text or "kv cache" in text:
-        return (
-            "-> less context (--engine-arg max_model_len=4096), more memory for it (--engine-arg "
-            "gpu_memory_utilization=0.95; on a CPU the variable VLLM_CPU_KVCACHE_SPACE, in GiB), or more devices "
-            "(--engine-arg tensor_parallel_size=2)."
-        )
-    if "dtype" in text or "bfloat16" in text or "float16" in text:
-        return "-> choose another --dtype."
-    if "architecture" in text or "not supported" in text:
-        return "-> try the transformers engine (--model transformers:PATH)."
-    return "-> set VLLM_LOGGING_LEVEL=INFO to see more."
-
-
-def _tidy(error: Exception) -> str:
-    """Return an exception's message on one line, less what pydantic adds for its own readers."""
-    text = re.sub(r"\[type=[^\n]*|For further information visit \S+", "", str(error))
-    return " ".join(text.split()) or type(error).__name__
-
-
-class _CauseLog:
-    """Keeps the errors that vLLM logs, for as long as this process lives.
-
-    The engine runs in a process of its own; what the exception here says of its failure is "see above". A file
-    configures the log of vLLM's processes so that errors also go to a second file, which is read here. Where the
-    user configures vLLM's logging, that is left alone.
-    """
-
-    _CAUSE = re.compile(r"(?:[\w.]+(?:Error|Exception)): (.+)")
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="personaeval-vllm-")
-        self._causes = Path(self._folder.name) / "causes.log"
-        self._config = Path(self._folder.name) / "logging.json"
-        level = os.environ["VLLM_LOGGING_LEVEL"].upper()
-        stream = os.environ["VLLM_LOGGING_STREAM"]
-        console = {"class": "logging.StreamHandler", "stream": stream, "level": level, "formatter": "line"}
-        causes = {"class": "logging.FileHandler", "filename": str(self._causes), "level": "ERROR"}
-        line = {"format": "vllm %(processName)s %(levelname)s [%(filename)s:%(lineno)d] %(message)s"}
-        config = {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {"line": line},
-            "handlers": {"console": console, "causes": causes},
-            "loggers": {
-                "vllm": {"handlers": ["console", "causes"], "level": level, "propagate": False},
-                # It asks for token ids to be wrapped in a class which older versions do not have.
-                "vllm.v1.engine.input_processor": {"level": "ERROR"},
-            },
-        }
-        self._config.write_text(json.dumps(config), encoding="utf-8")
-
-    @contextlib.contextmanager
-    def configure(self) -> Iterator[None]:
-        """Have processes that start meanwhile log here."""
-        self._causes.write_text("", encoding="utf-8")
-        if "VLLM_LOGGING_CONFIG_PATH" in os.environ or os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
-            yield
-            return
-        os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(self._config)
-        try:
-            yield
-        finally:
-            del os.environ["VLLM_LOGGING_CONFIG_PATH"]
-
-    def first(self) -> str | None:
-        """Return the message of the first exception logged: those after it are its consequences."""
-        found = self._CAUSE.search(self._causes.read_text(encoding="utf-8", errors="replace"))
-        return found[1].strip() if found else None
-
-
-@functools.cache
-def _cause_log() -> _CauseLog:
-    return _CauseLog()
-
-
 class VllmEngine:
     """A running vLLM."""
 
@@ -288,6 +214,7 @@ class VllmEngine:
         self._watchdog = watchdog
         self._context = int(engine.model_config.max_model_len)
         self._running: set[asyncio.Task[Completion]] = set()
+        self._is_finite = False
         self._closed = False
 
     async def generate(self, requests: Iterator[Request]) -> AsyncIterator[Completion]:
@@ -364,6 +291,7 @@ class VllmEngine:
                 raise _died() from error
             return failed(request, f"vLLM refused the request: {error.__cause__ or error}")
         answer = output.outputs[0]
+        self._refuse_not_finite(answer)
         if answer.finish_reason not in _FINISH_REASONS:
             return failed(request, f"vLLM ended the request without an answer ({answer.finish_reason})")
         return Completion(
@@ -376,6 +304,15 @@ class VllmEngine:
             cached_tokens=output.num_cached_tokens or 0,
         )
 
+    def _refuse_not_finite(self, answer: Any) -> None:
+        """Refuse a model whose first log-probabilities are no numbers."""
+        if self._is_finite or not answer.logprobs:
+            return
+        first = next(iter(answer.logprobs[0].values()))
+        if math.isnan(first.logprob):
+            raise not_computing("vLLM")
+        self._is_finite = True
+
     async def _last_output(self, request: Request, ids: list[int]) -> Any:
         from vllm import SamplingParams, TokensPrompt
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -387,6 +324,8 @@ class VllmEngine:
             top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
             max_tokens=sampling.max_tokens,
             seed=request.seed,
+            # The first answers show whether the model computes at all; more would cost memory for nothing.
+            logprobs=None if self._is_finite else 0,
             stop=list(sampling.stop),
             structured_outputs=StructuredOutputsParams(json=sampling.schema) if sampling.schema else None,
             allowed_token_ids=answer_token_ids(self._tokenizer, sampling.answer_tokens) or None,

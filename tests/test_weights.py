@@ -1,0 +1,156 @@
+"""The weights are those of the checkpoint: what does not fit is refused by name, what is harmless is not."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from personaeval.config import ModelOptions
+from personaeval.errors import UsageError
+from personaeval.models.checkpoints import parse_model
+from personaeval.models.model import open_model
+from personaeval.models.weights import all_finite
+
+LAYERS = 2
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory, smollm2) -> Path:
+    """A small model with an untied head, and a real tokenizer and chat template."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("sound")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        tie_word_embeddings=False,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    for file in smollm2.iterdir():
+        if "token" in file.name or file.suffix == ".jinja" or file.name in ("vocab.json", "merges.txt"):
+            shutil.copy(file, folder)
+    return folder
+
+
+Edit = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def edited(sound: Path, folder: Path, edit: Edit) -> Path:
+    """A copy whose tensors went through ``edit``."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(sound, folder)
+    save_file(edit(load_file(folder / "model.safetensors")), folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def with_nan(tensors: dict[str, Any]) -> dict[str, Any]:
+    tensors["model.norm.weight"][3] = float("nan")
+    return tensors
+
+
+def extra(**more: tuple[int, ...]) -> Edit:
+    import torch
+
+    return lambda tensors: tensors | {name.replace("__", "."): torch.ones(shape) for name, shape in more.items()}
+
+
+def reshaped(tensors: dict[str, Any]) -> dict[str, Any]:
+    return tensors | {"model.norm.weight": tensors["model.norm.weight"][:7].clone()}
+
+
+UNFIT: dict[str, tuple[Edit, str]] = {
+    "names with a wrapper's prefix": (
+        lambda tensors: {f"_orig_mod.{name}": tensor for name, tensor in tensors.items()},
+        r"missing lm_head\.weight.*'_orig_mod\.' before \(torch\.compile's\)",
+    ),
+    "another prefix": (
+        lambda tensors: {f"policy.{name}": tensor for name, tensor in tensors.items()},
+        r"missing .*'policy\.' before",
+    ),
+    "a layer is missing": (
+        lambda tensors: {name: tensor for name, tensor in tensors.items() if ".layers.1." not in name},
+        r"missing model\.layers\.1\.\S+, .* and 6 more\.",
+    ),
+    "no head": (
+        lambda tensors: {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"},
+        r"missing lm_head\.weight\. .*tie_word_embeddings",
+    ),
+    "another shape": (reshaped, r"model\.norm\.weight is \(7,\), config\.json asks for \(16,\)"),
+    "a foreign tensor": (extra(model__adapter__weight=(3, 3)), r"not expected model\.adapter\.weight"),
+    "NaN": (with_nan, r"tensor model\.norm\.weight holds NaN"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_weights_that_do_not_fit_are_refused_by_name(sound, tmp_path, name, engine):
+    """Before any engine is opened: so that it is the same for all of them, and needs none."""
+    edit, message = UNFIT[name]
+    folder = edited(sound, tmp_path / "checkpoint", edit)
+    with pytest.raises(UsageError, match=message):
+        open_model(parse_model(f"{engine}:{folder}"), ModelOptions())
+
+
+HARMLESS: dict[str, Edit] = {
+    "as it is": lambda tensors: tensors,
+    "a value head": extra(v_head__summary__weight=(1, 16), v_head__summary__bias=(1,)),
+    "layers for several tokens at once": extra(model__layers__2__eh_proj__weight=(3, 3), mtp__fc__weight=(3,)),
+    "a buffer": extra(model__layers__0__self_attn__rotary_emb__inv_freq=(4,)),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_sound_weights_are_taken_and_what_they_hold_besides_is_recorded(sound, tmp_path, name):
+    folder = edited(sound, tmp_path / "checkpoint", HARMLESS[name])
+    record = open_model(parse_model(f"transformers:{folder}"), ModelOptions()).record()
+    unused = record["unused_weights"]
+    assert unused is not None
+    # transformers itself passes over rotary buffers without a word.
+    assert len(unused) == (2 if "head" in name or "several" in name else 0)
+
+
+def test_a_full_hash_looks_at_every_number(sound, tmp_path):
+    def hide(tensors: dict[str, Any]) -> dict[str, Any]:
+        # Between the sampled blocks, which are the start, the middle and the end of a tensor.
+        tensors["model.embed_tokens.weight"].view(-1)[100_003] = float("inf")
+        return tensors
+
+    folder = edited(sound, tmp_path / "checkpoint", hide)
+    open_model(parse_model(f"transformers:{folder}"), ModelOptions())
+    with pytest.raises(UsageError, match=r"tensor model\.embed_tokens\.weight holds NaN or infinity"):
+        open_model(parse_model(f"transformers:{folder}"), ModelOptions(full_hash=True))
+
+
+def test_weights_beside_an_adapter_are_refused_whether_or_not_peft_is_there(sound, tmp_path):
+    folder = edited(sound, tmp_path / "checkpoint", lambda tensors: tensors)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "x"}))
+    with pytest.raises(UsageError, match=r"model\.safetensors.*and a LoRA adapter.*which is meant"):
+        open_model(parse_model(f"transformers:{folder}"), ModelOptions())
+
+
+@pytest.mark.parametrize(("dtype", "width"), [("BF16", 2), ("F16", 2), ("F32", 4), ("F64", 8)])
+@pytest.mark.parametrize("offset", range(8))
+def test_a_block_may_begin_within_a_number(dtype, width, offset):
+    import numpy as np
+
+    exponent = {"BF16": 0x7F80, "F16": 0x7C00, "F32": 0x7F800000, "F64": 0x7FF << 52}[dtype]
+    numbers = np.arange(1, 65, dtype=f"uint{8 * width}")
+    assert all_finite(numbers.tobytes()[offset:], dtype, offset)
+    numbers[40] = exponent + 1
+    assert not all_finite(numbers.tobytes()[offset:], dtype, offset)
+
+
+def test_numbers_without_exponent_are_not_looked_at():
+    assert all_finite(b"\xff" * 64, "I64")
+    assert all_finite(b"\xff" * 64, "F8_E4M3")
