@@ -1,4 +1,4 @@
-"""The application: what all commands hang on, and how errors end it. Exit codes are those of ``docs/usage.md``."""
+"""The application and how errors end it. Exit codes are those of ``docs/usage.md``."""
 
 from __future__ import annotations
 
@@ -44,22 +44,25 @@ def main() -> None:
     except Exception as error:
         code = _report_unexpected(error)
     if code == INTERRUPTED:
-        print_error("interrupted; what was completed is kept. The same command goes on from there.")
+        print_error("interrupted; what was completed is kept. The same command resumes.")
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _report_unexpected(error: Exception) -> int:
-    """Show the parser's complaints in its own way; anything else is our mistake, with a traceback to report."""
+    """Show the parser's errors in its own way; anything else is a bug, with a traceback to report."""
     if isinstance(error, typer.Abort):
         return INTERRUPTED
-    # Typer brings a click of its own or uses the installed one; this is the base of its complaints in both.
-    complaint = typer.BadParameter.__mro__[2]
-    if isinstance(error, complaint):
+    if isinstance(error, _parser_error()):
         shown: Any = error
         shown.show()
         return int(shown.exit_code)
     import traceback
 
     traceback.print_exc()
-    print_error("this is a mistake in personaeval, not yours; please report it with the lines above.")
+    print_error("this is a bug in personaeval; please report it with the lines above.")
     return 70
+
+
+def _parser_error() -> type:
+    """The base of the parser's errors: Typer has a copy of click inside, or uses the installed one."""
+    return next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")

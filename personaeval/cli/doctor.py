@@ -23,7 +23,7 @@ def doctor() -> None:
 
 
 def examine() -> tuple[str, bool]:
-    """Return a report in lines, and whether at least one local engine or the endpoint client can run."""
+    """A report, and whether at least one engine can run."""
     from personaeval.environment import hardware, versions
     from personaeval.library.registry import Registry
 

@@ -1,4 +1,4 @@
-"""What ``tasks`` and ``personas`` print: lists, single entries, and checks of files."""
+"""The texts that ``tasks`` and ``personas`` print: lists, single entries, checks of files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SHOWN = 3
 
 
 def list_tasks(include: tuple[Path, ...]) -> str:
-    """Return a table of all tasks, and one of the groups."""
+    """A table of all tasks, and one of the groups."""
     from tabulate import tabulate
 
     registry = Registry(include)
@@ -52,14 +52,14 @@ def list_tasks(include: tuple[Path, ...]) -> str:
 
 
 def size_of(task: Task) -> str:
-    """Return how many items a task has, as far as its file says."""
+    """The number of a task's items, if its file says it."""
     count = task.source.size if isinstance(task.source, GeneratedSource) else task.size
     variants = f" in {len(task.variants)} variants" if task.variants else ""
     return (f"{count}" if count else "") + variants
 
 
 def source_of(source: Source) -> str:
-    """Return where the rows of a task come from, in a few words."""
+    """The source of a task's rows, in a few words."""
     if isinstance(source, HubSource):
         return f"hub {source.dataset}" + (f" ({source.config})" if source.config else "") + f", {source.split}"
     if isinstance(source, FileSource):
@@ -72,7 +72,7 @@ def source_of(source: Source) -> str:
 
 
 def show_task(name: str, data: Path | None, count: int, include: tuple[Path, ...]) -> str:
-    """Return the description of a task, or of each of a group, and its first items."""
+    """The description of a task or a group, and a task's first items."""
     registry = Registry(include)
     if (group := registry.groups().get(name)) is not None:
         return f"{group.name}: {group.title}\n{group.description.strip()}\ntasks: {', '.join(group.tasks)}"
@@ -109,10 +109,10 @@ def _shown(items: Sequence[Item]) -> list[str]:
 
 
 def check_task(name: str, data: Path | None, include: tuple[Path, ...]) -> str:
-    """Load a task, or each of a group, verify every gold answer against itself, and return what was found.
+    """Load a task, or each of a group, and verify that every gold answer is right by its scorer.
 
     Raises:
-        UsageError: a row cannot be filled, or a gold answer is not right by the task's own scorer.
+        UsageError: a row does not fill the templates, or a gold answer is wrong by the task's own scorer.
     """
     found = Registry(include).tasks(name)
     if data is not None and len(found) > 1:
@@ -150,15 +150,15 @@ def _check_one(task: Task, file: Path, data: Path | None) -> str:
         )
         raise UsageError(f"task {task.name}: {len(failed)} gold answers are not right by its own scorer:\n{shown}")
     prompts = {item.prompt for item in loaded.items}
-    doubles = len(loaded.items) - len(prompts)
-    note = f"; {doubles} prompts stand there twice" if doubles else ""
-    golds = "every gold answer is right by the scorer" if futures else "whose scorer tells no right answer to try"
+    duplicates = len(loaded.items) - len(prompts)
+    note = f"; {duplicates} duplicate prompts" if duplicates else ""
+    golds = "every gold answer is right by the scorer" if futures else "and its scorer knows no right answer to try"
     summary = f"task {task.name}: {len(loaded.items)} items, {golds}{note}."
     return summary if task.withhold_text else "\n".join([*_shown(loaded.items[:_SHOWN]), "", summary])
 
 
 def _ideal_answer(scorer: VerifiedScorer, gold: str) -> str | None:
-    """Return a completion that gives the gold answer; None where a generator knows none of its own."""
+    """A completion that gives the gold answer; None if a generator knows none of its own."""
     if isinstance(scorer, PythonScorer):
         return gold
     if isinstance(scorer, HarnessScorer):
@@ -171,7 +171,7 @@ def _ideal_answer(scorer: VerifiedScorer, gold: str) -> str | None:
 
 
 def list_personas(include: tuple[Path, ...]) -> str:
-    """Return a table of all persona sets."""
+    """A table of all persona sets."""
     from tabulate import tabulate
 
     registry = Registry(include)
@@ -185,7 +185,7 @@ def list_personas(include: tuple[Path, ...]) -> str:
 
 
 def show_personas(asked: PersonasShowOptions) -> str:
-    """Return personas with their sentence, and with the whole prompt where a checkpoint is given."""
+    """Personas with their sentence, and with the whole prompt if a checkpoint is given."""
     model = asked.model
     personas = Registry(asked.include).personas([asked.personas])
     sentences = {persona.id: persona_sentence(asked.template, persona) for persona in personas}
@@ -211,7 +211,7 @@ def show_personas(asked: PersonasShowOptions) -> str:
 
 
 def check_personas(name: str, include: tuple[Path, ...]) -> str:
-    """Check a persona set, file or hub dataset and return what was found.
+    """Check a persona set, file or hub dataset.
 
     Raises:
         UsageError: a key, id, text, tag or length is wrong; names every persona that is.
