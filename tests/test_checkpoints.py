@@ -169,7 +169,7 @@ def test_a_hub_id_is_its_commit(smollm2, tmp_path, monkeypatch):
     assert found.revision == commit
     assert found.folder.name == commit
     assert resolve(ModelSpec("vllm", "org/tiny")).fingerprint == found.fingerprint
-    with pytest.raises(UsageError, match="not to be had from the hub"):
+    with pytest.raises(UsageError, match="the hub does not provide it"):
         resolve(ModelSpec("vllm", "org/absent"))
 
 

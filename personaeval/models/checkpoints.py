@@ -1,4 +1,4 @@
-"""What a model is: its spec on the command line, its files, and a fingerprint that changes when they do.
+"""Checkpoints: the model spec of the command line, the files, and a fingerprint that changes with them.
 
 Training overwrites directories, so neither a path nor a name identifies a checkpoint. The fingerprint hashes the
 configuration, tokenizer, chat template and generation config in full, and of every weight file its size, its
@@ -29,7 +29,7 @@ _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 _TEXTS = (".json", ".jinja", ".txt", ".model", ".py", ".tiktoken")
 
-# Left beside the weights by a trainer; they change without the model changing.
+# Written beside the weights by trainers; they change without the model changing.
 _TRAINING_STATE = re.compile(
     r"(optimizer|scheduler|scaler|rng_state|training_args|trainer_state|all_results|train_results|eval_results)"
 )
@@ -43,7 +43,7 @@ _FILE_STRIDE = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """``engine:NAME[@URL]`` taken apart."""
+    """The parts of ``engine:NAME[@URL]``."""
 
     engine: EngineKind
     name: str
@@ -52,17 +52,17 @@ class ModelSpec:
 
     @property
     def short_name(self) -> str:
-        """A short name fit for a folder: the last part of a path or hub id, with its revision."""
+        """Name for folders and tables: the last part of a path or hub id, with its revision."""
         base = Path(self.name.rstrip("/")).name or self.name
         name = base if self.revision is None else f"{base}@{self.revision}"
         return re.sub(r"[^A-Za-z0-9._@-]+", "_", name).strip("_.") or "model"
 
 
 def parse_model(text: str) -> ModelSpec:
-    """Read a model spec; a bare path or hub id chooses vllm where it is importable, else transformers.
+    """Parse a model spec; a bare path or hub id means vllm if it is installed, else transformers.
 
     Raises:
-        UsageError: an unknown engine, an endpoint without URL, or a URL where none belongs.
+        UsageError: an unknown engine, an endpoint without URL, or a URL for a local engine.
     """
     name, at, address = text.rpartition("@http")
     url = f"http{address}" if at else None
@@ -112,7 +112,7 @@ def _default_engine() -> EngineKind:
 class LocalCheckpoint:
     """A checkpoint directory on this machine.
 
-    ``fingerprint`` is 32 hexadecimal digits; ``revision`` is the hub commit where it came from the hub.
+    ``fingerprint`` is 32 hexadecimal digits; ``revision`` is the hub commit if it came from the hub.
     """
 
     folder: Path
@@ -121,16 +121,16 @@ class LocalCheckpoint:
     full_hash: bool
 
     def config(self) -> dict[str, Any]:
-        """Return the content of config.json."""
+        """Content of config.json."""
         loaded: dict[str, Any] = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
         return loaded
 
 
 def resolve(spec: ModelSpec, full_hash: bool = False) -> LocalCheckpoint:
-    """Find a local checkpoint or fetch it from the hub, and take its fingerprint.
+    """Find a local checkpoint or download it from the hub, and compute its fingerprint.
 
     Raises:
-        UsageError: it is neither a checkpoint directory nor a hub id that can be had; says what is missing.
+        UsageError: it is neither a checkpoint directory nor an available hub id; says what is missing.
     """
     folder = Path(spec.name).expanduser()
     if folder.is_dir():
@@ -202,7 +202,7 @@ def _from_hub(spec: ModelSpec, full_hash: bool) -> LocalCheckpoint:
     except Exception as error:
         # The hub client's errors for "no such repository", "gated" and "no network" share no type.
         raise UsageError(
-            f"--model {spec.name}: no such directory, and not to be had from the hub ({first_line(error)}). "
+            f"--model {spec.name}: no such directory, and the hub does not provide it ({first_line(error)}). "
             "Without network, download it elsewhere and pass its directory."
         ) from error
     check_folder(folder)
@@ -216,7 +216,7 @@ def _from_hub(spec: ModelSpec, full_hash: bool) -> LocalCheckpoint:
 
 
 def fingerprint(folder: Path, full: bool = False) -> str:
-    """Return 32 hexadecimal digits that identify a checkpoint directory's content.
+    """32 hexadecimal digits that identify a checkpoint directory's content.
 
     Args:
         folder: the directory.
@@ -239,7 +239,7 @@ def _fingerprint(folder: Path, full: bool) -> str:
     for path in texts:
         state.update(f"\0{path.name}\0".encode() + hashlib.blake2b(path.read_bytes()).digest())
     with ThreadPoolExecutor(max_workers=8) as pool:
-        # Sampled reads are bound by the disk's latency, which threads overlap.
+        # Sampled reads are bound by disk latency, which threads hide.
         for path, digest in zip(
             _weight_files(folder),
             pool.map(lambda p: _weights_digest(p, full), _weight_files(folder)),
@@ -254,7 +254,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _files(folder: Path, endings: Collection[str]) -> list[Path]:
-    """Return a checkpoint's own files of some kind; a dangling link counts, and cannot be read."""
+    """A checkpoint's files of some kind; dangling links are included, so that reading them fails."""
     return sorted(
         path
         for path in folder.iterdir()
@@ -302,7 +302,7 @@ def _tensor_blocks(begin: int, end: int) -> Sequence[tuple[int, int]]:
 
 
 def resolve_dtype(requested: str, config: dict[str, Any]) -> str:
-    """Return the dtype weights are loaded in: the checkpoint's own for ``auto``, float32 becoming bfloat16.
+    """Dtype of the loaded weights: for ``auto`` the checkpoint's own, with bfloat16 in place of float32.
 
     Raises:
         UsageError: an unknown dtype.

@@ -1,4 +1,4 @@
-"""Whether judge and judged are kin: a model tends to favour what its own family writes."""
+"""Model families: judges tend to favour answers of their own family."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _FAMILIES = {
 }
 
 _GENERIC = {"llama", "mistral"}
-"""Architectures that many families are built in: their name says nothing of who trained a model."""
+"""Architectures used by many families: their names do not tell who trained a model."""
 
 
 def family(*names: str | None) -> str | None:
-    """Return the family that the first telling name belongs to; None where none tells.
+    """Family of the first name that reveals one; None if none does.
 
     Args:
-        names: such as a model's name, the name its configuration remembers, and its architecture's.
+        names: for example the model's name, the name in its configuration, and its architecture's.
     """
     for name in names:
         for found, pattern in _FAMILIES.items():
@@ -48,11 +48,11 @@ def family(*names: str | None) -> str | None:
 
 
 def relation(judge: Mapping[str, Any], model: Mapping[str, Any]) -> str | None:
-    """Return in words how a judge is akin to the model it judges, None where nothing says that it is.
+    """How a judge is related to the model it judges, in words; None if nothing indicates that it is.
 
     Args:
-        judge: what run.json says of it.
-        model: what run.json says of it.
+        judge: the judge as recorded in run.json.
+        model: the judged model as recorded in run.json.
     """
     if judge["fingerprint"] == model["fingerprint"]:
         return "the very same checkpoint"

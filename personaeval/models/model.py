@@ -1,6 +1,6 @@
-"""The subject of a run: one model with its fingerprint, its way of rendering prompts and its engine.
+"""One model of a run: its fingerprint, its prompt rendering and its engine.
 
-Opening a subject loads no weights. Where everything asked for is in the ledger already, none are ever loaded.
+Opening a model loads no weights. If the ledger holds every answer, none are ever loaded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from personaeval.models.prompts import (
 from personaeval.models.weights import check_weights
 from personaeval.types import Message, Request
 
-# How fast, not what: these may differ between two runs of the same work.
+# These change the speed, not the answers: two runs that differ only here share their answers.
 PERFORMANCE_ARGS = frozenset(
     {
         "tensor_parallel_size",
@@ -57,7 +57,7 @@ PERFORMANCE_ARGS = frozenset(
 
 
 class Model(Protocol):
-    """What a run needs of a model."""
+    """What a run needs from a model."""
 
     spec: ModelSpec
     fingerprint: str
@@ -65,19 +65,19 @@ class Model(Protocol):
     probe: Probe
 
     def identity(self) -> dict[str, Any]:
-        """Return what, beside prompt and sampling, can change an answer: part of every request key."""
+        """Everything besides prompt and sampling that can change an answer; part of every request key."""
         ...
 
     def record(self) -> dict[str, Any]:
-        """Return what run.json says of the model."""
+        """The model's entry in run.json."""
         ...
 
     def context(self) -> int | None:
-        """Return the most tokens that a prompt and its answer may have, None where that is not known."""
+        """Most tokens of a prompt and its answer together; None if unknown."""
         ...
 
     def count_tokens(self, text: str) -> int:
-        """Return the number of tokens of a rendered prompt; only where :meth:`context` is known."""
+        """Number of tokens of a rendered prompt; requires a known :meth:`context`."""
         ...
 
     async def open_engine(self) -> Engine:
@@ -89,7 +89,7 @@ def open_model(spec: ModelSpec, options: ModelOptions) -> Model:
     """Find a model and read what identifies it.
 
     Raises:
-        UsageError: it is not to be had, or its options do not fit.
+        UsageError: the model cannot be found, or its options do not fit.
         EngineError: an endpoint that does not answer.
     """
     if spec.engine == "openai":
@@ -154,7 +154,7 @@ class InProcessModel(ABC):
         }
 
     def _kept_tokens(self) -> tuple[str, ...]:
-        """Return the marks of thinking that are special tokens, which decoding would leave out of the text."""
+        """Thinking marks that are special tokens, which decoding would otherwise drop from the text."""
         special = special_tokens(self._tokenizer)
         end = self._options.reasoning_end
         return tuple(mark for mark in (opening(end), end) if mark in special)
@@ -185,7 +185,7 @@ class InProcessModel(ABC):
         inner = self._model_config.get("text_config") or self._model_config
         scaling = inner.get("rope_scaling") or inner.get("rope_parameters") or {}
         if self.spec.engine == "vllm" and (scaling.get("rope_type") or scaling.get("type") or "default") != "default":
-            # vLLM stretches the context by what the scaling says.
+            # vLLM extends the context by the scaling factor.
             return None
         stated = inner.get("max_position_embeddings")
         return stated if isinstance(stated, int) else None
@@ -199,7 +199,7 @@ class InProcessModel(ABC):
         return answer_token_ids(self._tokenizer, answers)
 
     def tokenise(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Return the token ids of each request's prompt, as the engine will make them."""
+        """Token ids of each request's prompt, as the engine will make them."""
         return tokenise(self._tokenizer, requests)
 
     @abstractmethod
@@ -236,7 +236,7 @@ class LocalModel(InProcessModel):
     async def open_engine(self) -> Engine:
         """See :class:`Model`."""
         engine = await self._load()
-        # A trainer may have written over the weights while they were loaded.
+        # A trainer may have overwritten the weights while they were loaded.
         try:
             now = resolve(self.spec, self._options.full_hash).fingerprint
         except UsageError:
@@ -262,7 +262,7 @@ class LocalModel(InProcessModel):
 
 
 class EndpointModel:
-    """A model behind an OpenAI-compatible endpoint; its weights cannot be looked at."""
+    """A model behind an OpenAI-compatible endpoint; its weights cannot be inspected."""
 
     def __init__(self, spec: ModelSpec, options: ModelOptions) -> None:
         from personaeval.models.engines.openai import Endpoint
@@ -309,7 +309,7 @@ class EndpointModel:
         }
 
     def context(self) -> int | None:
-        """See :class:`Model`; known where the server lists it and ``--tokenizer`` is given."""
+        """See :class:`Model`; known if the server lists it and ``--tokenizer`` is given."""
         listed = (self._listed or {}).get("max_model_len")
         return listed if self._tokenizer is not None and isinstance(listed, int) else None
 
@@ -325,7 +325,7 @@ class EndpointModel:
 
 
 def refuse_long_personas(model: Model, role: Role, sentences: Mapping[str, str | None]) -> None:
-    """Refuse a persona that leaves no room for a question, before anything is asked.
+    """Refuse personas that leave no room for a question, before anything is generated.
 
     Raises:
         UsageError: names the persona and both lengths.
@@ -336,7 +336,7 @@ def refuse_long_personas(model: Model, role: Role, sentences: Mapping[str, str |
     longest_first = sorted(sentences.items(), key=lambda pair: -len((pair[1] or "").encode()))
     for persona_id, sentence in longest_first:
         shown = model.probe(chat(sentence, role, PROBE))
-        # No token is shorter than a byte: where the bytes fit, so do those of every shorter persona.
+        # A token is at least one byte: if the bytes fit, so do the tokens of this and every shorter persona.
         if shown is None or len(shown.encode()) < context:
             return
         tokens = model.count_tokens(shown)
@@ -348,7 +348,7 @@ def refuse_long_personas(model: Model, role: Role, sentences: Mapping[str, str |
 
 
 def refuse_unfit(model: Model, items: ItemSet) -> None:
-    """Refuse a task that cannot be put to this model as it is meant.
+    """Refuse a task that this model cannot be asked as its authors intend.
 
     Raises:
         UsageError: a task of lm-evaluation-harness and a model without a chat template, or single-token answers whose
@@ -357,9 +357,9 @@ def refuse_unfit(model: Model, items: ItemSet) -> None:
     task = items.task
     if not isinstance(task.source, HarnessSource):
         return
-    named = f"{task.name} cannot be put to {model.spec.short_name}"
+    named = f"{task.name} cannot be run on {model.spec.short_name}"
     if isinstance(model.renderer, PlainRenderer):
-        raise UsageError(f"{named}: without a chat template there is no place for a persona in the harness's prompts.")
+        raise UsageError(f"{named}: without a chat template, the harness's prompts have no place for a persona.")
     if not task.answer_tokens:
         return
     if not isinstance(model, InProcessModel):
@@ -385,13 +385,13 @@ def load_tokenizer(name: str, trust_remote_code: bool) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     except Exception as error:
-        # OSError, ValueError, JSON and Rust errors all mean the same to a user here.
+        # OSError, ValueError, JSON and Rust errors all mean the same to a user.
         remedy = " It needs --trust-remote-code." if "trust_remote_code" in str(error) else ""
         raise UsageError(f"tokenizer {name}: cannot be loaded ({first_line(error)}).{remedy}") from error
 
 
 def read_chat_template(path: Path | None) -> str | None:
-    """Return the text of a ``--chat-template`` file."""
+    """Text of a ``--chat-template`` file."""
     if path is None:
         return None
     try:

@@ -11,7 +11,7 @@ finish*, in any order::
         await engine.close()
 
 A request that fails alone yields a completion whose ``error`` says why. An engine that fails as a whole raises
-:class:`~personaeval.errors.EngineError`; what it had yielded until then stays valid.
+:class:`~personaeval.errors.EngineError`; completions yielded before stay valid.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from personaeval.types import Completion, Request
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """What opens an engine, resolved: nothing here is left to "auto"."""
+    """Resolved settings of an engine: nothing is "auto" any more."""
 
     dtype: str = "bfloat16"
     device: str = "auto"
@@ -44,7 +44,7 @@ class Engine(Protocol):
     """See the module's docstring for the contract."""
 
     def generate(self, requests: Iterator[Request]) -> AsyncIterator[Completion]:
-        """Yield one completion for each request, as each finishes."""
+        """Yield one completion per request, in order of completion."""
         ...
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
-"""Rows that are decoded together: similar prompts, as many as the memory holds.
+"""Batches of rows to decode together: similar prompts, as many as the memory holds.
 
-In a persona sweep the prompts of one persona begin alike. Rows are gathered by how they begin, so that a batch computes
-its common beginning once; within such a family they go by length, so that little is padded.
+In a persona sweep, the prompts of one persona share a prefix. Rows are grouped by prefix, so that a batch computes it
+once; within a group they are sorted by length, so that little is padded.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KEPT_SHARE = 0.8
 
 @dataclass(slots=True)
 class Row:
-    """A request being decoded: its prompt and what has been written so far."""
+    """A request being decoded: its prompt and the tokens generated so far."""
 
     request: Request
     prompt: list[int]
@@ -39,7 +39,7 @@ class Row:
     finish_reason: str = ""
 
     def completion(self, decode: Callable[[list[int]], str]) -> Completion:
-        """Return what was written, as text."""
+        """The generated text."""
         return Completion(
             row=self.request.row,
             key=self.request.key,
@@ -51,7 +51,7 @@ class Row:
 
 
 class BatchPlanner:
-    """How many rows a batch may have: bounded by memory and, on a failure, by experience."""
+    """Limits the rows of a batch by memory and by earlier out-of-memory failures."""
 
     def __init__(self, model: Any) -> None:
         config = model.config.get_text_config()
@@ -62,11 +62,11 @@ class BatchPlanner:
         self._cached = max(1, int(_free_memory(model.device) * _MEMORY_SHARE / _cache_bytes(config, model.dtype)))
 
     def shrink(self, rows: int) -> None:
-        """Keep to this many rows from now on."""
+        """Limit batches to this many rows from now on."""
         self._max_rows = max(1, min(self._max_rows, rows))
 
     def batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """Split rows into batches of one sampling and one family each, the longest prompts of a family first."""
+        """Split rows into batches of equal sampling and prefix group, the longest prompts of a group first."""
         groups: dict[Sampling, list[Row]] = {}
         for row in rows:
             groups.setdefault(row.request.sampling, []).append(row)
@@ -86,7 +86,7 @@ class BatchPlanner:
 
 
 def common_start(rows: Sequence[Row]) -> int:
-    """Return how many tokens all prompts begin with alike, leaving each at least one of its own."""
+    """Length of the prompts' common prefix, leaving each prompt at least one token of its own."""
     # Of sorted sequences, the first and the last differ earliest.
     first, last = min(row.prompt for row in rows), max(row.prompt for row in rows)
     return min(_alike(first, last), min(len(row.prompt) for row in rows) - 1)
@@ -97,7 +97,7 @@ def _alike(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def _prefix_groups(rows: list[Row]) -> Iterator[list[Row]]:
-    """Split rows where their common beginning would become much shorter and the family is large enough by itself."""
+    """Split rows where the common prefix would become much shorter and the group is large enough by itself."""
     ordered = sorted(rows, key=lambda row: row.prompt)
     family: list[Row] = []
     shared = 0
@@ -113,14 +113,14 @@ def _prefix_groups(rows: list[Row]) -> Iterator[list[Row]]:
 
 
 def _cache_bytes(config: Any, dtype: Any) -> int:
-    """Return the bytes of keys and values for one token of one row."""
+    """Bytes of keys and values for one token of one row."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
 
 
 def _free_memory(device: Any) -> int:
-    """Return the bytes a batch may count on."""
+    """Bytes that a batch may use."""
     import torch
 
     if device.type == "cuda":

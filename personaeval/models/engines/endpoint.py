@@ -1,4 +1,4 @@
-"""An OpenAI-compatible endpoint: what it says of itself, and what its errors mean to a user."""
+"""An OpenAI-compatible endpoint: its description of itself, and the meaning of its errors for a user."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        """Where it is: a gateway may serve different models of one name under different paths."""
+        """Address with path: a gateway may serve different models of one name under different paths."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.lower()}{parts.path}"
 
@@ -87,7 +87,7 @@ class Endpoint:
         return address.is_loopback or address.is_unspecified
 
     def connect(self, timeout: float, retries: int, connections: int) -> openai.AsyncOpenAI:
-        """Return a client; the caller closes it. The key comes from the environment and goes nowhere else."""
+        """A client, closed by the caller. The key comes from the environment and goes nowhere else."""
         import openai
 
         limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
@@ -99,12 +99,12 @@ class Endpoint:
             api_key=_api_key(),
             max_retries=retries,
             timeout=timeouts,
-            # A proxy set for the outside world cannot reach a server on this machine.
+            # A proxy for outside addresses cannot reach a server on this machine.
             http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeouts, trust_env=not self.is_local),
         )
 
     async def identify(self) -> dict[str, Any] | None:
-        """Return what ``/models`` says of this model, as far as it stays the same from call to call.
+        """The stable part of this model's entry in ``/models``.
 
         Returns:
             Some of ``id``, ``root``, ``parent``, ``owned_by``, ``max_model_len``; None where the server lists no
@@ -126,7 +126,7 @@ class Endpoint:
         known = {str(entry["id"]): entry for entry in data if isinstance(entry, dict) and "id" in entry}
         if not known:
             return None
-        # Hosted servers know aliases and deployments that they do not list.
+        # Hosted servers accept aliases and deployments that they do not list.
         entry = known.get(self.model) or await self._get(f"{self.url}/models/{self.model}")
         if not isinstance(entry, dict) or "id" not in entry:
             raise UsageError(f"{self.url}: has no model {self.model!r}.{suggest(self.model, known)}")
@@ -135,7 +135,7 @@ class Endpoint:
     async def tokenize(
         self, messages: Sequence[Message], arguments: Mapping[str, Any] | None = None
     ) -> list[int] | None:
-        """Return the token ids of the prompt that the server makes of chat messages, asked as vLLM is asked.
+        """Token ids of the prompt that the server makes of chat messages, by vLLM's interface.
 
         Args:
             messages: the chat.
@@ -152,7 +152,7 @@ class Endpoint:
         body = {"model": self.model, "messages": [dict(message) for message in messages], **shaping}
         answer, refused = await self._post("tokenize", body)
         if refused is not None:
-            # Some servers refuse every chat here: that says nothing about the template.
+            # Some servers refuse every chat here, which says nothing about the template.
             plain = {**body, "messages": [{"role": "user", "content": "Hello"}]}
             if (await self._post("tokenize", plain))[1] is None:
                 raise ValueError(refused)
@@ -163,7 +163,7 @@ class Endpoint:
         return tokens
 
     async def rendered(self, messages: Sequence[Message], arguments: Mapping[str, Any] | None = None) -> str | None:
-        """Return the prompt that the server makes of chat messages; None where it cannot tell.
+        """The prompt that the server makes of chat messages; None if it cannot tell.
 
         Raises:
             ValueError: the chat template refuses these messages; says why.
@@ -177,7 +177,7 @@ class Endpoint:
         return text if isinstance(text, str) and text else None
 
     async def _get(self, url: str) -> object | None:
-        """Return the JSON at an address; None where there is nothing at it."""
+        """The JSON at an address; None if nothing is there."""
         import openai
 
         async with self.connect(_PROBE_SECONDS, _PROBE_RETRIES, 1) as client:
@@ -214,7 +214,7 @@ class Endpoint:
         )
 
     def fatal(self, error: openai.APIError, has_answered: bool = False) -> EngineError | None:
-        """Return what to raise where an error would meet every request; None where it may be one request's own.
+        """The exception to raise if an error affects every request; None if it may concern one request only.
 
         ``has_answered``: whether the endpoint has answered before. Some gateways refuse single prompts with 403.
         """
@@ -238,7 +238,7 @@ class Endpoint:
 
 
 def reason_of(error: openai.APIError) -> str:
-    """Return the server's own words for an error, else the client's; may hold anything the server wrote."""
+    """The server's words for an error, else the client's; may hold anything the server wrote."""
     body = error.body
     if isinstance(body, dict):
         # The client has unwrapped {"error": …} already; some servers write a bare string or another name there.
@@ -249,7 +249,7 @@ def reason_of(error: openai.APIError) -> str:
 
 
 def public(error: openai.APIError) -> str:
-    """Return an error in a line fit to be shown and recorded: with its status, without the key."""
+    """An error as one line to show and record: with its status, without the key."""
     status = getattr(error, "status_code", None)
     cause = error.__cause__
     reason = reason_of(error)
@@ -259,7 +259,7 @@ def public(error: openai.APIError) -> str:
 
 
 def redact(text: str) -> str:
-    """Return a text on one line, cut to a readable length, with the key taken out."""
+    """The text on one line, cut to a readable length, without the key."""
     key = _api_key()
     if key != _NO_KEY:
         text = text.replace(key, f"<{_KEY}>")

@@ -1,4 +1,4 @@
-"""Answers held to a JSON schema while they are decoded, by llguidance; what vLLM does by itself."""
+"""Decoding constrained by a JSON schema, through llguidance; vLLM has this built in."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Grammars:
         self._known: Any = None
 
     def hold(self, schema: str, rows: int, vocabulary: int) -> GrammarState | None:
-        """Return what holds as many rows to a schema; None without llguidance, and for a tokenizer it cannot read.
+        """Constraint of a batch to a schema; None without llguidance, or if it cannot read the tokenizer.
 
         Args:
             schema: a JSON schema, as text.
-            rows: how many answers there are.
-            vocabulary: how many logits a row has.
+            rows: number of answers.
+            vocabulary: number of logits per row.
         """
         if importlib.util.find_spec("llguidance") is None or not getattr(self._tokenizer, "is_fast", False):
             return None
@@ -36,14 +36,14 @@ class Grammars:
 
         if self._known is None:
             self._known = llguidance.hf.from_tokenizer(self._tokenizer, n_vocab=vocabulary, eos_token=self._eos)
-        # Else a small model writes blanks between two keys until it has no tokens left.
+        # Otherwise a small model fills its token limit with blanks between two keys.
         fixed: Any = {"whitespace_flexible": False, "key_separator": ": ", "item_separator": ", "}
         grammar = llguidance.LLMatcher.grammar_from_json_schema(json.loads(schema), overrides=fixed)
         return GrammarState([llguidance.LLMatcher(self._known, grammar) for _ in range(rows)], vocabulary, self._eos)
 
 
 class GrammarState:
-    """A batch of answers, each with how far it has come in its grammar."""
+    """The grammar states of a batch of answers."""
 
     def __init__(self, matchers: Sequence[Any], vocabulary: int, eos: Sequence[int]) -> None:
         self._matchers = list(matchers)
@@ -51,7 +51,7 @@ class GrammarState:
         self._eos = list(eos)
 
     def mask(self, logits: Any) -> Any:
-        """Return (rows, vocabulary) logits in which what the grammar rules out has no chance."""
+        """Logits (rows, vocabulary) in which tokens that the grammar rules out are masked."""
         import numpy as np
         import torch
         from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
@@ -68,7 +68,7 @@ class GrammarState:
         return logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), float("-inf"))
 
     def take(self, row: int, token: int) -> None:
-        """Note the token that a row goes on with."""
+        """Advance a row's grammar by its next token."""
         if not self._matchers[row].is_stopped():
             self._matchers[row].consume_token(token)
 

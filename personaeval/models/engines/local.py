@@ -1,4 +1,4 @@
-"""What the engines that run in this process share: prompts become token ids, and some are refused."""
+"""Shared by the engines of this process: tokenising prompts and refusing those that are too long."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from personaeval.types import Completion, Request
 
 
 def tokenise(tokenizer: Any, requests: Sequence[Request]) -> list[list[int]]:
-    """Return the token ids of each request's prompt, a rendered text."""
+    """Token ids of each request's rendered prompt."""
     ids: list[list[int]] = [[] for _ in requests]
     for special in (False, True):
         places = [place for place, request in enumerate(requests) if request.special_tokens is special]
@@ -37,7 +37,7 @@ def answer_token_ids(tokenizer: Any, answers: Sequence[str]) -> list[int]:
 
 
 def failed(request: Request, reason: str) -> Completion:
-    """Return the completion of a request that failed alone."""
+    """Completion of a request that failed alone."""
     return Completion(row=request.row, key=request.key, text="", finish_reason="", error=reason)
 
 
@@ -50,7 +50,7 @@ def not_computing(engine: str) -> EngineError:
 
 
 def refused(request: Request, length: int, context: float) -> Completion | None:
-    """Return the completion of a prompt that leaves no room for an answer, None where there is room.
+    """Failed completion of a prompt that leaves no room for an answer; None if there is room.
 
     ``length`` and ``context`` are numbers of tokens.
     """
@@ -65,12 +65,12 @@ def refused(request: Request, length: int, context: float) -> Completion | None:
 
 
 def special_tokens(tokenizer: Any) -> frozenset[str]:
-    """Return a tokenizer's special tokens, which are marks and not text."""
+    """A tokenizer's special tokens, which are marks and not text."""
     return frozenset(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
 class SpecialTokenFilter:
-    """Leaves special tokens out of a text, but for those that are to be kept."""
+    """Removes special tokens from a text, except those to keep."""
 
     def __init__(self, tokenizer: Any, kept: Sequence[str]) -> None:
         self.any_kept = bool(kept)
@@ -78,5 +78,5 @@ class SpecialTokenFilter:
         self._others = re.compile("|".join(map(re.escape, others)) or "(?!)")
 
     def strip(self, text: str) -> str:
-        """Return a text that was decoded with all special tokens, if any are kept, without the others."""
+        """The decoded text without special tokens, except those to keep."""
         return self._others.sub("", text) if self.any_kept else text

@@ -1,14 +1,14 @@
 """Any OpenAI-compatible endpoint, through the ``openai`` client.
 
-The client retries what is worth retrying: cut connections, time-outs, 408, 409, 429 and 5xx, with back-off and
-heeding ``Retry-After``. Answers of status 200 that make no sense are asked for again here. What still fails is a
-completion with ``error``; nothing of a failure ever becomes a text.
+The client retries cut connections, time-outs, 408, 409, 429 and 5xx, with back-off and respecting ``Retry-After``.
+Malformed answers of status 200 are retried here. What still fails becomes a completion with ``error``; no part of a
+failure ever becomes text.
 
-Three refusals are answered by asking differently, since the question stays the same: a model that wants
-``max_completion_tokens`` gets that name from then on, and a chat whose prompt and ``max_tokens`` together exceed the
-context is asked once more without a limit, so that it has what room is left, as in the local engines, and a server
-that knows no JSON schemas is asked without (who gives a schema says in the prompt what is wanted, and reads strictly).
-No other parameter is ever dropped: a server that refuses one refuses the request.
+Three refusals lead to another request for the same answer. A model that wants ``max_completion_tokens`` gets that name
+from then on. A chat whose prompt and ``max_tokens`` together exceed the context is asked once more without a limit, so
+that it uses the remaining room, as in the local engines. A server without JSON schemas is asked without one (callers
+with a schema also describe the form in the prompt and read strictly). No other parameter is ever dropped: a server that
+refuses one refuses the request.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ _BROKEN_OFF = ("error", "abort")
 
 
 class _SenselessError(Exception):
-    """A response of status 200 that holds no answer; another try may."""
+    """A response of status 200 without an answer; a retry may succeed."""
 
 
 class _UnusableError(Exception):
-    """A response that is sound and yet no answer; another try would be the same."""
+    """A well-formed response that is not an answer; a retry would not help."""
 
 
 async def open_engine(endpoint: Endpoint, settings: EngineSettings) -> OpenAIEngine:
-    """Connect to an endpoint; nothing is sent yet.
+    """Prepare a client for an endpoint; nothing is sent yet.
 
     Raises:
-        UsageError: an engine argument that the run sets by itself.
+        UsageError: an engine argument that the run itself sets.
     """
     own = sorted(_OWN & set(settings.arguments))
     if own:
@@ -88,7 +88,7 @@ async def open_engine(endpoint: Endpoint, settings: EngineSettings) -> OpenAIEng
 
 
 class OpenAIEngine:
-    """Keeps ``settings.concurrency`` requests under way at one endpoint."""
+    """Keeps ``settings.concurrency`` requests in flight at one endpoint."""
 
     def __init__(
         self,
@@ -112,8 +112,8 @@ class OpenAIEngine:
         """Yield one completion for each request, as each finishes.
 
         Raises:
-            EngineError: the endpoint refuses the key or the model, or so many requests failed one after the other
-                that it must be down; what was yielded until then stays valid.
+            EngineError: the endpoint refuses the key or the model, or so many consecutive requests failed that it
+                must be down; completions yielded before stay valid.
         """
         finished: asyncio.Queue[Completion | None] = asyncio.Queue()
 
@@ -135,12 +135,12 @@ class OpenAIEngine:
             self._workers.difference_update(workers)
 
     async def close(self) -> None:
-        """Cancel what is under way and close the connections. Safe to call twice."""
+        """Cancel requests in flight and close the connections. Safe to call twice."""
         await _cancel(list(self._workers))
         await self._client.close()
 
     async def _work(self, requests: Iterator[Request], finished: asyncio.Queue[Completion | None]) -> None:
-        # All workers share the iterator: each takes its next request only once it has finished one.
+        # All workers share the iterator: each takes its next request when it has finished one.
         for request in requests:
             expected = await self._rate_limiter.admit(request)
             completion = await self._complete(request)
@@ -148,7 +148,7 @@ class OpenAIEngine:
             finished.put_nowait(completion)
 
     async def _complete(self, request: Request) -> Completion:
-        """Ask until there is an answer, or no use in asking again."""
+        """Ask until there is an answer or a retry cannot help."""
         import openai
 
         body = self._body(request)
@@ -171,14 +171,14 @@ class OpenAIEngine:
                 if senseless > self._retries:
                     self._health.failed(str(error))
                     return _failure(request, f"{error}{_after(tries)}")
-                # Spread out, or all workers would come back in the same instant.
+                # Random, or all workers would retry at the same moment.
                 await asyncio.sleep(self._retry_delay * 2.0 ** (senseless - 1) * random.uniform(0.75, 1))  # noqa: S311
             else:
                 self._health.answered()
                 return completion
 
     async def _send(self, request: Request, body: dict[str, Any]) -> Any:
-        """Post one request; return the raw response, since the client's own reading lets nonsense through."""
+        """Post one request and return the raw response: the client's parser accepts malformed answers."""
         if isinstance(request.prompt, str):
             plain = self._client.completions.with_raw_response
             return await plain.create(model=self._endpoint.model, prompt=request.prompt, extra_body=body)
@@ -205,7 +205,7 @@ class OpenAIEngine:
         return body
 
     def _revise(self, request: Request, body: dict[str, Any], error: openai.APIError) -> dict[str, Any] | None:
-        """Return what to send in place of a refused body; None where there is no other way to ask the same."""
+        """Body to send in place of a refused one; None if the same question cannot be asked differently."""
         if getattr(error, "status_code", None) not in (400, 422):
             return None
         reason = reason_of(error)
@@ -213,7 +213,7 @@ class OpenAIEngine:
             self._takes_schemas = False
             return {name: value for name, value in body.items() if name != "response_format"}
         limit = next((name for name in ("max_tokens", "max_completion_tokens") if name in body), None)
-        # A completions endpoint given no limit takes 16 tokens: that would be another question.
+        # Without a limit, a completions endpoint stops after 16 tokens.
         if limit is None or isinstance(request.prompt, str):
             return None
         rest = {name: value for name, value in body.items() if name != limit}
@@ -226,10 +226,10 @@ class OpenAIEngine:
         return None
 
     def _give_up(self, request: Request, error: openai.APIError, tries: int) -> Completion:
-        """Return a failed completion.
+        """A failed completion.
 
         Raises:
-            EngineError: the reason meets every other request too.
+            EngineError: the reason affects every other request too.
         """
         fatal = self._endpoint.fatal(error, self._health.has_answered)
         if fatal is not None:
@@ -244,10 +244,7 @@ class OpenAIEngine:
 
 @functools.cache
 def _response_format(schema: str) -> dict[str, Any]:
-    """Return what asks for an answer that fits a schema.
-
-    Hosted models refuse limits of length in it.
-    """
+    """The request field for a JSON schema, without length limits, which hosted models refuse."""
     content = json.loads(schema, object_hook=lambda part: {k: v for k, v in part.items() if k != "maxLength"})
     return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": content}}
 
@@ -256,8 +253,8 @@ def _read_answer(content: bytes, request: Request) -> Completion:
     """Read the body of a response of status 200.
 
     Raises:
-        _SenselessError: it holds no answer, as it may when something between here and the model has failed.
-        _UnusableError: it holds something else than an answer: a tool call, a filter's notice.
+        _SenselessError: it holds no answer, for example because a proxy failed.
+        _UnusableError: it holds a tool call or a filter's notice instead of an answer.
     """
     try:
         body = json.loads(content)
@@ -301,7 +298,7 @@ def _weights(logprobs: Any, score_tokens: Sequence[str]) -> dict[str, float]:
     found: dict[str, float] = {}
     place = next((one for one in reversed(tokens) if str(one.get("token")).strip() in score_tokens), None)
     for one in (place or {}).get("top_logprobs") or ():
-        # "4" and " 4" are two tokens that say the same.
+        # "4" and " 4" are two tokens for the same answer.
         text = str(one["token"]).strip()
         if text in score_tokens:
             found[text] = found.get(text, 0.0) + math.exp(min(float(one["logprob"]), 0.0))
@@ -320,10 +317,10 @@ def _first_choice(body: Any) -> dict[str, Any]:
 
 
 def _texts(choice: dict[str, Any], request: Request, may_be_empty: bool) -> tuple[str, str | None]:
-    """Return text and reasoning.
+    """Text and reasoning of an answer.
 
-    ``may_be_empty``: the endpoint shows that the model ran. Several servers write an empty answer as null, and
-    without such a sign a null is no answer at all.
+    ``may_be_empty``: the response shows that the model ran. Several servers write an empty answer as null; without
+    such a sign, null means that there is no answer.
     """
     if isinstance(request.prompt, str):
         text, reasoning = choice.get("text"), None
@@ -335,7 +332,7 @@ def _texts(choice: dict[str, Any], request: Request, may_be_empty: bool) -> tupl
             raise _UnusableError(_UNUSABLE["tool_calls"])
         reasoning = message.get("reasoning") or message.get("reasoning_content")
         text = message.get("content")
-        # A refusal is the model's own words, which some servers only put in another field.
+        # A refusal is the model's own text, which some servers put in another field.
         text = message.get("refusal") if text is None else text
     reasoning = repair_surrogates(reasoning) if isinstance(reasoning, str) else None
     if text is None and (reasoning or may_be_empty):
@@ -355,7 +352,7 @@ def _failure(request: Request, reason: str) -> Completion:
 
 
 def _tries_of(error: openai.APIError) -> int:
-    """Return how often the client sent a request before it raised; it numbers its retries in a header."""
+    """How often the client sent a request before it raised; it numbers its retries in a header."""
     return int(error.request.headers.get("x-stainless-retry-count") or 0) + 1
 
 
@@ -370,7 +367,7 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 
 class _Health:
-    """Tells an endpoint that is down from requests that fail now and then."""
+    """Distinguishes an endpoint that is down from occasional failures."""
 
     def __init__(self, url: str, limit: int) -> None:
         self._url = url
@@ -383,10 +380,10 @@ class _Health:
         self._failures = 0
 
     def failed(self, reason: str, refused: bool = False) -> None:
-        """Count a failure; ``refused`` ones stop counting once any request was answered: they are about a prompt.
+        """Count a failure; refusals stop counting once any request was answered, as they then concern one prompt.
 
         Raises:
-            EngineError: there were too many in a row.
+            EngineError: too many failures in a row.
         """
         if refused and self.has_answered:
             return

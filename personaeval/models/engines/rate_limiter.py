@@ -1,4 +1,4 @@
-"""Limits per minute that an endpoint's owner sets."""
+"""Rate limits per minute for endpoints."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHARACTERS_PER_TOKEN = 4
 
 
 class TokenBucket:
-    """Spreads an amount per minute evenly: no burst, so that no window of a minute ever holds more."""
+    """Spreads an amount per minute evenly, without bursts, so that no window of a minute exceeds it."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds_per_unit = 60 / per_minute
@@ -23,16 +23,16 @@ class TokenBucket:
         self._free_at = clock()
 
     def wait(self) -> float:
-        """Return the seconds until what was charged is paid off."""
+        """Seconds until the charged amount is available."""
         return max(0.0, self._free_at - self._clock())
 
     def charge(self, amount: float) -> None:
-        """Count an amount as used; a negative one is given back, though never more than is still owed."""
+        """Count an amount as used; a negative amount is refunded, but never beyond what is still owed."""
         self._free_at = max(self._clock(), self._free_at) + amount * self._seconds_per_unit
 
 
 class RateLimiter:
-    """Holds requests back where the user set limits per minute."""
+    """Delays requests to keep the user's limits per minute."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self._requests = TokenBucket(settings.requests_per_minute) if settings.requests_per_minute else None
@@ -42,11 +42,11 @@ class RateLimiter:
         self._written = self._answers = 0
 
     async def admit(self, request: Request) -> float:
-        """Wait for room; return the tokens charged for the request, as far as they can be known before."""
+        """Wait until the request is allowed; return the tokens charged for it, estimated beforehand."""
         if not self._paces:
             return 0.0
         async with self._turn:
-            # Short naps: what others give back meanwhile shortens the wait.
+            # Short sleeps: refunds by others shorten the wait.
             while (wait := max(pace.wait() for pace in self._paces)) > 0:
                 await asyncio.sleep(min(wait, _LONGEST_NAP))
             expected = self._expected(request)
@@ -57,7 +57,7 @@ class RateLimiter:
             return expected
 
     def settle(self, expected: float, completion: Completion) -> None:
-        """Replace the tokens expected by those used."""
+        """Replace the estimated tokens by those used."""
         if self._tokens is not None and completion.error is None:
             self._answers += 1
             self._written += completion.completion_tokens

@@ -1,7 +1,7 @@
-"""Any causal language model on PyTorch: a checkpoint where vLLM is not at hand, or a live model inside a trainer.
+"""Any causal language model on PyTorch: a checkpoint without vLLM, or a live model inside a trainer.
 
-Prompts of similar length are decoded together, left-padded, in a worker thread. A row that has finished leaves the
-batch at once, so that a few long answers do not make the short ones' rows be computed to the end.
+Prompts of similar length are decoded together, left-padded, in a worker thread. A finished row leaves the batch at
+once, so that a few long answers do not keep short ones computing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DROP_SHARE = 16
 
 
 def version() -> str:
-    """Return the version of the installed transformers."""
+    """Version of the installed transformers."""
     import transformers
 
     return str(transformers.__version__)
@@ -95,7 +95,7 @@ def _load(model: str, settings: EngineSettings) -> Any:
 
 
 def choose_device(wanted: str) -> str:
-    """Return the device to use: ``auto`` is the first of CUDA, MPS and CPU that is there.
+    """Device to use: ``auto`` is the first available of CUDA, MPS and CPU.
 
     Raises:
         UsageError: a device that PyTorch does not know or does not see.
@@ -157,10 +157,10 @@ class TransformersEngine:
                     yield completion
 
     async def close(self) -> None:
-        """Stop, and let go of the model: its memory is free once the caller has let go of it too."""
+        """Stop, and drop the model; its memory is freed once the caller drops it too."""
         if self._model is None:
             return
-        # A caller that failed between two completions has left generate() waiting.
+        # A caller that failed between two completions leaves generate() waiting.
         self._stop.set()
         if self._thread is not None and not self._thread.done():
             await asyncio.wait([self._thread])
@@ -171,7 +171,7 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     def _prepare(self, window: Sequence[Request]) -> tuple[list[Row], list[Completion]]:
-        """Tokenise, and refuse what has no room for a single new token."""
+        """Tokenise prompts, and refuse those without room for a single new token."""
         rows, without_room = [], []
         context = self._limits.context
         for request, prompt in zip(window, tokenise(self._tokenizer, window), strict=True):
@@ -183,7 +183,7 @@ class TransformersEngine:
         return rows, without_room
 
     async def _in_thread(self, rows: list[Row]) -> AsyncGenerator[Completion, None]:
-        """Decode rows in a worker thread and yield what it completes; leaving early stops the thread."""
+        """Decode rows in a worker thread and yield its completions; closing the generator stops the thread."""
         loop = asyncio.get_running_loop()
         finished: asyncio.Queue[Completion | None] = asyncio.Queue()
         stop = self._stop = threading.Event()
@@ -203,7 +203,7 @@ class TransformersEngine:
                 yield completion
             await thread
         except Exception as error:
-            # Whatever a model's own code raises: an index error where its embeddings are too few, for one.
+            # A model's own code can raise anything, such as an index error for missing embeddings.
             raise EngineError(
                 f"transformers engine: the model failed ({type(error).__name__}: {error}). What it had answered is "
                 "kept; run the same command again to go on."
@@ -213,7 +213,7 @@ class TransformersEngine:
             await asyncio.wait([thread])
 
     def _decode_all(self, rows: list[Row], emit: Callable[[Completion], None], stop: threading.Event) -> None:
-        """Decode rows batch by batch; a batch that does not fit into memory is halved."""
+        """Decode rows batch by batch, halving batches that do not fit into memory."""
         import torch
 
         modes = [(module, module.training) for module in self._model.modules()]
@@ -229,7 +229,7 @@ class TransformersEngine:
                 except RuntimeError as error:
                     if not _out_of_memory(error):
                         raise
-                # Outside of the except clause, whose traceback holds the tensors that did not fit.
+                # Outside the except clause, whose traceback keeps the tensors that did not fit alive.
                 left = [row for row in batch if not row.finish_reason]
                 self._limits.shrink(len(batch) // 2)
                 if torch.cuda.is_available():
@@ -246,7 +246,7 @@ class TransformersEngine:
                 module.training = was_training
 
     def _decode(self, rows: list[Row], emit: Callable[[Completion], None], stop: threading.Event) -> None:
-        """Write all rows of a batch to their ends. Shapes: ids, mask and positions are (rows, tokens)."""
+        """Decode all rows of a batch to their ends. Shapes: ids, mask and positions are (rows, tokens)."""
         import torch
 
         sampling = rows[0].request.sampling
@@ -291,7 +291,7 @@ class TransformersEngine:
             positions = positions[:, -1:] + 1
 
     def _begin(self, rows: Sequence[Row], start: int) -> Any:
-        """Compute what all prompts begin with, once; return the cache of all rows, None without such tokens."""
+        """Compute the common prefix once; return the cache for all rows, None without a common prefix."""
         import torch
 
         if start == 0:
@@ -303,7 +303,7 @@ class TransformersEngine:
         return cache
 
     def _pad(self, rows: Sequence[Row], start: int) -> tuple[Any, Any]:
-        """Return token ids and attention mask, padded between the common ``start`` tokens and the rest of a prompt.
+        """Token ids and attention mask, padded between the common ``start`` tokens and the rest of a prompt.
 
         The ids are those of the rest, (rows, longest rest); the mask covers both, (rows, start + longest rest).
         """
@@ -321,7 +321,7 @@ class TransformersEngine:
         return ids.to(device), mask.to(device)
 
     def _forward(self, ids: Any, mask: Any, positions: Any, cache: Any) -> tuple[Any, Any]:
-        """Return the logits of the last position, (rows, vocabulary) in float32, and the grown cache."""
+        """Logits of the last position, (rows, vocabulary) in float32, and the extended cache."""
         arguments = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
         if self._takes_positions:
             arguments["position_ids"] = positions
@@ -350,11 +350,11 @@ class TransformersEngine:
         return bool(row.finish_reason)
 
     def _stopped(self, row: Row) -> str | None:
-        """Return the text up to the first stop string, once there is one."""
+        """Text up to the first stop string, if there is one yet."""
         stops = row.request.sampling.stop
         if not stops:
             return None
-        # A token is at least a byte, so a stop string ending now lies within this many of the last ones.
+        # A token is at least one byte, so a stop string that ends now lies within this many last tokens.
         reach = max(len(stop.encode()) for stop in stops) + 4
         tail = self._text(row.written[-reach:])
         if not any(stop in tail for stop in stops):
@@ -388,7 +388,7 @@ def _too_big(row: Row) -> Completion:
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Return every token id that ends an answer, of the generation config and of the tokenizer."""
+    """All token ids that end an answer, from the generation config and the tokenizer."""
     ids: set[int] = set()
     for stated in (getattr(model.generation_config, "eos_token_id", None), tokenizer.eos_token_id):
         if stated is not None:

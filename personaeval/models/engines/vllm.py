@@ -1,7 +1,7 @@
 """vLLM in this process: the main engine. The only module that imports vllm.
 
-The whole plan is handed over as fast as vLLM takes it, in the plan's order, and vLLM decides what runs together:
-there is no batch size. Prompts that begin alike share their prefill through the prefix cache.
+The whole plan is submitted in order, as fast as vLLM takes it, and vLLM schedules it: there is no batch size. Prompts
+with a common prefix share its prefill through the prefix cache.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _OWN_ARGUMENTS = {
 
 
 def version() -> str:
-    """Return vLLM's version: the CPU build has no distribution named vllm to ask for it."""
+    """vLLM's version; asked of the module, since the CPU build has no distribution named vllm."""
     _set_environment()
     import vllm
 
@@ -73,7 +73,7 @@ async def open_engine(model: str, tokenizer: Any, settings: EngineSettings) -> V
     starting = asyncio.create_task(asyncio.to_thread(_start_shielded, model, settings))
     try:
         while not starting.done():
-            # The engine's process is to be known as soon as it exists: its start takes a minute.
+            # The watchdog needs the engine's process as soon as it exists: its start takes a minute.
             _note_processes(processes, others, watchdog)
             await asyncio.wait([starting], timeout=0.05)
         engine = starting.result()
@@ -93,13 +93,13 @@ def _note_processes(processes: set[Any], others: set[Any], watchdog: Watchdog) -
 
 
 async def _abandon(starting: asyncio.Task[Any], processes: set[Any], others: set[Any], watchdog: Watchdog) -> None:
-    """Undo a start that failed or is no longer wanted."""
+    """Clean up after a start that failed or was cancelled."""
     while not starting.done():
         _note_processes(processes, others, watchdog)
         for process in processes:
             process.kill()
-        # A thread cannot be cancelled; without its engine process the start in it fails soon.
-        # That process puts off SIGTERM until it has started.
+        # A thread cannot be cancelled; without its engine process, the start in it soon fails.
+        # That process defers SIGTERM until it has started.
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([starting], timeout=0.2)
     if not starting.cancelled() and starting.exception() is None:
@@ -117,7 +117,7 @@ def _end(processes: set[Any]) -> None:
 
 
 def _set_environment() -> None:
-    """Say what vLLM reads when it is imported, where the user has not."""
+    """Set the variables that vLLM reads on import, unless the user has set them."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     # Standard output is for results.
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
@@ -126,11 +126,11 @@ def _set_environment() -> None:
 
 
 def _start_shielded(model: str, settings: EngineSettings) -> Any:
-    """Start vLLM such that Ctrl-C reaches only this process, which then stops vLLM in good order.
+    """Start vLLM so that Ctrl-C reaches only this process, which then stops vLLM in an orderly way.
 
     A process inherits the signals blocked in the thread that starts it.
     """
-    # Its start unblocks SIGINT in the thread that causes it, so it is to run already.
+    # Its start unblocks SIGINT in the starting thread, so it must run already.
     resource_tracker.ensure_running()
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -140,7 +140,7 @@ def _start_shielded(model: str, settings: EngineSettings) -> Any:
 
 
 def _start(model: str, settings: EngineSettings) -> Any:
-    """Return a running ``AsyncLLM``. It binds to the event loop that first sends it a request."""
+    """A running ``AsyncLLM``. It binds to the event loop that first sends it a request."""
     causes = cause_log()
     with causes.configure():
         try:
@@ -180,7 +180,7 @@ def _check_arguments(given: Mapping[str, Any], known: set[str]) -> None:
 
 
 def _cpu_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments, and set variables, without which vLLM is slow or greedy for memory on a CPU."""
+    """Arguments (and environment variables) without which vLLM on a CPU is slow or takes too much memory."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "4")
     if not {"tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size"} & set(given):
         cores = sorted(os.sched_getaffinity(0))
@@ -191,7 +191,7 @@ def _cpu_defaults(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """Return ascending numbers as ``0-3,6``."""
+    """Ascending numbers as ``0-3,6``."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][-1] + 1:
@@ -221,7 +221,7 @@ class VllmEngine:
         """Yield one completion for each request, as each finishes.
 
         Raises:
-            EngineError: vLLM died; what was yielded until then stays valid.
+            EngineError: vLLM died; completions yielded before stay valid.
         """
         finished: asyncio.Queue[asyncio.Task[Completion]] = asyncio.Queue()
         running = self._running
@@ -246,16 +246,16 @@ class VllmEngine:
             await self._abort()
 
     async def close(self) -> None:
-        """Stop vLLM and wait until its processes have gone."""
+        """Stop vLLM and wait until its processes have ended."""
         if self._closed:
             return
         self._closed = True
         try:
-            # A caller that failed between two completions has left generate() waiting.
+            # A caller that failed between two completions leaves generate() waiting.
             await self._abort()
             self._engine.shutdown()
         finally:
-            # vLLM cleans up once more when the object goes, which fails if that is at the interpreter's end.
+            # vLLM cleans up again on destruction, which fails at the interpreter's exit.
             self._engine = None
             _end(self._processes)
             self._watchdog.dismiss()
@@ -263,7 +263,7 @@ class VllmEngine:
     async def _wait_for_any(self, finished: asyncio.Queue[asyncio.Task[Completion]]) -> None:
         """Return once a request has finished.
 
-        vLLM fails those it was answering when it dies, but leaves some of those it was about to take up waiting.
+        When vLLM dies, it fails the requests it was answering, but leaves some queued ones waiting.
         """
         while finished.empty():
             with contextlib.suppress(TimeoutError):
@@ -281,7 +281,7 @@ class VllmEngine:
         return await asyncio.to_thread(tokenise, self._tokenizer, chunk)
 
     async def _answer(self, request: Request, ids: list[int]) -> Completion:
-        """Have one request completed."""
+        """Complete one request."""
         if (completion := refused(request, len(ids), self._context)) is not None:
             return completion
         try:
@@ -318,7 +318,7 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         sampling = request.sampling
-        # Explicit in all that matters: vLLM adds nothing of the checkpoint's generation config but its end tokens.
+        # Everything is explicit: of the checkpoint's generation config, vLLM adds only the end tokens.
         parameters = SamplingParams(
             temperature=sampling.temperature,
             top_p=sampling.top_p if sampling.temperature > 0 else 1.0,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def remedy(reason: str) -> str:
-    """Return what to try for a reason that vLLM gave."""
+    """Remedy to suggest for a reason that vLLM gave."""
     text = reason.lower()
     if "memory" in text or "kv cache" in text:
         return (
@@ -29,17 +29,16 @@ def remedy(reason: str) -> str:
 
 
 def tidy(error: Exception) -> str:
-    """Return an exception's message on one line, less what pydantic adds for its own readers."""
+    """An exception's message on one line, without pydantic's additions."""
     text = re.sub(r"\[type=[^\n]*|For further information visit \S+", "", str(error))
     return " ".join(text.split()) or type(error).__name__
 
 
 class CauseLog:
-    """Keeps the errors that vLLM logs, for as long as this process lives.
+    """Captures the errors that vLLM logs while this process lives.
 
-    The engine runs in a process of its own; what the exception here says of its failure is "see above". A file
-    configures the log of vLLM's processes so that errors also go to a second file, which is read here. Where the
-    user configures vLLM's logging, that is left alone.
+    The engine runs in its own process, and the exception raised here only says "see above". A configuration file makes
+    vLLM's processes log errors to a second file too, which is read here. A user's own logging configuration is kept.
     """
 
     _CAUSE = re.compile(r"(?:[\w.]+(?:Error|Exception)): (.+)")
@@ -60,7 +59,7 @@ class CauseLog:
             "handlers": {"console": console, "causes": causes},
             "loggers": {
                 "vllm": {"handlers": ["console", "causes"], "level": level, "propagate": False},
-                # It asks for token ids to be wrapped in a class which older versions do not have.
+                # It wants token ids wrapped in a class that older versions lack.
                 "vllm.v1.engine.input_processor": {"level": "ERROR"},
             },
         }
@@ -68,7 +67,7 @@ class CauseLog:
 
     @contextlib.contextmanager
     def configure(self) -> Iterator[None]:
-        """Have processes that start meanwhile log here."""
+        """Make processes started meanwhile log here."""
         self._causes.write_text("", encoding="utf-8")
         if "VLLM_LOGGING_CONFIG_PATH" in os.environ or os.environ.get("VLLM_CONFIGURE_LOGGING") == "0":
             yield
@@ -80,7 +79,7 @@ class CauseLog:
             del os.environ["VLLM_LOGGING_CONFIG_PATH"]
 
     def first(self) -> str | None:
-        """Return the message of the first exception logged: those after it are its consequences."""
+        """Message of the first logged exception: later ones are its consequences."""
         found = self._CAUSE.search(self._causes.read_text(encoding="utf-8", errors="replace"))
         return found[1].strip() if found else None
 

@@ -1,9 +1,9 @@
-"""A process that outlives its parent for a moment, to end what the parent could not end itself.
+"""A process that briefly outlives its parent, to end the processes that a killed parent left behind.
 
-vLLM's engine process does not notice that the process which started it was killed with ``SIGKILL``: it stays, and
-keeps the accelerator's memory. So a parent starts this file as a script of its own and writes the process ids of
-its engine, one a line, to its standard input. Once the parent is gone, they and their descendants are ended: first
-politely, so that vLLM frees its shared memory, then not. Only the standard library is used: it starts in a moment.
+vLLM's engine process does not notice that its parent was killed with ``SIGKILL``: it stays and keeps the accelerator's
+memory. So the parent runs this file as a script and writes the engine's process ids to its standard input, one a line.
+Once the parent is gone, they and their descendants are ended, first with SIGTERM, so that vLLM frees its shared memory,
+then with SIGKILL. The script uses only the standard library, so it starts fast.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Identity = tuple[int, str]
 
 
 class Watchdog:
-    """The parent's side: start it, tell it of processes, dismiss it."""
+    """The parent's side: start the watchdog, register processes, dismiss it."""
 
     def __init__(self) -> None:
-        # A session of its own: Ctrl-C in the terminal must not end it before its work begins.
+        # Its own session: Ctrl-C in the terminal must not end it too early.
         command = [sys.executable, "-I", "-S", __file__, str(os.getpid())]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
         self._told: set[int] = set()
 
     def watch(self, pid: int) -> None:
-        """Have a process ended if this one dies."""
+        """Register a process to end if this one dies."""
         if pid in self._told or self._process.stdin is None:
             return
         self._told.add(pid)
@@ -51,7 +51,7 @@ class Watchdog:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return the fields of ``/proc/PID/stat`` from the state on, or None where there is no such process."""
+    """Fields of ``/proc/PID/stat`` from the state on; None if there is no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -71,7 +71,7 @@ def _is_running(identity: Identity) -> bool:
 
 
 def _with_descendants(roots: set[Identity]) -> set[Identity]:
-    """Return processes and all that descend from them, at this moment."""
+    """The processes and all their current descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))) is not None:
@@ -105,7 +105,7 @@ def _end(roots: set[Identity]) -> None:
 
 
 def main(parent: int) -> None:
-    """Wait until ``parent`` is gone, then end the processes it had named."""
+    """Wait until ``parent`` is gone, then end the processes it registered."""
     roots: set[Identity] = set()
     buffer = b""
     is_open = True
