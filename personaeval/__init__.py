@@ -20,7 +20,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from personaeval.api import Evaluation, arun, check, compare, leaderboard, load, run, write_baseline
+    from personaeval.api import (
+        arun,
+        check,
+        compare,
+        leaderboard,
+        load,
+        plan,
+        run,
+        score,
+        validate_judge,
+        write_baseline,
+    )
     from personaeval.errors import (
         EngineError,
         InvalidRunError,
@@ -28,6 +39,7 @@ if TYPE_CHECKING:
         StorageError,
         UsageError,
     )
+    from personaeval.report.outcomes import Evaluation, Forecasts, JudgeChecks, Rescoring
     from personaeval.report.tables import CheckResult, Tables
     from personaeval.results.frames import Results
 
@@ -37,8 +49,11 @@ __all__ = [
     "CheckResult",
     "EngineError",
     "Evaluation",
+    "Forecasts",
     "InvalidRunError",
+    "JudgeChecks",
     "PersonaevalError",
+    "Rescoring",
     "Results",
     "StorageError",
     "Tables",
@@ -48,11 +63,15 @@ __all__ = [
     "compare",
     "leaderboard",
     "load",
+    "plan",
     "run",
+    "score",
+    "validate_judge",
     "write_baseline",
 ]
 
 _ELSEWHERE = {"CheckResult": "report.tables", "Results": "results.frames", "Tables": "report.tables"}
+_ELSEWHERE |= dict.fromkeys(("Evaluation", "Forecasts", "JudgeChecks", "Rescoring"), "report.outcomes")
 _ELSEWHERE |= {name: "errors" for name in __all__ if name.endswith("Error")}
 """Public names that do not come from :mod:`personaeval.api`."""
 

@@ -14,14 +14,27 @@ from typing import TYPE_CHECKING, Any
 
 from personaeval.errors import UsageError
 from personaeval.pipeline.first_rank import on_first_rank, on_this_device
-from personaeval.progress import Progress, open_progress
-from personaeval.results.frames import Results, open_results
+from personaeval.progress import open_progress
 
 if TYPE_CHECKING:
-    from personaeval.pipeline.run import RunResult
+    from personaeval.config import RunConfig
+    from personaeval.models.model import Model
+    from personaeval.report.outcomes import Evaluation, Forecasts, JudgeChecks, Rescoring
     from personaeval.report.tables import CheckResult, Tables
+    from personaeval.results.frames import Results
 
-__all__ = ["Evaluation", "arun", "check", "compare", "leaderboard", "load", "run", "write_baseline"]
+__all__ = [
+    "arun",
+    "check",
+    "compare",
+    "leaderboard",
+    "load",
+    "plan",
+    "run",
+    "score",
+    "validate_judge",
+    "write_baseline",
+]
 
 Place = str | Path
 
@@ -30,48 +43,6 @@ _COMMAS = ("tasks", "personas")
 """Settings of which a text may name several, comma-separated, as on the command line."""
 
 _LISTS = (*_COMMAS, "model", "judge", "include")
-
-
-class Evaluation(Results):
-    """The runs that one call made, as DataFrames.
-
-    Attributes:
-        checkpoints: for each, its run's folder, what was generated, and what failed.
-    """
-
-    def __init__(self, checkpoints: Sequence[RunResult]) -> None:
-        super().__init__([one.folder for one in checkpoints if one.folder is not None])
-        self.checkpoints = tuple(checkpoints)
-
-    @property
-    def generated(self) -> int:
-        """How many completions were generated; the others were in the ledger."""
-        return sum(one.generated for one in self.checkpoints)
-
-    @property
-    def failed(self) -> int:
-        """How many requests and judgements failed and are unscored; the same call again tries only those."""
-        return sum(one.failed + one.unjudged for one in self.checkpoints)
-
-    @property
-    def errors(self) -> tuple[str, ...]:
-        """Why engines failed as a whole, if any did."""
-        return tuple(one.engine_error for one in self.checkpoints if one.engine_error)
-
-    @property
-    def table(self) -> Tables:
-        """The leaderboard of these runs alone."""
-        from personaeval.report.leaderboard import leaderboard as tables_of
-        from personaeval.report.tables import Tables
-        from personaeval.results.runs import load_summaries
-
-        return Tables(tuple(tables_of(load_summaries([run.folder for run in self.files]))))
-
-    def __str__(self) -> str:
-        return str(self.table)
-
-    def _repr_markdown_(self) -> str:
-        return str(self.table)
 
 
 def run(
@@ -110,9 +81,16 @@ def run(
         UsageError: an unknown setting, or a value, task, persona or model that does not fit.
         EngineError: no checkpoint could be asked anything. Where some requests failed, ``failed`` says how many.
     """
+    from personaeval.pipeline.run import run as run_checkpoints
+    from personaeval.report.outcomes import Evaluation
+
     given = {"model": model, "tasks": tasks, "personas": personas, "tokenizer": tokenizer, **settings}
-    shown = open_progress(quiet=not progress)
-    return on_first_rank(lambda: Evaluation(_evaluate(given, name, step, config, shown)))
+
+    def work() -> Evaluation:
+        asked, models = _configured(given, name, step, config)
+        return Evaluation(run_checkpoints(asked, open_progress(quiet=not progress), models))
+
+    return on_first_rank(work)
 
 
 async def arun(model: Any = None, tasks: Any = None, personas: Any = None, **settings: Any) -> Evaluation | None:
@@ -124,24 +102,140 @@ async def arun(model: Any = None, tasks: Any = None, personas: Any = None, **set
     return await asyncio.to_thread(on_this_device(work))
 
 
-def _evaluate(
-    given: Mapping[str, Any], name: str | None, step: int | None, file: Place | None, progress: Progress
-) -> list[RunResult]:
-    from personaeval.config import make_config
-    from personaeval.pipeline.run import run as run_checkpoints
+def plan(
+    model: Any = None,
+    tasks: str | Path | Sequence[str | Path] | None = None,
+    personas: str | Path | Sequence[str | Path] | None = None,
+    *,
+    tokenizer: Any = None,
+    name: str | None = None,
+    step: int | None = None,
+    config: Place | None = None,
+    detect: float | None = None,
+    **settings: Any,
+) -> Forecasts:
+    """What :func:`run` would take with the same arguments, and what it could show; generates nothing.
 
-    values = {key: _as_tuple(key, value) for key, value in given.items() if value is not None}
+    Args:
+        model: as for :func:`run`, and so are the others that are not named here.
+        tasks: task names or YAML files.
+        personas: persona sets, ``SET/ID``, files.
+        tokenizer: of a model in memory, or of an endpoint.
+        name: of a model in memory.
+        step: its training step.
+        config: YAML file with any of the settings.
+        detect: a change, such as 0.02, for which the sizes that would show it are wanted.
+        settings: other fields of :class:`~personaeval.config.RunConfig`.
+
+    Raises:
+        UsageError: as :func:`run`.
+    """
+    from personaeval.config import PlanOptions
+    from personaeval.pipeline.forecast import describe, forecast
+    from personaeval.report.outcomes import Forecasts
+
+    given = {"model": model, "tasks": tasks, "personas": personas, "tokenizer": tokenizer, "detect": detect, **settings}
+    asked, models = _configured(given, name, step, config, PlanOptions)
+    found = forecast(asked, detect, models)
+    return Forecasts(tuple(found), "\n\n".join(describe(one, detect) for one in found))
+
+
+def score(run: Place, *, progress: bool = False, **settings: Any) -> Rescoring | None:
+    """Verify or judge a run's stored responses again, with today's gold answers, scorers or judges.
+
+    Generates nothing but what judges say; without ``judge``, judged tasks keep the judgements they have.
+
+    Args:
+        run: folder of a finished run.
+        progress: show the judges' work on standard error.
+        settings: fields of :class:`~personaeval.config.ScoreOptions`: ``judge=…, human=…, data={"task": file}``.
+
+    Returns:
+        The run; None on every rank but the first of a ``torch.distributed`` job.
+
+    Raises:
+        UsageError: no finished run, an unknown setting, or a value that does not fit.
+        InvalidRunError: the run's answers are to other questions than today's.
+    """
+    from personaeval.config import JudgeOptions, ScoreOptions, make_options, part
+    from personaeval.judge.usage import read_prices, report_judging
+    from personaeval.pipeline.score import rescore
+    from personaeval.report.outcomes import Rescoring
+
+    def work() -> Rescoring:
+        options = make_options(ScoreOptions, {"folder": Path(run), **_given(settings)})
+        if options.has_unused_options():
+            raise UsageError("options for judges were given, but no --judge.")
+        judges = part(options, JudgeOptions) if options.judge else None
+        prices, shown = read_prices(options.prices), open_progress(quiet=not progress)
+        found = rescore(options.folder, options.data, options.include, judges, shown, options.human)
+        report_judging(found.judging.usages, prices, shown)
+        return Rescoring(options.folder, found.changed, found.judging.usages)
+
+    return on_first_rank(work)
+
+
+def validate_judge(
+    judge: str | Sequence[str], output: Place = "results", *, progress: bool = False, **settings: Any
+) -> JudgeChecks | None:
+    """Whether judges rank controls of known order and resist texts that try to bribe them.
+
+    Args:
+        judge: one or more judges, named as a model is.
+        output: results folder, which keeps the record.
+        progress: show the judges' work on standard error.
+        settings: other fields of :class:`~personaeval.config.JudgeCheckOptions`.
+
+    Returns:
+        The records; None on every rank but the first of a ``torch.distributed`` job.
+
+    Raises:
+        UsageError: no such judge, or an unknown setting.
+        EngineError: some judgements failed; the same call again asks only for those.
+    """
+    from personaeval.config import JudgeCheckOptions, JudgeOptions, ModelOptions, make_options, part
+    from personaeval.judge.panel import Panel, open_panel
+    from personaeval.judge.validation import check_judge, controls_folder, describe_check, load_controls
+    from personaeval.report.outcomes import JudgeChecks
+
+    def work() -> JudgeChecks:
+        options = make_options(JudgeCheckOptions, _given({"judge": judge, "output": Path(output), **settings}))
+        panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions))
+        assert panel is not None, "there is a judge"
+        controls, shown = load_controls(controls_folder()), open_progress(quiet=not progress)
+        alone = [Panel([one], options.judge_repeats) for one in panel.judges]
+        records = [check_judge(one, controls, options.output, shown) for one in alone]
+        return JudgeChecks(tuple(records), "\n\n".join(map(describe_check, records)))
+
+    return on_first_rank(work)
+
+
+def _configured(
+    given: Mapping[str, Any],
+    name: str | None,
+    step: int | None,
+    file: Place | None,
+    kind: type[RunConfig] | None = None,
+) -> tuple[RunConfig, list[Model]]:
+    """The configuration that arguments ask for, and the model where it is in memory already."""
+    from personaeval.config import make_config
+
+    values = _given(given)
     path = None if file is None else Path(file)
     if not _is_live(given["model"]):
         if name is not None or step is not None:
             raise UsageError("name and step: for a model in memory; a checkpoint's name is that of its folder.")
-        return run_checkpoints(make_config(path, values), progress)
+        return make_config(path, values, kind), []
     from personaeval.models.live import LiveModel
 
     tokenizer = values.pop("tokenizer", None)
-    config = make_config(path, values | {"model": ("live",)})
-    live = LiveModel(given["model"], tokenizer, config.model_options, name, step)
-    return run_checkpoints(config, progress, [live])
+    config = make_config(path, values | {"model": ("live",)}, kind)
+    return config, [LiveModel(given["model"], tokenizer, config.model_options, name, step)]
+
+
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those left open, and with tuples where one value was given in place of several."""
+    return {name: _as_tuple(name, value) for name, value in settings.items() if value is not None}
 
 
 def _is_live(model: Any) -> bool:
@@ -164,6 +258,8 @@ def load(results: Place | Iterable[Place] = "results") -> Results:
     Raises:
         UsageError: a folder is missing, or holds no finished run.
     """
+    from personaeval.results.frames import open_results
+
     return open_results(results)
 
 

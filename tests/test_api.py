@@ -11,6 +11,8 @@ import pytest
 
 import personaeval as package
 from tests.finished import counted, write_run
+from tests.judging import RESPONSES, judge_named, perform_play, speak, write_play
+from tests.scripted_server import Script, ScriptedServer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -298,3 +300,55 @@ def test_in_a_job_of_several_processes_the_first_evaluates_and_all_hear_of_error
     assert [rank[:2] for rank in told] == [["0", "6"], ["1", "None"]]
     assert told[0][2] == told[1][2] != "nothing"
     assert len(list(tmp_path.glob("results/*/*/run.json"))) == 1
+
+
+def test_plan_asks_nothing_and_says_what_the_command_says(library, tmp_path, server, personaeval):
+    model = f"openai:scripted@{server.url}"
+    [found] = package.plan(model, **sums(library, tmp_path / "results"))
+    assert (found.requests, found.missing) == (9, 9)
+    detecting = package.plan(model, detect=0.1, **sums(library, tmp_path / "results"))
+    command = ("plan", "--model", model, "--tasks", "sums", "--personas", "few", "--include", library, "--limit", 3)
+    shown = personaeval(*command, "--output", tmp_path / "results", "--detect", 0.1)
+    assert shown.stdout == f"{detecting}\n"
+    assert all(sent.path != "/v1/chat/completions" for sent in server.sent)
+    with pytest.raises(package.UsageError, match="detect"):
+        package.plan(model, detect=2, **sums(library, tmp_path / "results"))
+
+
+@pytest.fixture
+def play(library):
+    write_play(library)
+    return library
+
+
+def test_score_verifies_or_judges_again(play, tmp_path, personaeval):
+    with ScriptedServer(answer=speak) as actor, ScriptedServer(Script(model="ann"), answer=judge_named("ann")) as ann:
+        result = perform_play(play, tmp_path / "results", actor, [ann])
+        asked = len(actor.sent)
+        judge = f"openai:ann@{ann.url}"
+        found = package.score(result.folder, judge=judge, judge_repeats=2)
+        assert len(actor.sent) == asked
+        assert (found.changed, found.failed, [usage.calls for usage in found.usages]) == (0, 0, [RESPONSES])
+        assert set(found.judgements().repeat) == {0, 1}
+        assert package.score(result.folder).changed == 0
+        shown = personaeval("score", result.folder)
+        assert shown.stdout == f"{found}\n\n0 verdicts changed.\n"
+        for call, options in (
+            ({"judge_repeats": 2}, ("--judge-repeats", 2)),
+            ({"human": Path("x.csv")}, ("--human", "x.csv")),
+        ):
+            with pytest.raises(package.UsageError) as refused:
+                package.score(result.folder, **call)
+            assert personaeval("score", result.folder, *options).stderr.strip() == f"personaeval: {refused.value}"
+
+
+def test_a_judge_is_validated_and_the_command_finds_its_judgements(tmp_path, personaeval):
+    with ScriptedServer(Script(model="ann"), answer=judge_named("ann")) as ann:
+        judge = f"openai:ann@{ann.url}"
+        found = package.validate_judge(judge, tmp_path)
+        asked = len(ann.sent)
+        shown = personaeval("judge-check", "--judge", judge, "--output", tmp_path)
+        assert len(ann.sent) == asked
+    [record] = found.records
+    assert (found.passed, record["passed"], shown.returncode) == (False, False, 4)
+    assert shown.stdout == f"{found}\n"

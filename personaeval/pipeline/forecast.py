@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -85,17 +85,18 @@ class Forecast:
     prices: PriceList
 
 
-def forecast(config: RunConfig, detect: float | None) -> list[Forecast]:
+def forecast(config: RunConfig, detect: float | None, models: Sequence[Model] = ()) -> list[Forecast]:
     """Return what a run would take of every checkpoint, and what it could show.
 
     Args:
         config: the run's.
         detect: a change of accuracy or PSS for which sizes are wanted.
+        models: models that are open already, in place of opening the configuration's.
 
     Raises:
         PersonaevalError: as :func:`personaeval.pipeline.run.run` before it generates.
     """
-    prepared = prepare(config)
+    prepared = prepare(config, models)
     outlooks: tuple[Outlook, ...] | None = None
     found = []
     for model, placement in prepared.models:
