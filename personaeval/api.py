@@ -12,12 +12,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from personaeval.config import (
+    JudgeCheckOptions,
+    JudgeOptions,
+    ModelOptions,
+    PlanOptions,
+    RunConfig,
+    ScoreOptions,
+    make_config,
+    make_options,
+    part,
+)
+from personaeval.config.keywords import given, takes_options
 from personaeval.errors import UsageError
 from personaeval.pipeline.first_rank import on_first_rank, on_this_device
 from personaeval.progress import open_progress
 
 if TYPE_CHECKING:
-    from personaeval.config import RunConfig
     from personaeval.models.model import Model
     from personaeval.report.outcomes import Evaluation, Forecasts, JudgeChecks, Rescoring
     from personaeval.report.tables import CheckResult, Tables
@@ -39,12 +50,7 @@ __all__ = [
 Place = str | Path
 
 
-_COMMAS = ("tasks", "personas")
-"""Settings of which a text may name several, comma-separated, as on the command line."""
-
-_LISTS = (*_COMMAS, "model", "judge", "include")
-
-
+@takes_options(RunConfig)
 def run(
     model: Any = None,
     tasks: str | Path | Sequence[str | Path] | None = None,
@@ -84,15 +90,16 @@ def run(
     from personaeval.pipeline.run import run as run_checkpoints
     from personaeval.report.outcomes import Evaluation
 
-    given = {"model": model, "tasks": tasks, "personas": personas, "tokenizer": tokenizer, **settings}
+    asked = {"model": model, "tasks": tasks, "personas": personas, "tokenizer": tokenizer, **settings}
 
     def work() -> Evaluation:
-        asked, models = _configured(given, name, step, config)
-        return Evaluation(run_checkpoints(asked, open_progress(quiet=not progress), models))
+        configured, models = _configured(RunConfig, asked, name, step, config)
+        return Evaluation(run_checkpoints(configured, open_progress(quiet=not progress), models))
 
     return on_first_rank(work)
 
 
+@takes_options(RunConfig)
 async def arun(model: Any = None, tasks: Any = None, personas: Any = None, **settings: Any) -> Evaluation | None:
     """:func:`run` for code that is asynchronous: the event loop stays free while a thread does the work.
 
@@ -102,6 +109,7 @@ async def arun(model: Any = None, tasks: Any = None, personas: Any = None, **set
     return await asyncio.to_thread(on_this_device(work))
 
 
+@takes_options(RunConfig)
 def plan(
     model: Any = None,
     tasks: str | Path | Sequence[str | Path] | None = None,
@@ -130,16 +138,16 @@ def plan(
     Raises:
         UsageError: as :func:`run`.
     """
-    from personaeval.config import PlanOptions
     from personaeval.pipeline.forecast import describe, forecast
     from personaeval.report.outcomes import Forecasts
 
-    given = {"model": model, "tasks": tasks, "personas": personas, "tokenizer": tokenizer, "detect": detect, **settings}
-    asked, models = _configured(given, name, step, config, PlanOptions)
-    found = forecast(asked, detect, models)
+    asked = {"model": model, "tasks": tasks, "personas": personas, "tokenizer": tokenizer, "detect": detect, **settings}
+    configured, models = _configured(PlanOptions, asked, name, step, config)
+    found = forecast(configured, detect, models)
     return Forecasts(tuple(found), "\n\n".join(describe(one, detect) for one in found))
 
 
+@takes_options(ScoreOptions)
 def score(run: Place, *, progress: bool = False, **settings: Any) -> Rescoring | None:
     """Verify or judge a run's stored responses again, with today's gold answers, scorers or judges.
 
@@ -157,13 +165,12 @@ def score(run: Place, *, progress: bool = False, **settings: Any) -> Rescoring |
         UsageError: no finished run, an unknown setting, or a value that does not fit.
         InvalidRunError: the run's answers are to other questions than today's.
     """
-    from personaeval.config import JudgeOptions, ScoreOptions, make_options, part
     from personaeval.judge.usage import read_prices, report_judging
     from personaeval.pipeline.score import rescore
     from personaeval.report.outcomes import Rescoring
 
     def work() -> Rescoring:
-        options = make_options(ScoreOptions, {"folder": Path(run), **_given(settings)})
+        options = make_options(ScoreOptions, {"folder": Path(run), **given(ScoreOptions, settings)})
         if options.has_unused_options():
             raise UsageError("options for judges were given, but no --judge.")
         judges = part(options, JudgeOptions) if options.judge else None
@@ -175,6 +182,7 @@ def score(run: Place, *, progress: bool = False, **settings: Any) -> Rescoring |
     return on_first_rank(work)
 
 
+@takes_options(JudgeCheckOptions)
 def validate_judge(
     judge: str | Sequence[str], output: Place = "results", *, progress: bool = False, **settings: Any
 ) -> JudgeChecks | None:
@@ -193,13 +201,13 @@ def validate_judge(
         UsageError: no such judge, or an unknown setting.
         EngineError: some judgements failed; the same call again asks only for those.
     """
-    from personaeval.config import JudgeCheckOptions, JudgeOptions, ModelOptions, make_options, part
     from personaeval.judge.panel import Panel, open_panel
     from personaeval.judge.validation import check_judge, controls_folder, describe_check, load_controls
     from personaeval.report.outcomes import JudgeChecks
 
     def work() -> JudgeChecks:
-        options = make_options(JudgeCheckOptions, _given({"judge": judge, "output": Path(output), **settings}))
+        values = given(JudgeCheckOptions, {"judge": judge, "output": Path(output), **settings})
+        options = make_options(JudgeCheckOptions, values)
         panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions))
         assert panel is not None, "there is a judge"
         controls, shown = load_controls(controls_folder()), open_progress(quiet=not progress)
@@ -211,18 +219,12 @@ def validate_judge(
 
 
 def _configured(
-    given: Mapping[str, Any],
-    name: str | None,
-    step: int | None,
-    file: Place | None,
-    kind: type[RunConfig] | None = None,
+    kind: type[RunConfig], asked: Mapping[str, Any], name: str | None, step: int | None, file: Place | None
 ) -> tuple[RunConfig, list[Model]]:
     """The configuration that arguments ask for, and the model where it is in memory already."""
-    from personaeval.config import make_config
-
-    values = _given(given)
+    values = given(kind, asked)
     path = None if file is None else Path(file)
-    if not _is_live(given["model"]):
+    if not _is_live(asked["model"]):
         if name is not None or step is not None:
             raise UsageError("name and step: for a model in memory; a checkpoint's name is that of its folder.")
         return make_config(path, values, kind), []
@@ -230,26 +232,11 @@ def _configured(
 
     tokenizer = values.pop("tokenizer", None)
     config = make_config(path, values | {"model": ("live",)}, kind)
-    return config, [LiveModel(given["model"], tokenizer, config.model_options, name, step)]
-
-
-def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those left open, and with tuples where one value was given in place of several."""
-    return {name: _as_tuple(name, value) for name, value in settings.items() if value is not None}
+    return config, [LiveModel(asked["model"], tokenizer, config.model_options, name, step)]
 
 
 def _is_live(model: Any) -> bool:
     return not (model is None or isinstance(model, str | Path | Sequence))
-
-
-def _as_tuple(name: str, value: Any) -> Any:
-    """A setting that may hold several values, given as one."""
-    if name not in _LISTS or not isinstance(value, str | Path | Sequence):
-        return value
-    if isinstance(value, str) and name in _COMMAS:
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    several = (value,) if isinstance(value, str | Path) else value
-    return tuple(one if name == "include" else str(one) for one in several)
 
 
 def load(results: Place | Iterable[Place] = "results") -> Results:

@@ -1,6 +1,7 @@
 """The Python API: what importing it costs, and that each function does what its command does."""
 
 import asyncio
+import inspect
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import personaeval as package
+from personaeval.config import JudgeCheckOptions, RunConfig, ScoreOptions
 from tests.finished import counted, write_run
 from tests.judging import RESPONSES, judge_named, perform_play, speak, write_play
 from tests.scripted_server import Script, ScriptedServer
@@ -352,3 +354,17 @@ def test_a_judge_is_validated_and_the_command_finds_its_judgements(tmp_path, per
     [record] = found.records
     assert (found.passed, record["passed"], shown.returncode) == (False, False, 4)
     assert shown.stdout == f"{found}\n"
+
+
+def test_signatures_show_every_setting_with_its_default():
+    for function, kind in (
+        (package.run, RunConfig),
+        (package.arun, RunConfig),
+        (package.plan, RunConfig),
+        (package.score, ScoreOptions),
+        (package.validate_judge, JudgeCheckOptions),
+    ):
+        shown = inspect.signature(function).parameters
+        assert set(kind.model_fields) - {"folder"} <= set(shown)
+        assert shown["concurrency" if "concurrency" in shown else "exemplars"].default is not None
+    assert inspect.signature(package.run).parameters["samples"].default == 1
