@@ -36,7 +36,7 @@ from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.sums import Cells, item_sums
 from personaeval.pipeline.summary import summarise_run
 from personaeval.results.cells import CellTable, write_cells
-from personaeval.results.files import RUN, SUMMARY, write_json
+from personaeval.results.files import RUN, write_json
 from personaeval.results.runs import open_run
 
 LARGE, SMALL = (1319, 200, 4), (400, 100, 4)
@@ -152,7 +152,7 @@ def write_runs(folder: Path, count: int) -> None:
         own = folder / f"checkpoint-{number}" / "plan"
         own.mkdir(parents=True)
         write_json(own / RUN, record)
-        write_json(own / SUMMARY, summarise_run(open_run(own).record, [table], {"sums": personas}))
+        summarise_run(open_run(own).record, [table], {"sums": personas}).write(own)
         write_cells(own, [table])
 
 

@@ -26,6 +26,8 @@ from personaeval.library.personas import Category, Expectation, PersonaSet
 from personaeval.library.registry import Registry
 from personaeval.library.tasks import Task, TaskGroup
 from personaeval.models.prompts import TEMPLATES
+from personaeval.results.records import RunRecord
+from personaeval.results.summaries import RunSummary
 
 DOCS = Path(__file__).resolve().parent
 COMMANDS = (
@@ -51,7 +53,7 @@ def pages() -> dict[Path, str]:
     """Return file -> content for every generated page."""
     made = {}
     documents = {"task": Task, "group": TaskGroup, "personas": PersonaSet, "rubric": Rubric, "run": RunConfig}
-    documents["policy"] = Policy
+    documents |= {"policy": Policy, "run-json": RunRecord, "summary-json": RunSummary}
     for name, model in documents.items():
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
         made[DOCS / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -79,7 +79,7 @@ def test_the_workflow_passes_the_base_and_stops_the_damaged(workplace, smollm2, 
 
 def test_the_baseline_is_small_and_holds_no_text(workplace):
     files = {path.name: path.stat().st_size for path in (workplace / "baseline").iterdir()}
-    assert set(files) == {"run.json", "summary.json", "cells.parquet"}
+    assert set(files) == {"run.json", "summary.json", "cells.parquet", "personas.parquet"}
     assert sum(files.values()) < 200_000
 
 

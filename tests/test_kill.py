@@ -60,7 +60,7 @@ def wait_for(server: ScriptedServer, count: int, child: subprocess.Popen[str]) -
 def test_killed_ten_times_the_tables_are_the_same_bytes_and_nothing_is_sent_twice(many_sums, tmp_path, server):
     subprocess.run(command(many_sums, tmp_path / "whole", server.url), env=environment(), check=True, timeout=120)
     expected = parquet(tmp_path / "whole")
-    assert set(expected) == {"responses.parquet", "cells.parquet"}
+    assert set(expected) == {"responses.parquet", "cells.parquet", "items.parquet", "personas.parquet"}
     assert len(server.sent) == ROWS
     server.sent.clear()
     server.change(latency=0.06)

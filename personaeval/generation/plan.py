@@ -12,19 +12,18 @@ from __future__ import annotations
 import bisect
 import hashlib
 import itertools
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from personaeval.documents import canonical_json
 from personaeval.library.personas import Persona
 from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import Item
 from personaeval.models.prompts import PromptTemplate, Renderer, Role
+from personaeval.results.ledger import KEY_BYTES
 from personaeval.types import Request, Sampling
-
-KEY_BYTES = 16
 
 _DISPATCH_BLOCK = 256
 
@@ -197,7 +196,7 @@ def key_state(identity: Mapping[str, Any], sampling: Sampling, special_tokens: b
     """Return the hash state that all request keys of one kind begin with; prompt and seed are still to come."""
     shared = {"identity": identity, "sampling": sampling.record(), "special_tokens": special_tokens}
     state = hashlib.blake2b(digest_size=KEY_BYTES)
-    state.update(json.dumps(shared, sort_keys=True, ensure_ascii=False, default=str).encode() + b"\0")
+    state.update(canonical_json(shared) + b"\0")
     return state
 
 

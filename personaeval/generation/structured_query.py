@@ -12,13 +12,13 @@ from typing import Any, Generic, TypeVar
 
 from personaeval.errors import EngineError
 from personaeval.generation.pending import CHUNK, PendingRequests, run_requests
-from personaeval.generation.plan import KEY_BYTES, draw_key, draw_seed, key_state
+from personaeval.generation.plan import draw_key, draw_seed, key_state
 from personaeval.generation.structured_reply import UnreadableError
 from personaeval.library.tasks import PlainPrompt
 from personaeval.models.model import Model
 from personaeval.models.prompts import PromptTemplate
 from personaeval.progress import Counts, Progress
-from personaeval.results.ledger import Ledger, Stored
+from personaeval.results.ledger import KEY_BYTES, Ledger, Stored
 from personaeval.types import Request, Sampling
 
 T = TypeVar("T")

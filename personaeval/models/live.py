@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from personaeval.config import ModelOptions
+from personaeval.documents import canonical_json
 from personaeval.errors import UsageError
 from personaeval.models.checkpoints import ModelSpec
 from personaeval.models.engines import Engine
@@ -115,7 +116,7 @@ def fingerprint(model: Any, tokenizer: Any, full: bool = False) -> str:
     """
     state = hashlib.blake2b(b"live full" if full else b"live", digest_size=16)
     for part in (_describe_model(model), _describe_tokenizer(tokenizer)):
-        state.update(json.dumps(part, sort_keys=True, ensure_ascii=False, default=str).encode() + b"\0")
+        state.update(canonical_json(part) + b"\0")
     state.update(weights_hash(model, full))
     return state.hexdigest()
 

@@ -6,13 +6,13 @@ Opening a model loads no weights. If the ledger holds every answer, none are eve
 from __future__ import annotations
 
 import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from personaeval.config import ModelOptions
+from personaeval.documents import canonical_json
 from personaeval.errors import EngineError, UsageError, first_line
 from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import HarnessSource
@@ -272,8 +272,8 @@ class EndpointModel:
         self._options = options
         self._endpoint = Endpoint(spec.url, spec.name)
         self._listed = run_blocking(self._endpoint.identify())
-        stated = json.dumps([self._endpoint.place, spec.name, self._listed], sort_keys=True)
-        self.fingerprint = hashlib.blake2b(stated.encode(), digest_size=16).hexdigest()
+        stated = canonical_json([self._endpoint.place, spec.name, self._listed], ascii_only=True)
+        self.fingerprint = hashlib.blake2b(stated, digest_size=16).hexdigest()
         self.renderer: Renderer = MessageRenderer(options.chat_template_kwargs)
         if options.chat_template is not None:
             raise UsageError("--chat-template: an endpoint renders by its own template; give it to the server instead.")

@@ -13,7 +13,7 @@ from personaeval.models.prompts import Placement, persona_sentence
 from personaeval.pipeline.prepare import EvalSet
 from personaeval.pipeline.summary import summarise_run
 from personaeval.results.cells import Cells, empty_cells, write_cells
-from personaeval.results.files import RUN, SUMMARY, write_json
+from personaeval.results.files import RUN
 from personaeval.results.item_table import write_items
 from personaeval.results.persona_table import PersonaRow, write_personas
 from personaeval.results.records import RunRecord
@@ -52,7 +52,7 @@ def finish(
     record.write(folder / RUN)
     people = compare_with_humans(folder, record, eval_set.judged(), ratings)
     own = {items.task.name: eval_set.personas_of(items) for items in eval_set.items}
-    write_json(folder / SUMMARY, summarise_run(record, tables, own, ratings, people))
+    summarise_run(record, tables, own, ratings, people).write(folder)
 
 
 def _write_responses(folder: Path, eval_set: EvalSet, responses: Iterable[Response]) -> list[Cells]:

@@ -20,9 +20,9 @@ from personaeval.judge.panel import JudgeInput, Panel
 from personaeval.judge.usage import JudgeUsage, PriceList, describe_usage
 from personaeval.models.model import InProcessModel, Model
 from personaeval.pipeline.prepare import Checkpoint, EvalSet, Prepared, make_checkpoint, prepare
-from personaeval.results.files import SUMMARY, read_json
 from personaeval.results.ledger import LEDGER, Ledger
 from personaeval.results.runs import finished_runs
+from personaeval.results.summaries import StabilitySummary, read_summary
 
 SAMPLES = (1, 2, 4, 8)
 
@@ -189,10 +189,12 @@ def _past_metrics(output: Path, task: str) -> dict[str, Any] | None:
     """Accuracy, PSS and repeatability of the newest run of a task that has the first two."""
     for run in finished_runs(output):
         try:
-            part = read_json(run.folder / SUMMARY)["tasks"][task]["stability"]
-            values = {name: part[name]["value"] for name in ("accuracy", "pss", "repeatability")}
-        except (PersonaevalError, KeyError):
-            continue  # a judged task, or a broken file, which is no reason not to plan this run
+            part = read_summary(run.folder).tasks.get(task)
+        except PersonaevalError:
+            continue  # a broken file is no reason not to plan this run
+        if not isinstance(part, StabilitySummary):
+            continue
+        values = {name: part.stability[name]["value"] for name in ("accuracy", "pss", "repeatability")}
         if values["accuracy"] is not None and values["pss"] is not None:
             return {**values, "label": run.record.label}
     return None

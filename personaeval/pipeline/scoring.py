@@ -11,14 +11,14 @@ from itertools import islice
 from types import TracebackType
 
 from personaeval import verify
-from personaeval.generation.plan import KEY_BYTES, Plan, Row
+from personaeval.generation.plan import Plan, Row
 from personaeval.library.tasks import JudgedScorer, Task
 from personaeval.models.prompts import split_thinking
 from personaeval.progress import Counts
-from personaeval.results.ledger import Ledger, Stored
-from personaeval.results.responses import unscored
+from personaeval.results.ledger import KEY_BYTES, Ledger, Stored
 from personaeval.types import ANSWERED, Completion, Response, Verdict
 from personaeval.verify import Verifier
+from personaeval.verify.verdict import unscored
 
 _CHUNK = 1024
 

@@ -15,6 +15,7 @@ from personaeval.metrics.variance_components import decompose
 from personaeval.results.cells import Cells, CellTable, JudgedCells
 from personaeval.results.files import FORMAT
 from personaeval.results.records import RunRecord
+from personaeval.results.summaries import RunSummary
 
 
 def summarise_run(
@@ -23,15 +24,15 @@ def summarise_run(
     personas: Mapping[str, Sequence[Persona]],
     ratings: Mapping[str, Ratings] | None = None,
     people: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the content of summary.json.
+) -> RunSummary:
+    """The summary of a run.
 
     ``group`` of a task says what it may be ranked with: the same prompts, sampling, gold answers and scorer; of a
     judged task, the same rubrics and panel. ``tasks`` holds, per task, the stability metrics (with persona against
     wording where there are paraphrases) or the fidelity metrics, the counts and the warnings that every table repeats;
     ``people``, what human labels say of a judged task's scores, where there are any.
     """
-    parts = {}
+    parts: dict[str, Any] = {}
     for table in tables:
         if isinstance(table, JudgedCells):
             own = personas[table.task]
@@ -40,18 +41,18 @@ def summarise_run(
                 parts[table.task]["people"] = people[table.task]
         else:
             parts[table.task] = _summarise_stability(record, table, personas[table.task])
-    return {
-        "format": FORMAT,
-        "label": record.label,
-        "fingerprint": record.model.fingerprint,
-        "fingerprint_verifiable": record.model.fingerprint_verifiable,
-        "engine": record.model.engine,
-        "dtype": record.model.dtype,
-        "plan": record.plan,
-        "persona_role": record.placement.role,
-        "placement_verified": record.placement.verified,
-        "tasks": parts,
-    }
+    return RunSummary(
+        format=FORMAT,
+        label=record.label,
+        fingerprint=record.model.fingerprint,
+        fingerprint_verifiable=record.model.fingerprint_verifiable,
+        engine=record.model.engine,
+        dtype=record.model.dtype,
+        plan=record.plan,
+        persona_role=record.placement.role,
+        placement_verified=record.placement.verified,
+        tasks=parts,
+    )
 
 
 def _summarise_stability(record: RunRecord, table: CellTable, personas: Sequence[Persona]) -> dict[str, Any]:

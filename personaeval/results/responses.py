@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from personaeval.errors import UsageError
 from personaeval.results.files import _BATCH, RESPONSES, RowWriter, row_writer
-from personaeval.types import Response, Status, Verdict
+from personaeval.types import Response
 
 RESPONSE_SCHEMA = pa.schema(
     [
@@ -55,8 +55,3 @@ def read_responses(folder: Path) -> Iterator[Response]:
         for batch in file.iter_batches(batch_size=_BATCH):
             for row in batch.to_pylist():
                 yield Response(**row)
-
-
-def unscored(reason: str) -> Verdict:
-    """Return the verdict of a completion that could not be scored."""
-    return Verdict(score=None, answer=None, status=Status.UNSCORED, reason=reason)

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from personaeval.errors import UsageError, suggest
 from personaeval.results.cells import COUNTS
-from personaeval.results.files import CELLS, FORMAT, RUN, SUMMARY, read_json
+from personaeval.results.files import CELLS, RUN, SUMMARY
 from personaeval.results.persona_table import PersonaRow, read_personas
 from personaeval.results.records import Personas, RunRecord, TaskRecord, read_record
+from personaeval.results.summaries import read_summary
 
 _COLUMNS = {"item", "persona", "digest", "dimension", "score_sum", *COUNTS}
 
@@ -219,8 +220,4 @@ def load_summaries(folders: Sequence[Path]) -> list[dict[str, Any]]:
     Raises:
         UsageError: one is missing, broken, or not a run's.
     """
-    summaries = [{**read_json(folder / SUMMARY, FORMAT), "folder": str(folder)} for folder in folders]
-    for summary in summaries:
-        if not {"format", "label", "tasks"} <= summary.keys():
-            raise UsageError(f"{summary['folder']}/{SUMMARY}: not the summary of a personaeval run.")
-    return summaries
+    return [{**read_summary(folder).to_json(), "folder": str(folder)} for folder in folders]
