@@ -99,7 +99,7 @@ def _short(value: object) -> str:
 
 
 def _line(node: yaml.Node, location: Sequence[int | str]) -> int:
-    """Return the 1-based line of the deepest node of ``location`` that is in the file."""
+    """The 1-based line of the deepest node of ``location`` that is in the file."""
     line = node.start_mark.line + 1
     for part in location:
         if isinstance(node, yaml.MappingNode):
@@ -131,7 +131,7 @@ def _refuse_repeated_keys(path: Path, node: yaml.Node) -> None:
 
 
 def _fields_at(annotation: Any, location: Sequence[int | str]) -> list[str]:
-    """Return the field names known at ``location`` below a pydantic model."""
+    """The field names known at ``location`` below a pydantic model."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not location:
             return list(annotation.model_fields)

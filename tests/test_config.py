@@ -13,6 +13,7 @@ from personaeval.pipeline.score import rescore
 from personaeval.results.files import read_json, write_json
 from tests.judging import DIMENSIONS, PERSONAS, QUESTIONS, perform_play, speak, write_play
 from tests.scripted_server import ScriptedServer
+from tests.test_run_files import as_format_1
 
 OLD = json.loads((Path(__file__).parent / "data" / "config-format-1.json").read_text())
 GATE = "[{metric: pss, max_drop: 0.1}]"
@@ -45,6 +46,7 @@ def test_a_run_with_the_keys_of_old_is_scored(library, tmp_path):
     more = {"tasks": ("sums", "play"), "personas": ("few",), "questions_per_dimension": 1}
     with ScriptedServer(answer=speak) as model:
         result = perform_play(library, tmp_path / "out", model, [], **more)
+    as_format_1(result.folder)
     file = result.folder / "run.json"
     record = read_json(file)
     # Two personas of "few" beside none; the judged task's own were not limited.
