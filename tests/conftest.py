@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test that needs the real model's files, so that none is forgotten."""
+    for item in items:
+        if {"smollm2", "damaged"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.model)
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """A real checkpoint directory: SmolLM2-135M-Instruct, unpacked once into build/."""
@@ -42,6 +50,31 @@ def damaged(smollm2: Path) -> Path:
     from checkpoints import damaged_checkpoint
 
     return damaged_checkpoint(ROOT / "build" / "checkpoints", smollm2)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory, smollm2) -> Path:
+    """A small model with an untied head, and a real tokenizer and chat template."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=49152,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        tie_word_embeddings=False,
+        eos_token_id=2,
+    )
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    for file in smollm2.iterdir():
+        if "token" in file.name or file.suffix == ".jinja" or file.name in ("vocab.json", "merges.txt"):
+            shutil.copy(file, folder)
+    return folder
 
 
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}

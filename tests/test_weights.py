@@ -14,34 +14,6 @@ from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import open_model
 from personaeval.models.weights import all_finite
 
-LAYERS = 2
-
-
-@pytest.fixture(scope="module")
-def sound(tmp_path_factory, smollm2) -> Path:
-    """A small model with an untied head, and a real tokenizer and chat template."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("sound")
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        tie_word_embeddings=False,
-        eos_token_id=2,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    for file in smollm2.iterdir():
-        if "token" in file.name or file.suffix == ".jinja" or file.name in ("vocab.json", "merges.txt"):
-            shutil.copy(file, folder)
-    return folder
-
-
 Edit = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -94,10 +66,10 @@ UNFIT: dict[str, tuple[Edit, str]] = {
 
 @pytest.mark.parametrize("name", UNFIT)
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])
-def test_weights_that_do_not_fit_are_refused_by_name(sound, tmp_path, name, engine):
+def test_weights_that_do_not_fit_are_refused_by_name(tiny_checkpoint, tmp_path, name, engine):
     """Before any engine is opened: so that it is the same for all of them, and needs none."""
     edit, message = UNFIT[name]
-    folder = edited(sound, tmp_path / "checkpoint", edit)
+    folder = edited(tiny_checkpoint, tmp_path / "checkpoint", edit)
     with pytest.raises(UsageError, match=message):
         open_model(parse_model(f"{engine}:{folder}"), ModelOptions())
 
@@ -111,8 +83,8 @@ HARMLESS: dict[str, Edit] = {
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_sound_weights_are_taken_and_what_they_hold_besides_is_recorded(sound, tmp_path, name):
-    folder = edited(sound, tmp_path / "checkpoint", HARMLESS[name])
+def test_sound_weights_are_taken_and_what_they_hold_besides_is_recorded(tiny_checkpoint, tmp_path, name):
+    folder = edited(tiny_checkpoint, tmp_path / "checkpoint", HARMLESS[name])
     record = open_model(parse_model(f"transformers:{folder}"), ModelOptions()).record()
     unused = record["unused_weights"]
     assert unused is not None
@@ -120,20 +92,20 @@ def test_sound_weights_are_taken_and_what_they_hold_besides_is_recorded(sound, t
     assert len(unused) == (2 if "head" in name or "several" in name else 0)
 
 
-def test_a_full_hash_looks_at_every_number(sound, tmp_path):
+def test_a_full_hash_looks_at_every_number(tiny_checkpoint, tmp_path):
     def hide(tensors: dict[str, Any]) -> dict[str, Any]:
         # Between the sampled blocks, which are the start, the middle and the end of a tensor.
         tensors["model.embed_tokens.weight"].view(-1)[100_003] = float("inf")
         return tensors
 
-    folder = edited(sound, tmp_path / "checkpoint", hide)
+    folder = edited(tiny_checkpoint, tmp_path / "checkpoint", hide)
     open_model(parse_model(f"transformers:{folder}"), ModelOptions())
     with pytest.raises(UsageError, match=r"tensor model\.embed_tokens\.weight holds NaN or infinity"):
         open_model(parse_model(f"transformers:{folder}"), ModelOptions(full_hash=True))
 
 
-def test_weights_beside_an_adapter_are_refused_whether_or_not_peft_is_there(sound, tmp_path):
-    folder = edited(sound, tmp_path / "checkpoint", lambda tensors: tensors)
+def test_weights_beside_an_adapter_are_refused_whether_or_not_peft_is_there(tiny_checkpoint, tmp_path):
+    folder = edited(tiny_checkpoint, tmp_path / "checkpoint", lambda tensors: tensors)
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "x"}))
     with pytest.raises(UsageError, match=r"model\.safetensors.*and a LoRA adapter.*which is meant"):
         open_model(parse_model(f"transformers:{folder}"), ModelOptions())
