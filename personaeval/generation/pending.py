@@ -1,7 +1,4 @@
-"""Work: what is still to be asked of an engine, what came of it, and the loop that has it done.
-
-A plan of responses and a judge's sheet are both work: rows with keys, of which the ledger lacks some.
-"""
+"""Pending requests: which rows of a plan, or of a judge's queries, the ledger lacks; and the loop that asks them."""
 
 from __future__ import annotations
 
@@ -22,24 +19,24 @@ _REFRESH_SECONDS = 0.25
 
 
 class RequestSource(Protocol):
-    """Rows that are asked, each with the key of all that can change its answer."""
+    """Rows to ask, each with a key of everything that can change its answer."""
 
     size: int
 
     def keys(self, start: int, stop: int) -> list[bytes]:
-        """Return the keys of rows ``start`` to ``stop - 1``."""
+        """Keys of rows ``start`` to ``stop - 1``."""
         ...
 
     def requests(self, wanted: Callable[[int], bool]) -> Iterator[Request]:
-        """Yield the requests of the wanted rows, in the order that suits a prefix cache."""
+        """Requests of the wanted rows, in an order that suits a prefix cache."""
         ...
 
 
 class PendingRequests:
-    """What of a sheet is still to be done, and what went wrong on the way.
+    """Requests that the ledger has no answer to, and the errors of those that failed.
 
-    Rows with one key (two tasks that differ in their scorers alone, say) are one request: the first row asks, the
-    others have the same answer.
+    Rows with the same key (two tasks that differ only in their scorers, say) are one request: the first row asks, and
+    the others share its answer.
     """
 
     def __init__(self, source: RequestSource, ledger: Ledger) -> None:
@@ -62,7 +59,7 @@ class PendingRequests:
         self.counts = Counts(wanted=len(asked))
 
     def is_missing(self, row: int) -> bool:
-        """Whether a row is to be asked for."""
+        """Whether a row must be asked."""
         return bool(self._missing[row]) and row not in self._duplicates
 
     @property
@@ -71,13 +68,13 @@ class PendingRequests:
         return len(self._missing) - sum(self._missing)
 
     def done_rows(self) -> Iterator[int]:
-        """Yield the rows that an earlier run completed."""
+        """Rows that an earlier run completed."""
         # A copy, because rows are completed while another thread goes through these.
         missing = bytes(self._missing)
         return (row for row in range(self.source.size) if not missing[row])
 
     def record(self, completion: Completion) -> None:
-        """Keep a completion, or note why there is none."""
+        """Store a completion, or its error."""
         counts = self.counts
         if completion.error is not None:
             self.errors[completion.row] = completion.error
@@ -91,7 +88,7 @@ class PendingRequests:
         counts.cached_tokens += completion.cached_tokens
 
     def finish(self, reason: str) -> list[int]:
-        """Return the twins that have an answer now; every row left without one gets its reason, or this one."""
+        """Mark unanswered rows as failed (own error or ``reason``); return the duplicate rows that were answered."""
         answered = []
         for row, first in self._duplicates.items():
             if self._missing[first]:
@@ -112,9 +109,9 @@ def run_requests(
     title: str,
     on_completion: Callable[[Completion], None] | None = None,
 ) -> None:
-    """Have one engine do rounds of work, one after the other; it is opened only if anything is missing.
+    """Run batches of requests on one engine, in order. The engine starts only if the ledger lacks an answer.
 
-    Completions go to the ledger as they come. A round is made when the one before is done, and so may build upon it.
+    Completions go to the ledger as they arrive. A batch is built when the one before is done, and may depend on it.
 
     Raises:
         EngineError: the engine failed as a whole; what came until then is kept.
@@ -129,7 +126,7 @@ async def run_requests_async(
     title: str,
     on_completion: Callable[[Completion], None] | None,
 ) -> None:
-    """``perform`` within a loop that runs already."""
+    """As :func:`run_requests`, in a running event loop."""
     engine: Engine | None = None
     refresher = asyncio.create_task(_refresh(progress))
     try:

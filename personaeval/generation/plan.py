@@ -36,7 +36,8 @@ _FEW_CHECKED = 4
 class TaskPlan:
     """One task's part of the plan.
 
-    ``frames`` and ``spans`` go with ``personas``: a span is the first of a persona's items and the one after its last.
+    ``prompt_templates`` and ``spans`` go with ``personas``; a span holds the numbers of a persona's first item and of
+    the one after its last.
     ``first_row`` is the number of its first row.
     """
 
@@ -55,7 +56,7 @@ class TaskPlan:
         return sum(end - begin for begin, end in self.spans) * self.samples
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the personas' blocks in row order."""
+        """The personas' blocks in row order."""
         first_row = self.first_row
         for persona_index, (begin, end) in enumerate(self.spans):
             yield Block(self, persona_index, begin, end, first_row)
@@ -74,12 +75,12 @@ class Block:
 
     @property
     def prompt_template(self) -> PromptTemplate:
-        """Return the persona's frame."""
+        """The persona's prompt template."""
         return self.task.prompt_templates[self.persona_index]
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """Return the persona's items."""
+        """The persona's items."""
         return self.task.items.items[self.begin : self.end]
 
 
@@ -141,16 +142,16 @@ class Plan:
         return key_state(self.identity, sampling, special_tokens)
 
     def key(self, row: int) -> bytes:
-        """Return a row's request key."""
+        """A row's request key."""
         return bytes(self._keys[row * KEY_BYTES : (row + 1) * KEY_BYTES])
 
     def keys(self, start: int, stop: int) -> list[bytes]:
-        """Return the request keys of rows ``start`` to ``stop - 1``."""
+        """Request keys of rows ``start`` to ``stop - 1``."""
         part = bytes(self._keys[start * KEY_BYTES : stop * KEY_BYTES])
         return [part[i : i + KEY_BYTES] for i in range(0, len(part), KEY_BYTES)]
 
     def row(self, number: int) -> Row:
-        """Return what row ``number`` stands for."""
+        """Task, persona, item and sample of a row."""
         block = self._blocks[bisect.bisect_right(self._first_rows, number) - 1]
         task, persona_index = block.task, block.persona_index
         offset, sample = divmod(number - block.first_row, task.samples)
@@ -166,7 +167,7 @@ class Plan:
         )
 
     def requests(self, wanted: Callable[[int], bool]) -> Iterator[Request]:
-        """Yield the requests of the wanted rows, in the order that suits a prefix cache.
+        """Requests of the wanted rows, in an order that suits a prefix cache.
 
         Persona by persona; within one, a block of items is sent whole before its next sample: the block's prompts
         are computed by then, and not yet evicted.
@@ -193,7 +194,7 @@ class Plan:
 
 
 def key_state(identity: Mapping[str, Any], sampling: Sampling, special_tokens: bool) -> Any:
-    """Return the hash state that all request keys of one kind begin with; prompt and seed are still to come."""
+    """Hash state that all request keys of one kind begin with; prompt and seed are added later."""
     shared = {"identity": identity, "sampling": sampling.record(), "special_tokens": special_tokens}
     state = hashlib.blake2b(digest_size=KEY_BYTES)
     state.update(canonical_json(shared) + b"\0")
@@ -232,9 +233,9 @@ def draw_seed(sampling: Sampling, seed: int, repeat: int, prompt: bytes) -> int:
 def choose_templates(
     renderer: Renderer, items: ItemSet, sentences: Sequence[str | None], role: Role
 ) -> tuple[tuple[PromptTemplate, ...], bool]:
-    """Return a frame per persona, and whether all could be fast ones.
+    """A prompt template per persona, and whether all are fast ones.
 
-    A fast frame is used only if it gives what full rendering gives: for the first persona on up to 2 000 items
+    A fast template is used only if it gives what full rendering gives: for the first persona on up to 2 000 items
     spread over the task, for the others on a few. One mismatch, and the whole task is rendered in full.
     """
     plain = items.task.plain
@@ -256,7 +257,7 @@ def lay_out(
     samples: int,
     seed: int,
 ) -> list[TaskPlan]:
-    """Return the task plans with their row numbers; items that bring their own personas are not crossed with others."""
+    """Task plans with their row numbers; items that bring their own personas are not crossed with others."""
     plans: list[TaskPlan] = []
     first_row = 0
     for items, prompt_templates, sampling in parts:
@@ -269,7 +270,7 @@ def lay_out(
 
 
 def _own_spans(items: ItemSet) -> tuple[tuple[int, int], ...]:
-    """Return where each persona's items begin and end; the items stand persona by persona."""
+    """Where each persona's items begin and end; items are ordered by persona."""
     counts = Counter(item.persona for item in items.items)
     ends = list(itertools.accumulate(counts[persona.id] for persona in items.personas))
     return tuple(zip([0, *ends[:-1]], ends, strict=True))

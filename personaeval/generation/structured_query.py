@@ -78,11 +78,11 @@ class TextRequests:
         self._keys = bytes(keys)
 
     def keys(self, start: int, stop: int) -> list[bytes]:
-        """Return the keys of rows ``start`` to ``stop - 1``."""
+        """Keys of rows ``start`` to ``stop - 1``."""
         return [self._keys[i : i + KEY_BYTES] for i in range(start * KEY_BYTES, stop * KEY_BYTES, KEY_BYTES)]
 
     def requests(self, wanted: Callable[[int], bool]) -> Iterator[Request]:
-        """Yield the requests of the wanted rows."""
+        """Requests of the wanted rows."""
         for place, row in enumerate(self._rows):
             if wanted(place):
                 number, repeat = divmod(row, self._repeats)
@@ -155,7 +155,7 @@ class StructuredQuery(Generic[T]):
         return failure
 
     def counts(self) -> Counts:
-        """Return the requests and tokens of both tries; ``failed`` counts all that have no reply."""
+        """Requests and tokens of both tries; ``failed`` counts rows without a reply."""
         total = Counts()
         for pending in (self._first, self._look_back()):
             total.completed += pending.counts.completed
@@ -166,7 +166,7 @@ class StructuredQuery(Generic[T]):
         return total
 
     def replies(self, rows: range) -> Iterator[ParsedReply[T]]:
-        """Yield for each row (``number × repeats + repeat``) the reply that counts, or why there is none."""
+        """For each row (``number × repeats + repeat``) the reply that counts, or why there is none."""
         again = self._look_back()
         for row, first in zip(rows, self._read(self._first, rows), strict=True):
             if row not in self._places:

@@ -86,7 +86,7 @@ class Forecast:
 
 
 def forecast(config: RunConfig, detect: float | None, models: Sequence[Model] = ()) -> list[Forecast]:
-    """Return what a run would take of every checkpoint, and what it could show.
+    """Cost of a run for every checkpoint, and the smallest change it could show.
 
     Args:
         config: the run's.
@@ -148,7 +148,7 @@ def _worst_case(panel: Panel | None, eval_set: EvalSet, plan: Plan) -> tuple[Jud
 
 
 def count_prompt_tokens(model: Model, plan: Plan, wanted: Callable[[int], bool]) -> int | None:
-    """Return the tokens of the wanted rows' prompts, as the engine will make them; None for an endpoint."""
+    """Prompt tokens of the wanted rows, as the engine counts them; None for an endpoint."""
     if not isinstance(model, InProcessModel):
         return None
     requests = plan.requests(wanted)

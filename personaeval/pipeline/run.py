@@ -120,7 +120,7 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
 def _generate(
     model: Model, pending: PendingRequests, scoring: Scoring, progress: Progress, sessions: Sessions
 ) -> str | None:
-    """Have the engine answer what is missing; return why it failed as a whole, if it did."""
+    """Generate what the ledger lacks; why the engine failed as a whole, if it did."""
     scoring.resume(pending.done_rows())
     if pending.counts.wanted == 0:
         return None
@@ -153,7 +153,7 @@ def _judge(
     scoring: Scoring,
     progress: Progress,
 ) -> JudgingResult:
-    """Have the panel score the responses of the judged tasks."""
+    """Judge the responses of the judged tasks."""
     if panel is None:
         return JudgingResult()
     judge_inputs: list[JudgeInput] = []
@@ -174,7 +174,7 @@ def _responses(
 
 
 def announce(spec: ModelSpec, folder: Path, plan: Plan, pending: PendingRequests, config: RunConfig) -> str:
-    """Return what is still to be generated, in a line."""
+    """One line: requests, how many the ledger has, tokens and time of the rest."""
     missing = pending.counts.wanted
     held = plan.size - missing
     line = f"{spec.short_name}: {plan.size:,} requests, {held:,} of them in the ledger already."

@@ -1,4 +1,4 @@
-"""Verifies or judges stored responses again: a better extractor or another judge never generates anew."""
+"""Score stored responses again, with a better extractor, a corrected gold answer or other judges; generate nothing."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _load_eval_set(run: FinishedRun, data: dict[str, Path], include: tuple[Path,
 def _verify_again(
     responses: Iterator[Response], eval_set: EvalSet, ratings: Mapping[str, Ratings], verifier: Verifier
 ) -> Iterator[tuple[Response, Response]]:
-    """Yield each response as it was and as it is now; one the engine never gave stays unscored."""
+    """Each response before and after scoring; one that the engine never gave stays unscored."""
     known = {items.task.name: ({item.id: item for item in items.items}, items.task.scorer) for items in eval_set.items}
     while chunk := list(islice(responses, _CHUNK)):
         futures: list[Future[Verdict] | None] = []

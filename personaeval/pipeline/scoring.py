@@ -24,7 +24,7 @@ _CHUNK = 1024
 
 
 class Scoring:
-    """A thread that has completions verified, in the plan's terms.
+    """A thread that verifies completions as they arrive.
 
     Args:
         plan: the plan whose rows are scored.
@@ -64,11 +64,11 @@ class Scoring:
         self._queue.put(completion)
 
     def resume(self, rows: Iterator[int]) -> None:
-        """Queue rows whose completions are in the ledger; those with a verdict there are passed over."""
+        """Queue rows whose completions are in the ledger; those that have a verdict are skipped."""
         self._queue.put(rows)
 
     def flush(self) -> None:
-        """Return when all that was queued has its verdict."""
+        """Wait until every queued completion has its verdict."""
         reached = threading.Event()
         self._queue.put(reached)
         while not reached.wait(0.1):
@@ -78,7 +78,7 @@ class Scoring:
             raise self._failure
 
     def responses(self, rows: range, errors: Mapping[int, str]) -> Iterator[Response]:
-        """Yield the responses of rows, in order, from the ledger.
+        """The responses of rows, in order, from the ledger.
 
         A row in ``errors``, or with no completion, is unscored. A completion without verdict (another run on the
         same ledger answered first, with another text) is verified here.
@@ -125,7 +125,7 @@ class Scoring:
         )
 
     def _split(self, text: str, reasoning: str | None) -> tuple[str, str | None]:
-        """Return answer and thinking; where the endpoint took the thinking out, its own split stands."""
+        """Answer and thinking; an endpoint that separates them itself is taken at its word."""
         if reasoning is not None:
             return text, reasoning
         return split_thinking(text, self._reasoning_end, self._opened)

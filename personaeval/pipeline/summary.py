@@ -91,7 +91,7 @@ def _cautions(items: int, cells: stability.Cells, numbers: dict[str, Any]) -> li
 def _summarise_fidelity(
     record: RunRecord, table: JudgedCells, personas: Sequence[Persona], ratings: Ratings | None
 ) -> dict[str, Any]:
-    """Return a judged task's part; without ratings (nobody has judged it yet) it has counts alone."""
+    """Summary of a judged task; counts alone if it has not been judged."""
     task, panel = record.tasks[table.task], record.panel
     counts = {name: int(values.sum()) for name, values in table.counts.items()}
     total = task.items * task.samples
@@ -131,7 +131,7 @@ def _summarise_fidelity(
 
 
 def _wording(cells: stability.Cells, personas: Sequence[Persona]) -> dict[str, Any] | None:
-    """Return what of the variance is the personas' and what their wording's; None without paraphrases."""
+    """Variance between personas and between their wordings; None without paraphrases."""
     if all(persona.paraphrase_of is None for persona in personas):
         return None
     groups = [None if persona.is_baseline else persona.paraphrase_of or persona.id for persona in personas]

@@ -21,7 +21,7 @@ _LOOKED_AT = 2000
 
 
 def script(text: str) -> str | None:
-    """Return the Unicode script of most letters in a text's first 2 000 characters, None without letters.
+    """The Unicode script of most letters in a text's first 2 000 characters; None without letters.
 
     The script is the first word of a letter's Unicode name: LATIN, CYRILLIC, CJK, ARABIC, ….
     """
@@ -70,7 +70,7 @@ class CellTable:
             counts["other_script"][item, persona] += 1
 
     def to_arrow(self) -> pa.Table:
-        """Return the cells as rows, item by item."""
+        """The cells as rows, item by item."""
         items, personas = len(self.items), len(self.personas)
         columns: dict[str, Any] = {
             "task": pa.array([self.task] * (items * personas)),
@@ -103,7 +103,7 @@ class JudgedCells:
         self.score_sum[item] += response.score or 0.0
 
     def to_arrow(self) -> pa.Table:
-        """Return the cells as rows; what is not counted is null."""
+        """The cells as rows; what is not counted is null."""
         columns: dict[str, Any] = {
             "task": pa.array([self.task] * len(self.items)),
             "item": pa.array([item.id for item in self.items]),
@@ -118,7 +118,7 @@ class JudgedCells:
 
 
 def _digests(items: Sequence[Item], times: int) -> pa.Array:
-    """Return what tells an item from another of its id, so many rows for each."""
+    """Digest of each item's content, repeated for its rows: two items may share an id."""
     digests = np.repeat(np.array([item.digest for item in items], dtype=object), times)
     return pa.array(digests, type=pa.binary(8))
 
@@ -127,7 +127,7 @@ Cells = CellTable | JudgedCells
 
 
 def empty_cells(task: Task, items: Sequence[Item], personas: Sequence[Persona]) -> Cells:
-    """Return the cells of a task before any response is counted."""
+    """Cells of a task with nothing counted yet."""
     if task.is_judged:
         return JudgedCells(task.name, items)
     return CellTable(task.name, items, [persona.id for persona in personas], task.pass_threshold)

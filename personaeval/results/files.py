@@ -139,7 +139,7 @@ def read_json(path: Path, newest: int = RUN_FORMAT) -> dict[str, Any]:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file that takes the place of ``path`` when all went well."""
+    """A temporary file that replaces ``path`` if the block ends without an error."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(descriptor)

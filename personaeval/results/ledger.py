@@ -118,7 +118,7 @@ class Ledger:
             self._queue.put((key, request_key, verdict))
 
     def flush(self) -> None:
-        """Return when everything queued so far is committed."""
+        """Wait until everything queued so far is committed."""
         request = _Flush()
         self._queue.put(request)
         while not request.done.wait(0.05):
@@ -127,11 +127,11 @@ class Ledger:
         self._raise_failure()
 
     def present(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those request keys that have a completion."""
+        """The request keys that have a completion."""
         return {row[0] for row in self._select("key", "completions", keys)}
 
     def completions(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
-        """Return the completions of request keys, those that are there."""
+        """Completions by request key; keys without one are absent."""
         columns = "key, text, reasoning, finish_reason, prompt_tokens, completion_tokens"
         return {
             key: Stored(
@@ -145,11 +145,11 @@ class Ledger:
         }
 
     def weights(self, keys: Sequence[bytes]) -> dict[bytes, dict[str, float]]:
-        """Return the weights that came with the completions of request keys."""
+        """Token probabilities stored with completions, by request key."""
         return {key: json.loads(text) for key, text in self._select("key, weights", "weights", keys)}
 
     def verdicts(self, keys: Sequence[bytes]) -> dict[bytes, Verdict]:
-        """Return the verdicts of verdict keys, those that are there."""
+        """Verdicts by verdict key; keys without one are absent."""
         rows = self._select("key, status, score, answer, reason", "verdicts", keys)
         return {key: Verdict(score, answer, Status(status), reason) for key, status, score, answer, reason in rows}
 
@@ -190,7 +190,7 @@ class Ledger:
     def _storage_error(self, error: Exception) -> StorageError:
         return StorageError(
             f"{self._path}: cannot be written ({error}). Check free space and permissions, or choose another folder "
-            "with -o; what was committed before is kept, and the same command goes on from there."
+            "with -o; what was committed before is kept, and the same command resumes from there."
         )
 
     def _raise_failure(self) -> None:

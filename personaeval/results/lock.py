@@ -45,6 +45,6 @@ def run_lock(folder: Path) -> Iterator[None]:
 
 
 def _this_process() -> str:
-    """Return who we are, for another process that finds our lock."""
+    """Process, host and time, shown to another process that finds the lock."""
     now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     return f"process {os.getpid()} on {socket.gethostname()} since {now}"

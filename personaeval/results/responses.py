@@ -40,7 +40,7 @@ def response_writer(folder: Path) -> AbstractContextManager[RowWriter[Response]]
 
 
 def read_responses(folder: Path) -> Iterator[Response]:
-    """Yield the rows of a run's responses.parquet, in plan order.
+    """The rows of a run's responses.parquet, in plan order.
 
     Raises:
         UsageError: the folder holds no finished run.

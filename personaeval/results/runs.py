@@ -1,4 +1,4 @@
-"""Finding finished runs and reading them back."""
+"""Find finished runs and read them."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _written(path: Path) -> float:
 
 
 def open_sides(texts: Sequence[str]) -> list[CheckpointRuns]:
-    """Return the sides by what the user called them, with names that differ.
+    """Several checkpoints, with names that differ.
 
     Raises:
         UsageError: as :func:`open_runs`.
@@ -148,7 +148,7 @@ def open_sides(texts: Sequence[str]) -> list[CheckpointRuns]:
 
 
 def open_runs(text: str) -> CheckpointRuns:
-    """Return a side: a run's or a baseline's folder, a checkpoint's folder, or RESULTS/NAME as tables show it.
+    """One checkpoint, by the folder of a run, a baseline or a checkpoint, or by RESULTS/NAME as tables show it.
 
     Raises:
         UsageError: nothing there, several checkpoints of the name, or a task that several of its runs have.
@@ -200,7 +200,7 @@ def step_of(name: str) -> int | None:
 
 
 def find_summaries(folder: Path) -> list[dict[str, Any]]:
-    """Return the summaries of all finished runs below a results folder.
+    """Summaries of all finished runs below a results folder.
 
     Raises:
         UsageError: the folder is missing or holds no finished run.
@@ -215,7 +215,7 @@ def find_summaries(folder: Path) -> list[dict[str, Any]]:
 
 
 def load_summaries(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the summaries of runs, each with its folder under ``folder``.
+    """Summaries of runs, each with the key ``folder``.
 
     Raises:
         UsageError: one is missing, broken, or not a run's.
