@@ -117,6 +117,7 @@ def test_doctor(personaeval):
     assert "mini-arith" in shown.stdout
 
 
+@pytest.mark.slow
 def test_a_wheel_carries_its_tasks_and_personas(tmp_path):
     """Built, unpacked into an empty folder and run there, away from the project's own files."""
     import zipfile
@@ -162,6 +163,7 @@ def test_a_wheel_carries_its_tasks_and_personas(tmp_path):
         (["judge-check"], "--judge"),
     ],
 )
+@pytest.mark.slow
 def test_every_command_in_a_process_of_its_own(personaeval_process, tmp_path, arguments, shown):
     """The other tests call ``main`` in this process; here the installed way in is tried once a command."""
     done = personaeval_process(*arguments, cwd=tmp_path)

@@ -83,6 +83,7 @@ def test_a_tokenizer_shows_what_an_endpoint_does_not(ask, server, smollm2):
     ],
     ids=lambda rule: f"{rule.fault} {rule.status}",
 )
+@pytest.mark.slow
 def test_requests_that_fail_are_unscored_with_the_reason_and_tried_again(ask, server, rule, monkeypatch):
     monkeypatch.setattr("personaeval.models.engines.openai._RETRIES", 0)
     server.change(rules=(rule,))
@@ -102,6 +103,7 @@ def test_requests_that_fail_are_unscored_with_the_reason_and_tried_again(ask, se
     assert kept.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_a_large_run_goes_on_while_what_is_held_is_taken_up(ask, server, library):
     rows = (f'{{"id": "s{n}", "question": "What is {n} + 1?", "answer": "{n + 1}"}}\n' for n in range(800))
     (library / "tasks" / "sums.jsonl").write_text("".join(rows))

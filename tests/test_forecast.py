@@ -12,6 +12,7 @@ from personaeval.metrics.power import minimum_detectable_effect, required_sample
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.slow
 def test_plan_predicts_requests_and_prompt_tokens_exactly(smollm2, personaeval, tmp_path):
     shared = ["--model", f"transformers:{smollm2}", "--tasks", "mini-arith", "--limit", 2, "--personas", "core"]
     shared += ["--max-tokens", 3, "--output", tmp_path / "results"]

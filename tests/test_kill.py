@@ -13,6 +13,8 @@ import pytest
 from personaeval.results.files import read_json
 from tests.scripted_server import ScriptedServer, Sent
 
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
+
 ROOT = Path(__file__).resolve().parent.parent
 ITEMS, SAMPLES, CONCURRENCY = 150, 2, 8
 ROWS = ITEMS * SAMPLES * 3

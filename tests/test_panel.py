@@ -350,6 +350,7 @@ def test_subsets_of_a_judged_task(play, tmp_path, model, judges):
     assert PERSONAS * QUESTIONS * len(DIMENSIONS) == RESPONSES
 
 
+@pytest.mark.slow
 def test_killed_while_judging_nothing_is_judged_twice(play, tmp_path, model, judges):
     ann = judges[0]
     ann.change(latency=0.15)

@@ -18,6 +18,8 @@ from personaeval.verify import Verifier
 from personaeval.verify import worker as worker_module
 from personaeval.verify.pool import WorkerPool
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).resolve().parent.parent
 MATH = MathScorer(kind="math")
 HANGS = [

@@ -16,6 +16,8 @@ from personaeval.verify import Verifier
 from tests.scripted_server import ScriptedServer
 from tests.voices import KINDS, SHAPES, cases, in_words, listen, read, voices, write_rows
 
+pytestmark = pytest.mark.slow
+
 BUILT_IN = {"math", "numeric", "choice", "exact"}
 unread = pytest.mark.xfail(strict=False, reason="the reader does not read these yet")
 SHOWN = 40

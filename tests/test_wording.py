@@ -5,6 +5,8 @@ import pytest
 
 from personaeval.metrics.variance_components import decompose
 
+pytestmark = pytest.mark.slow
+
 PERSONAS, WORDINGS = 20, 6
 
 
