@@ -25,7 +25,7 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what a result depends on, of those installed."""
+    """Versions of the installed packages that a result depends on."""
     found = {"personaeval": __version__, "python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -36,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return processor, cores and, where torch is loaded already, the GPUs."""
+    """Processor, cores and, if torch is already loaded, GPUs."""
     found: dict[str, Any] = {
         "machine": platform.machine(),
         "cpus": len(os.sched_getaffinity(0)),

@@ -34,7 +34,7 @@ class EngineError(PersonaevalError):
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest known names, or what is known when none is close."""
+    """``" Did you mean 'x'?"`` with the closest known names, or all known names if none is close."""
     known = sorted(set(known))
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:

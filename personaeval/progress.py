@@ -1,4 +1,4 @@
-"""What a user sees while a run works: bars on a terminal, otherwise a plain line every so often."""
+"""Progress display: bars on a terminal, otherwise a plain line every 15 seconds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLAIN_SECONDS = 15.0
 
 @dataclass
 class Counts:
-    """Running totals; plain numbers, so that counting costs the run nothing."""
+    """Running totals, as plain numbers to keep counting cheap."""
 
     wanted: int = 0
     completed: int = 0
@@ -27,7 +27,7 @@ class Counts:
     correct: float = 0.0
 
     def tokens(self) -> dict[str, int]:
-        """Return the token counts for run.json."""
+        """Token counts for run.json."""
         return {"prompt": self.prompt_tokens, "cached": self.cached_tokens, "output": self.output_tokens}
 
 
@@ -39,20 +39,20 @@ class Progress(Protocol):
         ...
 
     def start(self, title: str, counts: Counts) -> None:
-        """Begin to show a stretch of work."""
+        """Begin showing a series of requests."""
         ...
 
     def refresh(self) -> None:
-        """Show the counts as they are now."""
+        """Show the current counts."""
         ...
 
     def stop(self) -> None:
-        """End the stretch of work."""
+        """Stop showing them."""
         ...
 
 
 def open_progress(quiet: bool = False) -> Progress:
-    """Return bars for a terminal, plain lines for a log file; everything goes to standard error."""
+    """Bars for a terminal, plain lines for a log file; everything goes to standard error."""
     if sys.stderr.isatty() and not quiet:
         return _Bars(Console(stderr=True))
     return _Lines(quiet)

@@ -1,4 +1,4 @@
-"""What travels through a run: prompts go in as requests, come out as completions, get a verdict, become responses."""
+"""The data of a run: requests yield completions, which get a verdict and become responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 class Response:
     """One row of responses.parquet.
 
-    ``text`` is None where the engine gave none; ``reason`` says why a row is unscored.
+    ``text`` is None if the engine gave none; ``reason`` says why a row is unscored.
     """
 
     task: str
@@ -37,7 +37,7 @@ Message = Mapping[str, str]
 
 
 Prompt = str | tuple[Message, ...]
-"""What an engine is given: the rendered text (local engines) or chat messages (endpoints)."""
+"""Input of an engine: rendered text (local engines) or chat messages (endpoints)."""
 
 
 _RECORDED_NAMES = {"score_tokens": "options", "answer_tokens": "labels"}
@@ -46,12 +46,12 @@ _RECORDED_NAMES = {"score_tokens": "options", "answer_tokens": "labels"}
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. One object is shared by all requests of a task.
+    """Sampling parameters, one object shared by all requests of a task.
 
-    ``schema`` is a JSON schema, as text, that the answer has to fit where the engine can see to that; an engine that
-    cannot passes over it. ``score_tokens`` are texts of one token each: the engine reports their probabilities
-    at the last token of the answer that is one of them; only endpoints can. ``answer_tokens`` are texts of one token
-    each: the answer is the likeliest of them and nothing else; only local engines can.
+    ``schema`` is a JSON schema, as text, that constrains the answer; engines that cannot enforce it ignore it.
+    ``score_tokens`` are texts of one token each: the engine reports their probabilities at the answer's last token that
+    is one of them; only endpoints can. ``answer_tokens`` are texts of one token each: the answer is the likeliest of
+    them and nothing else; only local engines can.
     """
 
     temperature: float = 0.0
@@ -73,7 +73,7 @@ class Sampling:
 class Request:
     """One prompt to complete once.
 
-    ``row`` is its place in the plan (and in ``responses.parquet``); ``seed`` is this row's own, so that one missing
+    ``row`` is its index in the plan (and in ``responses.parquet``); ``seed`` is this row's own, so that one missing
     row can be drawn alone (:func:`personaeval.generation.plan.draw_seed`). ``special_tokens`` says whether the
     tokenizer should add its own (a chat template has written them already; a plain prompt has not).
     """
@@ -90,8 +90,8 @@ class Request:
 class Completion:
     """What an engine returned for a request.
 
-    ``text`` is everything the model wrote, thinking included, unless the endpoint hands thinking out separately
-    as ``reasoning``. ``finish_reason`` is ``"stop"`` or ``"length"`` (truncated). With ``error`` set, the text is
+    ``text`` is everything the model wrote, including thinking unless the endpoint returns that separately as
+    ``reasoning``. ``finish_reason`` is ``"stop"`` or ``"length"`` (truncated). With ``error`` set, the text is
     empty and means nothing. ``weights`` are the probabilities of the sampling's score tokens, if it has any.
     """
 
@@ -108,13 +108,13 @@ class Completion:
 
 
 class Status(StrEnum):
-    """What became of an answer."""
+    """Outcome of an answer."""
 
     CORRECT = "correct"
     WRONG = "wrong"
     NO_ANSWER = "no_answer"
     ANSWERED = "answered"
-    """For judges to score, who have not been asked."""
+    """To be scored by judges, who have not been asked yet."""
     JUDGED = "judged"
     """Scored by judges; there is no right or wrong."""
     UNSCORED = "unscored"
@@ -126,8 +126,8 @@ class Verdict:
 
     Attributes:
         score: 1.0 correct, 0.0 wrong or no answer, None unscored.
-        answer: what was read as the final answer, None where nothing was.
-        status: what became of the answer.
+        answer: the final answer read from the text, None if none was found.
+        status: the outcome.
         reason: why it is unscored, else None.
     """
 
@@ -138,10 +138,10 @@ class Verdict:
 
 
 ANSWERED = Verdict(None, None, Status.ANSWERED)
-"""The verdict on an answer that is for judges to score."""
+"""Verdict on an answer that judges are to score."""
 
 NO_ANSWER = Verdict(0.0, None, Status.NO_ANSWER)
-"""Nothing in the text reads as an answer: wrong, and counted apart."""
+"""Verdict on a text without an answer: wrong, and counted separately."""
 
 
 def repair_surrogates(text: str) -> str:

@@ -21,7 +21,7 @@ class TokenSampler:
             self._uniform = _uniform(seeds, length, sampling.max_tokens).to(device)
 
     def __call__(self, logits: Any, step: int) -> Any:
-        """Return (rows,) token ids for (rows, vocabulary) logits.
+        """Token ids (rows,) for logits (rows, vocabulary).
 
         Sampling inverts the cumulative distribution of the tokens sorted by probability, cut to the smallest
         nucleus of at least ``top_p``: one uniform number a token, whatever the other rows of the batch are.
@@ -50,7 +50,7 @@ class TokenSampler:
 
 
 def _uniform(seeds: Sequence[int], length: int, max_tokens: int) -> Any:
-    """Return (rows, length) uniform numbers in [0, 1).
+    """Uniform numbers (rows, length) in [0, 1).
 
     A row's depend on its seed alone: not on the device, nor on how many the longest row of its batch needs.
     """
