@@ -119,7 +119,7 @@ def test_runs_have_a_column_for_each_setting_that_differs(results):
     assert all(Path(path).is_dir() for path in frame.folder)
 
 
-@pytest.mark.parametrize("frame", ["metrics", "cells", "responses", "judgements", "runs"])
+@pytest.mark.parametrize("frame", ["metrics", "cells", "responses", "judgements", "runs", "items", "personas"])
 def test_every_column_is_typed(results, frame):
     kinds = {str(kind) for kind in getattr(results, frame)().dtypes}
     assert "object" not in kinds
@@ -182,3 +182,26 @@ def test_a_leaderboard_of_the_same_runs(folder, personaeval):
     assert both["PSS low"].notna().all()
     personas = package.leaderboard(folder, personas=True, task="sums").frames()
     assert all(set(frame.persona) == {"none", "pirate", "professor"} for frame in personas)
+
+
+def test_items_and_personas_tell_what_was_asked_of_whom(results):
+    items = results.items("sums").drop_duplicates("item").set_index("item")
+    assert items.loc["s3", ["prompt", "gold"]].tolist() == ["What is 3 + 4?", "7"]
+    responses = results.responses()
+    assert responses.question.notna().all()
+    assert set(responses[responses.item == "s3"].question) == {"What is 3 + 4?"}
+    personas = results.personas()
+    shared = personas[personas.task.isna()].drop_duplicates("persona").set_index("persona")
+    assert shared.loc["pirate", "sentence"] == "You are a swaggering pirate captain."
+    assert "swaggering pirate captain" in shared.loc["pirate", "example"]
+    assert set(personas[personas.task == "play"].category) == {"biography"}
+
+
+def test_a_folder_without_items_has_answers_without_questions(folder, tmp_path):
+    [run] = folder.glob("step-100-*/*")
+    shutil.copytree(run, tmp_path / "copy")
+    (tmp_path / "copy" / "items.parquet").unlink()
+    found = open_results(tmp_path / "copy")
+    assert found.items().empty
+    assert found.responses().question.isna().all()
+    assert len(found.responses()) == 36

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,92 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from personaeval.errors import UsageError
-from personaeval.results.cells import COUNTS
+from personaeval.results import frame_columns
 from personaeval.results.files import CELLS, ITEMS, JUDGEMENTS, RESPONSES
 from personaeval.results.records import RunRecord
 from personaeval.results.runs import FinishedRun, find_summaries, open_run, step_of
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_IDENTITY = {"checkpoint": pa.string(), "fingerprint": pa.string(), "run": pa.string(), "step": pa.int64()}
-
-_METRICS = _IDENTITY | {
-    "task": pa.string(),
-    "kind": pa.string(),
-    "group": pa.string(),
-    "level": pa.string(),
-    "persona": pa.string(),
-    "category": pa.string(),
-    "metric": pa.string(),
-    "value": pa.float64(),
-    "low": pa.float64(),
-    "high": pa.float64(),
-}
-
-_CELLS = _IDENTITY | {
-    "task": pa.string(),
-    "item": pa.string(),
-    "persona": pa.string(),
-    "category": pa.string(),
-    "dimension": pa.string(),
-    **dict.fromkeys(COUNTS, pa.int64()),
-    "score_sum": pa.float64(),
-}
-
-_RESPONSES = _IDENTITY | {
-    "task": pa.string(),
-    "persona": pa.string(),
-    "category": pa.string(),
-    "item": pa.string(),
-    "sample": pa.int64(),
-    "question": pa.string(),
-    "text": pa.string(),
-    "thinking": pa.string(),
-    "answer": pa.string(),
-    "gold": pa.string(),
-    "status": pa.string(),
-    "score": pa.float64(),
-    "truncated": pa.bool_(),
-    "prompt_tokens": pa.int64(),
-    "completion_tokens": pa.int64(),
-    "reason": pa.string(),
-}
-
-_TEXTS = ("question", "text", "thinking")
-
-_JUDGEMENTS = _IDENTITY | {
-    "task": pa.string(),
-    "item": pa.string(),
-    "persona": pa.string(),
-    "category": pa.string(),
-    "sample": pa.int64(),
-    "dimension": pa.string(),
-    "judge": pa.string(),
-    "judge_fingerprint": pa.string(),
-    "repeat": pa.int64(),
-    "score": pa.float64(),
-    "expected": pa.float64(),
-    "refusal": pa.bool_(),
-    "ai_admission": pa.bool_(),
-    "explanation": pa.string(),
-    "reason": pa.string(),
-    "prompt_tokens": pa.int64(),
-    "completion_tokens": pa.int64(),
-}
-
-_RUNS = _IDENTITY | {
-    "folder": pa.string(),
-    "engine": pa.string(),
-    "dtype": pa.string(),
-    "persona_role": pa.string(),
-    "tasks": pa.string(),
-    "requests": pa.int64(),
-    "failed": pa.int64(),
-    "generated": pa.int64(),
-    "output_tokens": pa.int64(),
-    "seconds": pa.float64(),
-}
 
 _SIZES = {"items", "personas", "samples"}
 
@@ -198,11 +119,11 @@ class Results:
             if task in (None, name)
             for row in _metric_rows(part, run, name)
         ]
-        return _to_pandas([pa.Table.from_pylist(rows, schema=pa.schema(_METRICS))], _METRICS)
+        return _to_pandas([pa.Table.from_pylist(rows, schema=pa.schema(frame_columns.METRICS))], frame_columns.METRICS)
 
     def cells(self, task: str | None = None) -> pd.DataFrame:
         """Counts of right, wrong and unscored answers: one row per (run, task, item, persona)."""
-        return self._frame(CELLS, _CELLS, task)
+        return self._frame(CELLS, frame_columns.CELLS, task)
 
     def responses(self, task: str | None = None, texts: bool = True) -> pd.DataFrame:
         """Every answer: one row per (run, task, persona, item, sample), in plan order.
@@ -211,12 +132,14 @@ class Results:
             task: only this task.
             texts: False leaves out the question, text and thinking columns, most of the file.
         """
-        wanted = {name: kind for name, kind in _RESPONSES.items() if texts or name not in _TEXTS}
+        wanted = {
+            name: kind for name, kind in frame_columns.RESPONSES.items() if texts or name not in frame_columns.TEXTS
+        }
         return self._frame(RESPONSES, wanted, task)
 
     def judgements(self, task: str | None = None) -> pd.DataFrame:
         """Every judgement: one row per (run, response, judge, repeat); empty without judged runs."""
-        return self._frame(JUDGEMENTS, _JUDGEMENTS, task, optional=True)
+        return self._frame(JUDGEMENTS, frame_columns.JUDGEMENTS, task, optional=True)
 
     def runs(self) -> pd.DataFrame:
         """One row per run: size, cost, and a column for each setting in which the runs differ."""
@@ -224,7 +147,7 @@ class Results:
 
         rows = [_run_row(run) for run in self.files]
         settings = [_flatten(run.record.config) for run in self.files]
-        frame = _to_pandas([pa.Table.from_pylist(rows, schema=pa.schema(_RUNS))], _RUNS)
+        frame = _to_pandas([pa.Table.from_pylist(rows, schema=pa.schema(frame_columns.RUNS))], frame_columns.RUNS)
         for name in dict.fromkeys(name for own in settings for name in own):
             values = [own.get(name) for own in settings]
             if len(set(map(repr, values))) > 1 and name.split(".")[0] not in _NOT_SETTINGS:
@@ -232,6 +155,19 @@ class Results:
                 column = f"config.{name}" if name in frame.columns else name
                 frame[column] = pd.Series(values, dtype=object).convert_dtypes()
         return frame
+
+    def items(self, task: str | None = None) -> pd.DataFrame:
+        """Every item, with its prompt: one row per (run, task, item); empty for tasks whose text is withheld."""
+        return self._frame(ITEMS, frame_columns.ITEMS, task, optional=True)
+
+    def personas(self) -> pd.DataFrame:
+        """Every persona, with the sentence that the model is told: one row per (run, persona).
+
+        ``task`` is null for personas that tasks are crossed with.
+        """
+        rows = [run.identity | asdict(row) for run in self.files for row in run.finished.persona_rows]
+        table = pa.Table.from_pylist(rows, schema=pa.schema(frame_columns.PERSONAS))
+        return _to_pandas([table], frame_columns.PERSONAS)
 
     def _frame(
         self, name: str, columns: Mapping[str, pa.DataType], task: str | None, optional: bool = False
@@ -261,7 +197,7 @@ def open_results(results: str | Path | Iterable[str | Path]) -> Results:
 
 def _own(columns: Iterable[str]) -> list[str]:
     """The columns that a file holds itself."""
-    return [name for name in columns if name not in _IDENTITY]
+    return [name for name in columns if name not in frame_columns.IDENTITY]
 
 
 def _named(found: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[RunFiles]:
@@ -321,7 +257,8 @@ def _looked_up(table: pa.Table, column: str, values: Mapping[tuple[str, str], st
 def _to_pandas(tables: Sequence[pa.Table], columns: Mapping[str, pa.DataType]) -> pd.DataFrame:
     import pandas as pd
 
-    kinds = {pa.string(): pd.StringDtype("pyarrow"), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+    kinds: dict[Any, Any] = {pa.string(): pd.StringDtype("pyarrow"), pa.int64(): pd.Int64Dtype()}
+    kinds |= {pa.bool_(): pd.BooleanDtype(), frame_columns.LIST: pd.ArrowDtype(frame_columns.LIST)}
     whole = pa.concat_tables(tables) if tables else pa.schema(columns).empty_table()
     frame: pd.DataFrame = whole.to_pandas(types_mapper=kinds.get)
     return frame
