@@ -202,8 +202,9 @@ def _own(columns: Iterable[str]) -> list[str]:
 
 def _named(found: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[RunFiles]:
     """Runs with names that tell them apart: a label that two checkpoints share gets 8 digits of the fingerprint."""
-    unique = {folder.resolve(): (folder, summary) for folder, summary in found}
-    opened = [(open_run(folder), summary) for folder, summary in unique.values()]
+    # A notebook may change its working folder afterwards.
+    unique = {folder.resolve(): summary for folder, summary in found}
+    opened = [(open_run(folder), summary) for folder, summary in unique.items()]
     owners: dict[str, set[str]] = {}
     for finished, _ in opened:
         owners.setdefault(finished.record.label, set()).add(finished.record.model.fingerprint)
