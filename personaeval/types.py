@@ -30,6 +30,9 @@ class Response:
     prompt_tokens: int
     completion_tokens: int
     reason: str | None
+    evidence: str | None = None
+    suspect: bool | None = None
+    suspect_chance: float | None = None
 
 
 Message = Mapping[str, str]
@@ -129,12 +132,19 @@ class Verdict:
         answer: the final answer read from the text, None if none was found.
         status: the outcome.
         reason: why it is unscored, else None.
+        evidence: by what the answer was recognised (box, hashes, statement, pattern, letter, words, option_text,
+            last_number); None where there is no answer, or another program's scorer read it.
+        suspect: wrong, though the text holds the right answer where an answer would stand.
+        chance: how likely that would be for an answer that is not the right one; 0 unless wrong.
     """
 
     score: float | None
     answer: str | None
     status: Status
     reason: str | None = None
+    evidence: str | None = None
+    suspect: bool = False
+    chance: float = 0.0
 
 
 ANSWERED = Verdict(None, None, Status.ANSWERED)

@@ -15,7 +15,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
-from personaeval.verify.evaluate import differ
+from personaeval.verify.evaluate import differ, equal_constants
+from personaeval.verify.forms import compare_forms
 from personaeval.verify.latex import canonical, unfont
 from personaeval.verify.number import Number, parse_number, read_number
 
@@ -43,10 +44,15 @@ def compare_math(gold: str, answer: str) -> bool | None:
     words = _compare_words(gold, left, right)
     if words is not None:
         return words
+    form = compare_forms(gold, answer)
+    if form is not None:
+        return form
     expected, given = parse_number(gold), parse_number(answer)
     if expected is not None and given is not None:
         return _compare_numbers(expected, given)
-    return False if differ(gold, answer) else None
+    if differ(gold, answer):
+        return False
+    return True if equal_constants(gold, answer) else None
 
 
 def _compare_words(gold: str, left: str, right: str) -> bool | None:

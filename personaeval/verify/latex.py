@@ -80,12 +80,21 @@ _RELATION_NAMES = {
 _RELATIONS = re.compile(r"\\(?:[lgn]eq|[lr]brace|dots)(?![a-zA-Z])")
 
 
+_CONSTANT = re.compile(r"\\(?:mathrm|text|textrm|operatorname)\s?\{\s?([ei])\s?\}")
+
+
+def _constant(found: re.Match[str]) -> str:
+    return f" {found[1]}" if found.string[found.start() - 1 : found.start()].isalpha() else found[1]
+
+
 def repair(text: str) -> str:
     r"""Return an answer as LaTeX that a parser reads: without wrappers, full stop and characters TeX lacks.
 
     ``"**−7.**"`` becomes ``"-7"``, ``"90°"`` becomes ``"90^\circ"``, ``"6.7e-5"`` becomes ``"6.7 \times 10^{-5}"``.
     """
     text = text.translate(_UNICODE).replace(r"\degree", r"^\circ").replace("{,}", ",").replace(r"\!", "")
+    if "{" in text:
+        text = _CONSTANT.sub(_constant, text)
     text = _ROOT.sub(lambda m: rf"\sqrt{{{m[1] or m[2]}}}", text)
     text = _unwrap(text)
     scientific = _SCIENTIFIC.fullmatch(text)

@@ -39,6 +39,16 @@ def search(patterns: tuple[str, ...], text: str) -> str | None:
 
 
 @lru_cache(maxsize=256)
+def telling(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """The patterns that ask for more than a number or a letter alone: those the reader finds better by itself."""
+    return tuple(
+        pattern
+        for pattern in patterns
+        if not any(re.fullmatch(pattern, bare) for bare in ("7", "-7.5", "B")) or not _is_tame(pattern)
+    )
+
+
+@lru_cache(maxsize=256)
 def is_tame(patterns: tuple[str, ...]) -> bool:
     """Tell whether no pattern repeats a group that can itself vary in length (``(a+)*``, ``(a|ab)+``)."""
     return all(_is_tame(pattern) for pattern in patterns)

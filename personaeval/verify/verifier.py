@@ -8,26 +8,19 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
 from personaeval.library.custom_scorers import find_scorer
 from personaeval.library.lm_eval import config_file
-from personaeval.library.tasks import (
-    ChoiceScorer,
-    ExactScorer,
-    ExtractingScorer,
-    GymScorer,
-    HarnessScorer,
-    NumericScorer,
-    PythonScorer,
-    VerifiedScorer,
-)
+from personaeval.library.tasks import ExtractingScorer, GymScorer, HarnessScorer, PythonScorer, VerifiedScorer
 from personaeval.types import NO_ANSWER, Verdict
-from personaeval.verify import extract, patterns, worker
-from personaeval.verify.equivalence import compare_choice, compare_exact, compare_math, compare_numeric
+from personaeval.verify import patterns, reader, worker
 from personaeval.verify.latex import repair
 from personaeval.verify.pool import WorkerPool
+from personaeval.verify.reading import Candidate, Reading
+from personaeval.verify.suspect import suspicion
 from personaeval.verify.verdict import graded, judged, unscored
 
 _Pair = tuple[str, str]
@@ -35,15 +28,49 @@ _Pair = tuple[str, str]
 
 _MEMO = 65_536
 
-# No problem has a longer formula for an answer; what a model loops on is not worth a worker's time-out.
-_LONGEST = 10_000
-
 # Their first job reads a task, and what it imports.
 _PATIENCE = {worker.HARNESS: 60.0}
 
 
 def _default_workers() -> int:
     return max(2, min(8, len(os.sched_getaffinity(0)) // 4))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is to be verified, and the verdicts there can be on it."""
+
+    scorer: ExtractingScorer
+    gold: str
+    text: str
+    choices: tuple[str, ...]
+    decoys: tuple[str, ...]
+
+    def verdict(self, reading: Reading, outcome: bool | str) -> Verdict:
+        """Right, wrong, or unscored for a reason."""
+        assert reading.chosen is not None, "nothing was compared"
+        answer, evidence = reading.chosen.answer, reading.chosen.evidence
+        if isinstance(outcome, str):
+            return unscored(outcome, answer, evidence)
+        return judged(outcome, answer, evidence, (False, 0.0) if outcome else self._suspicion(reading))
+
+    def nothing(self, reading: Reading) -> Verdict:
+        """No answer was found."""
+        if isinstance(self.scorer, GymScorer):
+            return NO_ANSWER
+        suspect, chance = self._suspicion(reading)
+        return replace(NO_ANSWER, suspect=suspect, chance=chance)
+
+    def _suspicion(self, reading: Reading) -> tuple[bool, float]:
+        try:
+            return suspicion(self.scorer, self.gold, self.text, self.choices, reading, self.decoys)
+        except Exception:
+            # It only counts readings to look at: what breaks on a strange text is no reason to lose its verdict.
+            return False, 0.0
+
+
+def _joined(asked: _Asked, reading: Reading, found: str | None) -> Reading:
+    return reader.with_pattern(asked.scorer, asked.gold, reading, found, asked.choices) if found else reading
 
 
 class Verifier:
@@ -80,7 +107,15 @@ class Verifier:
         for pool in self._others.values():
             pool.close()
 
-    def submit(self, scorer: VerifiedScorer, gold: str, text: str, *, choices: tuple[str, ...] = ()) -> Future[Verdict]:
+    def submit(
+        self,
+        scorer: VerifiedScorer,
+        gold: str,
+        text: str,
+        *,
+        choices: tuple[str, ...] = (),
+        decoys: tuple[str, ...] = (),
+    ) -> Future[Verdict]:
         """Verify one completion; thread-safe.
 
         Where the verdict needs no worker the future is done on return. Otherwise its callbacks run in a thread of the
@@ -91,6 +126,7 @@ class Verifier:
             gold: the right answer.
             text: the completion, thinking removed.
             choices: texts of the options, in order, where the scorer is of kind choice.
+            decoys: right answers of other items, which tell how often a wrong verdict is suspect by chance.
 
         Raises:
             RuntimeError: the verifier is closed and a worker would be needed.
@@ -102,57 +138,58 @@ class Verifier:
         if isinstance(scorer, HarnessScorer):
             self._grade(verdict, worker.HARNESS, text, worker.score_harness, *harness_job(scorer), gold, text)
             return verdict
-        answer = extract.boxed(text)
-        if answer is None and scorer.patterns:
-            if len(text) > patterns.SHORT or not patterns.is_tame(scorer.patterns):
-                self._search(verdict, scorer, gold, text, choices)
-                return verdict
-            answer = patterns.search(scorer.patterns, text)
-        self._judge(verdict, scorer, gold, answer or extract.fallback(scorer.kind, text, choices), choices)
+        asked = _Asked(scorer, gold, text, choices, decoys)
+        try:
+            reading = reader.read(scorer, gold, text, choices)
+        except Exception as error:
+            # A completion may be anything: one that breaks the reader must not break the run.
+            _settle(verdict, unscored(f"verifier failed, {type(error).__name__}: {error}"))
+            return verdict
+        own = patterns.telling(scorer.patterns) if scorer.patterns and reader.needs_patterns(reading) else ()
+        if own and (len(text) > patterns.SHORT or not patterns.is_tame(own)):
+            self._search(verdict, asked, reading, own)
+            return verdict
+        self._judge(verdict, asked, _joined(asked, reading, patterns.search(own, text) if own else None))
         return verdict
 
-    def _search(
-        self, verdict: Future[Verdict], scorer: ExtractingScorer, gold: str, text: str, choices: tuple[str, ...]
-    ) -> None:
+    def _search(self, verdict: Future[Verdict], asked: _Asked, reading: Reading, own: tuple[str, ...]) -> None:
         def judge(done: Future[str | None]) -> None:
             if done.cancelled():
                 _cancel(verdict)
             elif reason := self._failure(done):
-                _settle(verdict, unscored(f"{reason}: the scorer's patterns on {len(text)} characters"))
+                _settle(verdict, unscored(f"{reason}: the scorer's patterns on {len(asked.text)} characters"))
             else:
-                found = done.result() or extract.fallback(scorer.kind, text, choices)
                 try:
-                    self._judge(verdict, scorer, gold, found, choices)
+                    self._judge(verdict, asked, _joined(asked, reading, done.result()))
                 except RuntimeError:
                     _cancel(verdict)
 
-        self._pool.run(worker.search, scorer.patterns, text).add_done_callback(judge)
+        self._pool.run(worker.search, own, asked.text).add_done_callback(judge)
 
-    def _judge(
-        self,
-        verdict: Future[Verdict],
-        scorer: ExtractingScorer,
-        gold: str,
-        answer: str | None,
-        choices: tuple[str, ...],
-    ) -> None:
-        if not answer:
-            _settle(verdict, NO_ANSWER)
+    def _judge(self, verdict: Future[Verdict], asked: _Asked, reading: Reading) -> None:
+        scorer, candidate = asked.scorer, reading.chosen
+        if candidate is None or not candidate.answer.strip():
+            _settle(verdict, asked.nothing(reading))
             return
         if isinstance(scorer, GymScorer):
-            self._ask_gym(verdict, scorer, gold, answer)
+            self._ask_gym(verdict, scorer, asked.gold, candidate)
             return
         try:
-            known = _compare(scorer, gold, answer, choices)
+            right = reader.compare(scorer, asked.gold, candidate, asked.choices)
+        except ValueError as error:
+            reason = f"the gold answer {asked.gold!r} is not {error}. Correct the task's gold or its scorer"
+            _settle(verdict, unscored(reason, candidate.answer, candidate.evidence))
         except Exception as error:
-            # An answer may be anything: one that breaks a comparison must not break the run.
-            known = unscored(f"verifier failed, {type(error).__name__}: {error}", answer)
-        if known is None:
-            self._ask(verdict, (repair(gold), repair(answer)), answer)
+            reason = f"verifier failed, {type(error).__name__}: {error}"
+            _settle(verdict, unscored(reason, candidate.answer, candidate.evidence))
         else:
-            _settle(verdict, known)
+            if right is None:
+                gold, answer = reader.pair(asked.gold, str(candidate.value))
+                self._ask(verdict, (repair(gold), repair(answer)), asked, reading)
+            else:
+                _settle(verdict, asked.verdict(reading, right))
 
-    def _ask(self, verdict: Future[Verdict], pair: _Pair, answer: str) -> None:
+    def _ask(self, verdict: Future[Verdict], pair: _Pair, asked: _Asked, reading: Reading) -> None:
         """Have Math-Verify compare a pair, unless that is known or under way."""
         with self._lock:
             outcome = self._memo.get(pair)
@@ -161,26 +198,33 @@ class Verifier:
             if is_new:
                 job = self._running[pair] = self._pool.run(worker.equal, *pair)
         if job is None or outcome is not None:
-            _settle(verdict, _verdict(outcome or False, answer))
+            _settle(verdict, asked.verdict(reading, outcome or False))
             return
 
         def tell(done: Future[bool]) -> None:
             if done.cancelled():
                 _cancel(verdict)
             else:
-                _settle(verdict, _verdict(self._failure(done) or done.result(), answer))
+                _settle(verdict, asked.verdict(reading, self._failure(done) or done.result()))
 
         if is_new:
             job.add_done_callback(lambda done: self._remember(pair, done))
         job.add_done_callback(tell)
 
-    def _ask_gym(self, verdict: Future[Verdict], scorer: GymScorer, gold: str, answer: str) -> None:
+    def _ask_gym(self, verdict: Future[Verdict], scorer: GymScorer, gold: str, candidate: Candidate) -> None:
         parameters = json.dumps(scorer.parameters, sort_keys=True)
         entry = (scorer.dataset, scorer.seed, scorer.size, parameters, json.loads(gold)["index"])
-        self._grade(verdict, worker.GYM, answer, worker.score_gym, *entry, answer)
+        answer, evidence = candidate.answer, candidate.evidence
+        self._grade(verdict, worker.GYM, answer, worker.score_gym, *entry, answer, evidence=evidence)
 
     def _grade(
-        self, verdict: Future[Verdict], module: str, answer: str | None, job: Callable[..., float], *arguments: Any
+        self,
+        verdict: Future[Verdict],
+        module: str,
+        answer: str | None,
+        job: Callable[..., float],
+        *arguments: Any,
+        evidence: str | None = None,
     ) -> None:
         """Have a job give the score, by workers that have loaded ``module`` beforehand."""
 
@@ -188,9 +232,9 @@ class Verifier:
             if done.cancelled():
                 _cancel(verdict)
             elif reason := self._failure(done):
-                _settle(verdict, unscored(reason, answer))
+                _settle(verdict, unscored(reason, answer, evidence))
             else:
-                _settle(verdict, graded(done.result(), answer))
+                _settle(verdict, graded(done.result(), answer, evidence))
 
         with self._lock:
             timeout = max(self._timeout, _PATIENCE.get(module, 0))
@@ -221,30 +265,6 @@ class Verifier:
 def harness_job(scorer: HarnessScorer) -> tuple[str, str]:
     """Return the YAML file of the harness's task and the scorer as JSON: what a worker needs."""
     return str(config_file(scorer.task)), scorer.model_dump_json()
-
-
-def _compare(scorer: ExtractingScorer, gold: str, answer: str, choices: tuple[str, ...]) -> Verdict | None:
-    """Return the verdict that needs no computer algebra, or None where only that can tell."""
-    match scorer:
-        case NumericScorer():
-            right = compare_numeric(gold, answer, scorer.tolerance)
-            wanted = "a number; kind: math compares formulas"
-        case ChoiceScorer():
-            right = compare_choice(gold, answer, choices)
-            wanted = "the letter or the text of an option"
-        case ExactScorer():
-            return judged(compare_exact(gold, answer, scorer.ignore_case), answer)
-        case _:
-            too_long = len(answer) > _LONGEST and answer != gold
-            right = False if too_long else compare_math(gold, answer)
-            return None if right is None else judged(right, answer)
-    if right is None:
-        return unscored(f"the gold answer {gold!r} is not {wanted}. Correct the task's gold or its scorer", answer)
-    return judged(right, answer)
-
-
-def _verdict(outcome: bool | str, answer: str) -> Verdict:
-    return unscored(outcome, answer) if isinstance(outcome, str) else judged(outcome, answer)
 
 
 def _settle(future: Future[Verdict], verdict: Verdict) -> None:

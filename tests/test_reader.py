@@ -1,15 +1,34 @@
 """What is read as the answer, and in what time."""
 
+from pathlib import Path
+
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from personaeval.library.tasks import ChoiceScorer, ExactScorer, MathScorer, NumericScorer
 from personaeval.types import Status
-from personaeval.verify import Verifier, extract, patterns
+from personaeval.verify import Verifier, patterns
+from personaeval.verify.boxes import boxes
 
 OPTIONS = ("a cat", "a dog", "a horse", "a cow")
+
+
+READINGS = yaml.safe_load((Path(__file__).parent / "data" / "readings.yaml").read_text(encoding="utf-8"))
+SCORERS = {
+    "numeric": NumericScorer(kind="numeric"),
+    "choice": ChoiceScorer(kind="choice"),
+    "math": MathScorer(kind="math"),
+    "exact": ExactScorer(kind="exact"),
+}
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    with Verifier(timeout=60) as opened:
+        yield opened
 
 
 @pytest.mark.parametrize(
@@ -35,86 +54,58 @@ OPTIONS = ("a cat", "a dog", "a horse", "a cow")
     ],
 )
 def test_the_last_balanced_box_is_the_answer(text: str, expected: str | None):
-    assert extract.boxed(text) == expected
+    found = boxes(text)
+    assert (found[-1].content if found else None) == expected
+
+
+@pytest.mark.parametrize("text", [r"\boxed{}", r"\boxed{answer}", r"\boxed{\text{your answer}}", r"\boxed{...}"])
+def test_an_empty_box_and_a_placeholder_are_none(text: str):
+    assert boxes(text) == []
+
+
+@pytest.mark.parametrize("kind", ["numeric", "choice", "math", "exact"])
+def test_texts_are_read_as_a_grader_reads_them(kind: str, verifier: Verifier):
+    misread = []
+    for text, answer in READINGS[kind]:
+        gold = answer if answer not in (None, "?") else {"numeric": "30", "choice": "A"}[kind]
+        choices = OPTIONS if kind == "choice" else ()
+        verdict = verifier.submit(SCORERS[kind], gold, text, choices=choices).result()
+        expected = "no_answer" if answer is None else "wrong" if answer == "?" else "correct"
+        if verdict.status != expected:
+            misread.append((text, answer, verdict))
+    assert not misread
+
+
+@pytest.mark.parametrize("kind", ["math", "exact"])
+def test_nothing_else_is_taken_for_right(kind: str, verifier: Verifier):
+    futures = [(row, verifier.submit(SCORERS[kind], row[1], row[0])) for row in READINGS[f"not {kind}"]]
+    assert [row for row, future in futures if future.result().status == Status.CORRECT] == []
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("kind", "text", "evidence"),
     [
-        ("The sum of 3 and 4 is 7.", "7"),
-        ("The answer is 7. To check: 7 - 4 = 3.", "7"),
-        ("The answer is 7 because 3 + 4 = 7 and 2 < 9", "7"),
-        ("The answer is 3 + 4 = 7.", "7"),
-        ("The answer is 3 + 4.", "3 + 4"),
-        ("**Answer:** 7 apples in 2 baskets", "7"),
-        ("the final answer to the problem is: $1,234.50 exactly", "$1,234.50"),
-        ("She needs 5 + 2.\n#### 7", "7"),
-        ("It is 12 - 5 = 7", "7"),
-        ("8-3", "3"),
-        ("Temperature: -7", "-7"),
-        ("It is −7 degrees.", "−7"),
-        ("a third, or 1/3", "1/3"),
-        ("so 45%", "45%"),
-        ("about 6.02 \\times 10^{23}", "6.02 \\times 10^{23}"),
-        ("the values are 1,2,3", "3"),
-        ("1,000,000 grains", "1,000,000"),
-        ("R2D2 has no number", None),
-        ("I would rather not say.", None),
+        ("numeric", r"\boxed{7}", "box"),
+        ("numeric", "#### 7", "hashes"),
+        ("numeric", "The answer is 7.", "statement"),
+        ("numeric", "So it is 7.", "words"),
+        ("numeric", "They met 7 sailors there", "last_number"),
+        ("choice", "B", "letter"),
+        ("choice", "I pick B, my friend.", "words"),
+        ("choice", "It barks like a dog", "option_text"),
+        ("choice", "Antwort: B", "statement"),
+        ("choice", "Nobody knows.", None),
     ],
 )
-def test_numbers_in_running_text(text: str, expected: str | None):
-    assert extract.fallback("numeric", text) == expected
+def test_the_evidence_is_recorded(kind: str, text: str, evidence: str | None, verifier: Verifier):
+    gold = "B" if kind == "choice" else "7"
+    assert verifier.submit(SCORERS[kind], gold, text, choices=OPTIONS).result().evidence == evidence
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("The answer is $\\frac{1}{2}$.", "\\frac{1}{2}"),
-        ("The answer is x + 1. That is all.", "x + 1"),
-        ("Thus $x = 2$ and so $y = \\sqrt{3}$ holds.", "\\sqrt{3}"),
-        ("We find\n\\[ z = 4\\pi \\]", "4\\pi"),
-        ("Area = 2 * 3 = 6", "6"),
-        ("There are 12 of them", "12"),
-        ("#### 2k", "2k"),
-        ("Nobody knows.", None),
-        ("Put it in \\boxed{}.", None),
-    ],
-)
-def test_formulas_in_running_text(text: str, expected: str | None):
-    assert extract.fallback("math", text) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("B", "B"),
-        ("(b)", "B"),
-        ("The answer is (B).", "B"),
-        ("The answer is B because dogs bark.", "B"),
-        ("Answer: **C**", "C"),
-        ("The answer is B. Option A is wrong.", "B"),
-        ("It cannot be (A) nor (B).\nSo it is (D).", "D"),
-        ("B) a dog", "B"),
-        ("**B.** a dog", "B"),
-        ("a dog", "B"),
-        ("I think so.\n\nD.", "D"),
-        ("It is option C, surely", "C"),
-        ("The answer is A dog", None),
-        ("I like cats", None),
-        ("It is (A) or (B).", None),
-        ("The answer is Z.", None),
-    ],
-)
-def test_letters_of_options(text: str, expected: str | None):
-    assert extract.fallback("choice", text, OPTIONS) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("Paris", "Paris"), ("Let me think.\nAnswer: Paris", "Paris"), ("Hm.\n\n Paris \n", "Paris"), (" \n ", None)],
-)
-def test_strings_in_running_text(text: str, expected: str | None):
-    assert extract.fallback("exact", text) == expected
+def test_a_task_s_own_pattern_is_one_more_source(verifier: Verifier):
+    scorer = NumericScorer(kind="numeric", patterns=(r"=>\s*(\d+)", r"\d+"))
+    assert verifier.submit(scorer, "7", "=> 7, and 9 sailors").result().evidence == "pattern"
+    assert verifier.submit(scorer, "8", "=> 7\nThe answer is 8.").result().evidence == "statement"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +136,8 @@ def test_strings_in_running_text(text: str, expected: str | None):
         (ChoiceScorer(kind="choice"), "no option", "\\boxed{B}", OPTIONS, "unscored"),
         (ExactScorer(kind="exact"), "Paris", "Answer: paris.", (), "correct"),
         (ExactScorer(kind="exact", ignore_case=False), "Paris", "paris", (), "wrong"),
-        (ExactScorer(kind="exact"), "Paris", "The capital is Paris.", (), "wrong"),
+        (ExactScorer(kind="exact"), "Paris", "The capital is Paris.", (), "correct"),
+        (ExactScorer(kind="exact"), "Paris", "The capital is Rome.", (), "wrong"),
         (MathScorer(kind="math"), "7", "The sum of 3 and 4 is 7.", (), "correct"),
     ],
 )
@@ -223,16 +215,20 @@ BODY = st.recursive(
 
 @given(before=st.text(alphabet="ab {}\\$,", max_size=30), body=BODY, after=st.text(alphabet="xyz .,{$", max_size=20))
 def test_a_balanced_box_is_found_whatever_stands_around_it(before: str, body: str, after: str):
-    assert extract.boxed(f"{before} x \\boxed{{{body}}} {after}") == body.strip()
+    assert boxes(f"{before} x \\boxed{{{body}}} {after}")[-1].content == body.strip()
 
 
-@given(st.text(max_size=300))
-def test_any_text_gives_an_answer_or_none(text: str):
-    for kind in ("math", "numeric", "choice", "exact"):
-        answer = extract.fallback(kind, text, OPTIONS)
-        assert answer is None or answer.strip()
+@settings(deadline=None)
+@given(text=st.text(max_size=300))
+def test_any_text_gets_a_verdict(text: str):
+    with Verifier() as verifier:
+        for kind, scorer in SCORERS.items():
+            choices = OPTIONS if kind == "choice" else ()
+            verdict = verifier.submit(scorer, "B" if kind == "choice" else "7", text, choices=choices).result()
+            assert verdict.reason is None
 
 
+@settings(deadline=None)
 @given(
     st.integers(-(10**9), 10**9),
     st.sampled_from(["The answer is {}.", "So it is {}", "x = {}", "#### {}", "{} apples"]),

@@ -1,0 +1,143 @@
+"""Statements: where a text says that its answer follows, and the stretch of text that then holds it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from personaeval.verify.markers import Language, languages, listed
+from personaeval.verify.vocabulary import alternation, pattern
+
+_MOST = 60
+
+_REACH = 300
+
+_BRIDGE = 90
+
+_END = re.compile(r"(?<![.])[.!;?](?=[\s\"')\]*_]|$)|\n")
+
+_BEFORE = 120
+
+_SKIPPED = re.compile(r"(?:[\s|:*_#>\"'(=~`+,-]|\.{2,3}|…){0,120}(?<!-)(?=\S)")
+
+_TIGHT = re.compile(r"[ \t,]{0,3}[\[({\"'*|>]{0,3}[ \t]?")
+
+_WRONG_KIND = re.compile(
+    r"(?<!\w)(?:wrong|incorrect|false|no|another|any|an|your|possible|falsche|mauvaise|incorrecta|错误)\s*$"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A stretch of text that should hold the answer.
+
+    Attributes:
+        marker: where what announces it begins.
+        start, end: the stretch behind it.
+        sentence: where the marker's sentence begins.
+        strong: announced by a word for "answer", not by one for "result" or "total".
+        tight: nothing stands between the marker and the stretch ("Answer B").
+    """
+
+    marker: int
+    start: int
+    end: int
+    sentence: int
+    strong: bool
+    tight: bool
+
+
+@cache
+def _markers() -> re.Pattern[str]:
+    return re.compile(f"(?P<strong>{alternation('answer')})|(?P<weak>{alternation('result')})")
+
+
+@cache
+def _connector(marker: str) -> re.Pattern[str]:
+    """What joins a marker to its answer: signs, and the verbs of its own language ("to" is one in Polish)."""
+    own = [language for language in languages() if language.code == "en" or marker in entries(language)]
+    spaced = {word for language in own if language.spaced for word in listed(language.copula)}
+    joined = {word for language in own if not language.spaced for word in listed(language.copula)}
+    whole = "|".join(re.escape(word) for word in sorted(spaced, key=len, reverse=True)) or "(?!)"
+    within = "|".join(re.escape(word) for word in sorted(joined, key=len, reverse=True)) or "(?!)"
+    verbs = rf"(?<!\w)(?:{whole})(?!\w)|(?<=\w)'s(?!\w)|{within}"
+    return re.compile(rf"(?P<sign>[:=→⇒➜>|?\]]|->|[–—]|\n| - )|(?P<copula>{verbs})|(?P<end>[.!;](?=\s|$))")
+
+
+@cache
+def entries(language: Language) -> frozenset[str]:
+    """All words of a language that announce an answer."""
+    return frozenset((*listed(language.answer), *listed(language.result)))
+
+
+def sentence_end(text: str, start: int, reach: int = _REACH) -> int:
+    """Where the sentence that holds a place ends."""
+    end = _END.search(text, start, start + reach)
+    return end.start() if end else min(len(text), start + reach)
+
+
+def sentence_start(text: str, place: int) -> int:
+    """Where the sentence that holds a place begins."""
+    start = max(0, place - _BEFORE)
+    last = start
+    for end in _END.finditer(text, start, place):
+        last = end.end()
+    return last
+
+
+def statements(low: str) -> Iterator[Statement]:
+    """All statements of a unified lower-case text without markup, in order; of very many the last."""
+    found = list(_markers().finditer(low))[-_MOST:]
+    for place, marker in enumerate(found):
+        follower = found[place + 1].start() if place + 1 < len(found) else len(low)
+        if _WRONG_KIND.search(low, max(0, marker.start() - 24), marker.start()):
+            continue
+        yield from _statement(low, marker, follower)
+
+
+def _statement(low: str, marker: re.Match[str], follower: int) -> Iterator[Statement]:
+    strong = marker["strong"] is not None
+    sentence = sentence_start(low, marker.start())
+    tight = _TIGHT.match(low, marker.end())
+    start = tight.end() if tight else marker.end()
+    joins = _connector(marker[0])
+    connector = joins.search(low, marker.end(), marker.end() + _BRIDGE)
+    while connector and connector["copula"] and (further := _further(joins, low, connector.end())):
+        # "is: 7", "be = 7", "will be": the last of several connectors counts.
+        connector = further
+    if connector is None or connector["end"] or connector.start() >= follower:
+        yield Statement(marker.start(), start, sentence_end(low, start), sentence, strong, True)
+        return
+    sign = connector["sign"]
+    if sign in ("\n", "?", "|", "]", ">", "–", "—", " - ") and low[marker.end() : connector.start()].strip(
+        " *_\"')|:]}"
+    ):
+        # These connect only what stands right before them: the answer may be on the marker's own line.
+        yield Statement(marker.start(), start, sentence_end(low, start), sentence, strong, True)
+        return
+    behind = _SKIPPED.match(low, connector.end())
+    begin = behind.end() if behind else connector.end()
+    # A sign of the answer is no ornament.
+    while begin > connector.end() and low[begin - 1] in "-+\"'([":
+        begin -= 1
+    end = sentence_end(low, begin)
+    if connector["copula"] and not low[begin:end].strip(" .!,") and low[start : connector.start()].strip():
+        # The verb stands last: "उत्तर B है", "The answer, B it is".
+        yield Statement(marker.start(), start, connector.start(), sentence, strong, True)
+        return
+    yield Statement(marker.start(), begin, end, sentence, strong, False)
+
+
+def _further(joins: re.Pattern[str], low: str, place: int) -> re.Match[str] | None:
+    space = place + low[place : place + 1].isspace()
+    found = joins.match(low, space)
+    # A single letter there is an answer rather than another verb.
+    letter = found and found["copula"] and len(found[0]) == 1
+    return found if found and not found["end"] and found["sign"] != "\n" and not letter else None
+
+
+def corrections(low: str, codes: tuple[str, ...]) -> list[int]:
+    """Where a text in some languages takes back what it said before."""
+    return [match.start() for match in pattern("correction", codes=codes).finditer(low)]
