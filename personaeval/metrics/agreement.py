@@ -1,4 +1,4 @@
-"""How far raters agree: judges with each other, a judge with itself, judges with people."""
+"""Inter-rater agreement: between judges, of a judge with itself, between judges and people."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Array = NDArray[np.floating[Any]]
 
 
 def krippendorff_alpha(ratings: Array, level: Level = "ordinal") -> float | None:
-    """Return Krippendorff's α: 1 is perfect agreement, 0 what chance gives.
+    """Krippendorff's α: 1 is perfect agreement, 0 is chance.
 
     Source: K. Krippendorff, Computing Krippendorff's Alpha-Reliability (2011): one minus observed over expected
     disagreement, both from the matrix of coincidences of values within units.
 
     Args:
-        ratings: (units, raters), NaN where a rater gave none. Units with fewer than two ratings do not count.
-        level: what a difference between two values is: any, of ranks, or of numbers.
+        ratings: (units, raters), NaN for a missing rating. Units with fewer than two ratings are left out.
+        level: level of measurement; it defines the distance between two values.
 
     Returns:
-        None where no unit has two ratings, or all ratings are the same value: there is nothing to agree on.
+        None if no unit has two ratings, or all ratings are equal.
     """
     present = ~np.isnan(ratings)
     pairable = ratings[present.sum(axis=1) >= 2]
@@ -41,21 +41,21 @@ def krippendorff_alpha(ratings: Array, level: Level = "ordinal") -> float | None
 
 
 def _distances(values: Array, totals: Array, level: Level) -> Array:
-    """Return squared distances between values, (values, values)."""
+    """(values, values) squared distances."""
     if level == "nominal":
         return 1.0 - np.eye(len(values))
     if level == "interval":
         return np.asarray((values[:, None] - values[None, :]) ** 2)
-    # Between two ranks lie the ratings in between, and half of those at both ends.
+    # The distance of two ranks: the ratings between them, plus half of those at either end.
     middle = np.cumsum(totals) - totals / 2
     return np.asarray((middle[:, None] - middle[None, :]) ** 2)
 
 
 def weighted_kappa(one: Array, other: Array, low: float, high: float) -> float | None:
-    """Return Cohen's κ with quadratic weights between two raters of the same units.
+    """Cohen's κ with quadratic weights between two raters of the same units.
 
     Source: J. Cohen, Weighted kappa (Psychological Bulletin 70, 1968). With quadratic weights it is one minus the mean
-    squared difference over the one expected of independent raters, var(a) + var(b) + (mean a − mean b)².
+    squared difference, divided by its expectation for independent raters, var(a) + var(b) + (mean a − mean b)².
 
     Args:
         one: (units,), no NaN.
@@ -64,7 +64,7 @@ def weighted_kappa(one: Array, other: Array, low: float, high: float) -> float |
         high: the scale's highest value.
 
     Returns:
-        None without units, and where both raters gave one and the same value throughout.
+        None without units, or if all ratings are equal.
 
     Raises:
         ValueError: a rating is off the scale.
@@ -81,7 +81,7 @@ def weighted_kappa(one: Array, other: Array, low: float, high: float) -> float |
 
 
 def rank_correlation(one: Array, other: Array) -> float | None:
-    """Return Spearman's rank correlation of two raters of the same units; None where either never varies."""
+    """Spearman's rank correlation of two raters of the same units; None if either does not vary."""
     if len(one) < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
     from scipy.stats import spearmanr

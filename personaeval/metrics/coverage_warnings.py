@@ -1,43 +1,54 @@
-"""Where intervals cover less often than they say, as ``benchmarks/validity.py`` shows: there every table says so."""
+"""Warnings where 95 % intervals are known to cover less often than 95 %; ``benchmarks/validity.py`` measures it."""
 
 from __future__ import annotations
 
 UNSCORED_LIMIT = 0.01
+"""Largest share of unscored answers without a warning."""
 
 TRUNCATED_LIMIT = 0.05
-
+"""Largest share of answers cut off at ``max_tokens`` without a warning."""
 
 FEW_ITEMS = 100
 
 FEW_PERSONAS = 40
+"""Of a judged task, whose clusters are personas."""
 
 RARE = 20
-"""So many items' worth of right answers, and of wrong ones, are enough for the interval of κ."""
-
+"""Right answers, and wrong ones, worth this many items are enough for the interval of κ."""
 
 BIASED = 0.003
-"""A bias of PSS above this is told."""
+"""Largest bias of PSS without a warning."""
 
 
-def cautions(items: int, accuracy: float | None, bias: float | None = None, solved: int | None = None) -> list[str]:
-    """Return what a reader must know of the intervals of a task.
+def coverage_warnings(
+    items: int, accuracy: float | None, bias: float | None = None, solved: int | None = None
+) -> list[str]:
+    """Warnings on a task's intervals, without a full stop.
 
     Args:
-        items: n.
-        accuracy: mean over personas; None where nothing was scored.
-        bias: of PSS as it is shown, by the jackknife; None where it is not known.
-        solved: how many items had a right answer under a persona; None where it is not known.
+        items: number of items.
+        accuracy: mean over personas; None if nothing was scored.
+        bias: jackknife estimate of the bias of PSS as shown; None if unknown.
+        solved: number of items with a right answer under any persona; None if unknown.
     """
     found = []
     if items < FEW_ITEMS:
-        found.append(f"{items} items: with fewer than {FEW_ITEMS}, intervals cover less often than they say")
+        found.append(f"only {items} items: below {FEW_ITEMS}, 95 % intervals are somewhat too narrow")
     elif accuracy is not None and items * min(accuracy, 1 - accuracy) < RARE:
-        whose = "κ's interval covers" if accuracy > 0.5 else "the intervals of PSS and κ cover"
-        found.append(f"accuracy {accuracy:.3f}: so near to its end, {whose} less often than they say")
+        end, which = (1, "interval of κ is") if accuracy > 0.5 else (0, "intervals of PSS and κ are")
+        found.append(f"accuracy {accuracy:.3f} is close to {end}: the 95 % {which} somewhat too narrow")
     if solved is not None and solved < min(RARE, items):
-        found.append(f"PSS and κ rest on the {solved} items that were solved at all")
+        found.append(f"only {solved} items have a right answer; PSS and κ rest on them alone")
     if bias is not None and abs(bias) > BIASED:
         found.append(
-            f"PSS as shown is off by about {bias:+.3f}, as ratios are with few right answers; its interval is not"
+            f"PSS as shown is biased by about {bias:+.3f}, as ratios are with few right answers; its interval is "
+            "corrected for that"
         )
     return found
+
+
+def few_personas_warning(personas: int) -> str | None:
+    """The warning on the intervals of a judged task, without a full stop; None with enough personas."""
+    if personas >= FEW_PERSONAS:
+        return None
+    return f"only {personas} personas: below {FEW_PERSONAS}, 95 % intervals are somewhat too narrow"

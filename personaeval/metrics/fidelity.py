@@ -1,4 +1,4 @@
-"""PersonaScore from the judges' scores of single responses.
+"""PersonaScore, computed from the judges' scores of single responses.
 
 PersonaGym (arXiv 2407.18416): five dimensions, scored from 1 to 5; PersonaScore is the unweighted mean of the
 dimensions' means. Responses under one persona resemble each other, so errors are clustered by persona.
@@ -15,23 +15,27 @@ from numpy.typing import NDArray
 from personaeval.metrics.catalogue import PERSONA_SCORE
 from personaeval.metrics.coverage_warnings import FEW_PERSONAS
 from personaeval.metrics.inference import Estimate, Floats
-from personaeval.metrics.jackknife import unseen
+from personaeval.metrics.jackknife import zero_event_bound
 
 Array = NDArray[np.floating[Any]]
 
 LOWEST = 1.0
-"""The least score; the highest is a span above."""
+"""Lowest score; the highest is PersonaScore's span above it."""
 
 _ROUNDING = 1e-24
-"""A variance below is what rounding leaves of none."""
+"""A variance below this is 0 but for rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """One entry per response: the mean over its judges, NaN where none could be read.
+    """Scores of a task's responses.
 
-    ``score``, ``persona`` and ``dimension`` have shape (responses,); the latter two are numbers into ``personas`` and
-    ``dimensions``.
+    Attributes:
+        score: (responses,) mean over the judges; NaN if none of their scores could be read.
+        persona: (responses,) index into ``personas``.
+        dimension: (responses,) index into ``dimensions``.
+        personas: names.
+        dimensions: names.
     """
 
     score: Array
@@ -43,22 +47,22 @@ class Scores:
 
 @dataclass(frozen=True)
 class PersonaSums:
-    """What every persona adds to the sums behind PersonaScore: [personas, 2 × dimensions], sums then counts."""
+    """Per persona, [personas, 2 × dimensions]: the sum of scores in each dimension, then the number of scores."""
 
     matrix: Floats
 
     @property
     def spans(self) -> Floats:
-        """[e] how far apart two values can be: scores are from 1 to 5."""
+        """[e] largest possible difference between two values of each estimate."""
         return np.full(1 + self.matrix.shape[1] // 2, PERSONA_SCORE.span)
 
     def weights(self, sums: Floats) -> Floats:
-        """Return the numbers of scores: of all dimensions, then of each, for sums [..., k]."""
+        """[..., e] number of scores behind each estimate, for [..., k] sums."""
         count = np.split(sums, 2, axis=-1)[1]
         return np.concatenate([count.sum(axis=-1, keepdims=True), count], axis=-1)
 
     def estimate(self, sums: Floats) -> Floats:
-        """Return PersonaScore, then the mean of every dimension, for sums [..., k]."""
+        """[..., e] PersonaScore, then the mean of every dimension, for [..., k] sums."""
         total, count = np.split(sums, 2, axis=-1)
         means = total / count
         return np.concatenate([means.mean(axis=-1, keepdims=True), means], axis=-1)
@@ -66,7 +70,7 @@ class PersonaSums:
 
 @dataclass(frozen=True, slots=True)
 class FidelitySummary:
-    """The numbers of one checkpoint on one set of questions."""
+    """Scores of one checkpoint on one set of questions."""
 
     persona_score: Estimate
     dimensions: dict[str, Estimate]
@@ -74,7 +78,7 @@ class FidelitySummary:
     personas: int
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for summary.json."""
+        """Plain values for summary.json."""
         return {
             "persona_score": self.persona_score.to_json(),
             "dimensions": {name: estimate.to_json() for name, estimate in self.dimensions.items()},
@@ -85,10 +89,10 @@ class FidelitySummary:
 
 
 def summarise(scores: Scores) -> FidelitySummary:
-    """Return PersonaScore, the dimensions' means and the score of each persona.
+    """PersonaScore, the dimensions' means and each persona's score.
 
-    PersonaScore needs every dimension: it is None where one has no scored response. A persona's own score is the mean
-    of the dimensions that were scored under it.
+    PersonaScore is None if a dimension has no scored response. A persona's score is the mean over the dimensions in
+    which it has scored responses; None without any.
     """
     scored = ~np.isnan(scores.score)
     persona, dimension, score = scores.persona[scored], scores.dimension[scored], scores.score[scored]
@@ -112,17 +116,20 @@ def summarise(scores: Scores) -> FidelitySummary:
 
 
 def mean_of_means(sums: Array, counts: Array) -> Estimate:
-    """Return the unweighted mean over strata of their means, with its interval clustered by persona.
+    """Unweighted mean over strata of their means, with its interval clustered by persona.
 
-    The variance is that of the linearised estimator, G / (G − 1) Σ_g u_g², where u_g is what cluster g adds:
+    The variance is that of the linearised estimator, G / (G − 1) Σ_g u_g², where u_g is the influence of cluster g:
     mean over strata of (its sum − its count × the stratum's mean) / the stratum's count; the quantile is
     Student's t with G − 1 degrees of freedom (C. Cameron and D. Miller, A Practitioner's Guide to Cluster-Robust
-    Inference, Journal of Human Resources 50, 2015). Where nothing varies between personas, the interval reaches as far
-    as personas not seen could take the mean; it never leaves the scale of 1 to 5.
+    Inference, Journal of Human Resources 50, 2015). If personas do not differ, the interval is the exact one of
+    :func:`personaeval.metrics.jackknife.zero_event_bound`. It never leaves the scale of 1 to 5.
 
     Args:
-        sums: (clusters, strata), sums of scores.
-        counts: (clusters, strata), numbers of scores.
+        sums: (clusters, strata) sums of scores.
+        counts: (clusters, strata) numbers of scores.
+
+    Returns:
+        None without strata or with an empty one; no bounds with a single cluster.
     """
     totals = counts.sum(axis=0)
     if totals.size == 0 or (totals == 0).any():
@@ -135,9 +142,9 @@ def mean_of_means(sums: Array, counts: Array) -> Estimate:
         return Estimate(value)
     from scipy.stats import t
 
-    added = ((sums - counts * means) / totals).mean(axis=1)
-    variance = clusters / (clusters - 1) * float((added**2).sum())
+    influence = ((sums - counts * means) / totals).mean(axis=1)
+    variance = clusters / (clusters - 1) * float((influence**2).sum())
     half = float(t.ppf(0.975, clusters - 1)) * variance**0.5
     if variance < _ROUNDING:
-        half = float(unseen(clusters)) * PERSONA_SCORE.span
+        half = float(zero_event_bound(clusters)) * PERSONA_SCORE.span
     return Estimate(value, max(LOWEST, value - half), min(LOWEST + PERSONA_SCORE.span, value + half))

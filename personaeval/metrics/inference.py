@@ -1,7 +1,8 @@
-"""Intervals and tests. Items are the clusters: personas share them, so they are resampled whole.
+"""Bootstrap intervals, exact tests and corrections for multiple testing.
 
-Every estimator with an interval here is a function of sums over items. A bootstrap replicate is then a vector of
-multinomial counts times a matrix, and leaving an item out is a subtraction: no loop over items or replicates.
+Items are the clusters: all personas answer the same items, so an item is resampled with all its answers. Every
+estimator is a function of sums over items. A bootstrap replicate is therefore a vector of counts times a matrix, and
+leaving an item out is a subtraction: no loop over items or replicates.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 Estimators = Callable[[Floats], Floats]
-"""Sums over items, shape [..., k], to estimates, shape [..., e]; NaN where one is not defined."""
+"""From sums over items, [..., k], to estimates, [..., e]; NaN where an estimate is undefined."""
 
 
 REPLICATES = 2000
@@ -29,31 +30,36 @@ _CHUNK_CELLS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An estimate with its confidence interval; all None where it is not defined, no bounds with a single item."""
+    """An estimate with its confidence interval. Undefined: all None; a single item: a value without bounds."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
 
     def to_json(self) -> dict[str, float | None]:
-        """Return the three numbers by name."""
+        """The three numbers by name."""
         return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """The value as JSON can hold it: None for NaN and infinity."""
+    return None if value is None or not np.isfinite(value) else float(value)
 
 
 def bootstrap(
     sums: Floats, estimators: Estimators, seed: int, replicates: int = REPLICATES, confidence: float = CONFIDENCE
 ) -> list[Estimate]:
-    """Return BCa intervals of estimators under resampling of items (Efron 1987, with the jackknife's acceleration).
+    """BCa intervals under resampling of items (Efron 1987; acceleration from the jackknife).
 
     Args:
         sums: [n items, k] what each item adds to each sum.
         estimators: from sums to e estimates.
-        seed: of the resampling.
+        seed: seed of the resampling.
         replicates: number of resamples.
-        confidence: of the interval.
+        confidence: nominal coverage.
 
     Returns:
-        An interval for each of the e estimates.
+        e estimates. One that is undefined in half of the resamples has no bounds.
     """
     from scipy.special import ndtr, ndtri
 
@@ -61,14 +67,14 @@ def bootstrap(
     with np.errstate(divide="ignore", invalid="ignore"):
         values = estimators(sums.sum(axis=0))
         if n < 2:
-            return [Estimate(_number(value)) for value in values]
+            return [Estimate(finite_or_none(value)) for value in values]
         drawn = estimators(resampled_sums(sums, seed, replicates))
         left_out = estimators(sums.sum(axis=0) - sums)
     intervals = []
     for value, column, jackknife in zip(values, drawn.T, left_out.T, strict=True):
         draws = column[np.isfinite(column)]
         if not np.isfinite(value) or len(draws) < replicates / 2:
-            intervals.append(Estimate(_number(value)))
+            intervals.append(Estimate(finite_or_none(value)))
             continue
         below = (np.mean(draws < value) + np.mean(draws <= value)) / 2
         edge = 1 / (len(draws) + 1)
@@ -82,12 +88,12 @@ def bootstrap(
 
 
 def resampled_sums(sums: Floats, seed: int, replicates: int) -> Floats:
-    """Return [replicates, k]: the sums over items drawn with replacement."""
+    """[replicates, k] sums over n items drawn with replacement."""
     return np.concatenate([counts @ sums for counts in resampled_counts(len(sums), seed, replicates)])
 
 
 def resampled_counts(n: int, seed: int, replicates: int) -> Iterator[Floats]:
-    """Yield [rows, n] how often each item is drawn, replicates in all, in parts that fit into memory."""
+    """Yield [rows, n] counts of how often each item is drawn, in chunks; their rows add up to ``replicates``."""
     generator = np.random.default_rng(seed)
     rows = max(1, _CHUNK_CELLS // n)
     for start in range(0, replicates, rows):
@@ -95,15 +101,15 @@ def resampled_counts(n: int, seed: int, replicates: int) -> Iterator[Floats]:
 
 
 def drawn_counts(generator: np.random.Generator, rows: int, n: int) -> Floats:
-    """Return [rows, n] how often each of n comes up in n draws with replacement, row by row."""
-    # Counting places is three times as fast as asking numpy for multinomial counts, which draws a binomial for each.
+    """[rows, n] counts of how often each of n is drawn in n draws with replacement."""
+    # Three times as fast as numpy's multinomial, which draws one binomial per item.
     places = generator.integers(0, n, size=(rows, n))
     places += np.arange(rows)[:, None] * n
     return np.bincount(places.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
 
 def skewness(drawn: Floats) -> float:
-    """Return the skewness of replicates; 0 where they do not vary."""
+    """Sample skewness; 0 if the values do not vary."""
     apart = drawn - drawn.mean() if len(drawn) else np.zeros(1)
     spread = float(np.mean(apart**2))
     return float(np.mean(apart**3) / spread**1.5) if spread > 0 else 0.0
@@ -116,19 +122,19 @@ def _acceleration(jackknife: Floats) -> float:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Return the two-sided p-value of the exact McNemar test for one pair per item."""
+    """Two-sided p-value of the exact McNemar test for one pair of answers per item (McNemar 1947); 1 without flips."""
     from scipy.stats import binomtest
 
     return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def sign_flip(differences: Floats, seed: int, flips: int = _FLIPS) -> Floats:
-    """Return two-sided p-values that item-level differences are symmetric about zero.
+    """[columns] two-sided p-values of the sign-flip test: are item-level differences symmetric about zero?
 
     Args:
-        differences: [n items, columns]; every column is tested by itself, with the same random signs.
-        seed: of the signs.
-        flips: number of random sign vectors; the observed one is counted among them (Phipson & Smyth 2010).
+        differences: [n items, columns]; each column is tested separately, with the same random signs.
+        seed: seed of the signs.
+        flips: number of random sign vectors. The observed one counts as one more (Phipson & Smyth 2010).
     """
     generator = np.random.default_rng(seed)
     n, columns = differences.shape
@@ -137,28 +143,24 @@ def sign_flip(differences: Floats, seed: int, flips: int = _FLIPS) -> Floats:
     rows = max(1, _CHUNK_CELLS // max(n, 1))
     for start in range(0, flips, rows):
         signs = generator.integers(0, 2, size=(min(rows, flips - start), n)) * 2.0 - 1.0
-        # Equal sums may differ by rounding; a tie must count.
+        # Equal sums may differ by rounding; ties count.
         reached += np.sum(np.abs(signs @ differences) >= observed - 1e-9, axis=0)
     return np.asarray((reached + 1) / (flips + 1), dtype=np.float64)
 
 
 def benjamini_hochberg(p_values: Floats) -> Floats:
-    """Return p-values adjusted for the false discovery rate (Benjamini & Hochberg 1995)."""
+    """p-values adjusted for the false discovery rate (Benjamini & Hochberg 1995)."""
     from scipy.stats import false_discovery_control
 
     return np.asarray(false_discovery_control(p_values), dtype=np.float64) if len(p_values) else p_values
 
 
 def holm(p_values: Floats) -> Floats:
-    """Return p-values adjusted for the chance of any false rejection (Holm 1979); NaN stands for a test not made."""
+    """p-values adjusted for the family-wise error rate (Holm 1979); NaN marks a test that could not be made."""
     adjusted = np.full(len(p_values), np.nan)
     order = np.argsort(p_values)
     made = order[: int(np.sum(np.isfinite(p_values)))]
-    # A test that could not be made counts as one of the family.
+    # The family includes tests that could not be made.
     factors = len(p_values) - np.arange(len(made))
     adjusted[made] = np.minimum(1, np.maximum.accumulate(p_values[made] * factors))
     return adjusted
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -1,7 +1,6 @@
-"""The jackknife over clusters: bias, standard error, degrees of freedom, and Student intervals on a fitting scale.
+"""The jackknife over clusters: bias, standard error, degrees of freedom, and Student intervals on the metric's scale.
 
-It is exact arithmetic (no resampling), and for the estimators here as good as the bootstraps it was compared with in
-``benchmarks/validity.py``.
+It needs no resampling. In ``benchmarks/validity.py`` its intervals cover as well as the bootstrap intervals tried.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 from personaeval.metrics.inference import CONFIDENCE, Estimate, Estimators, Floats
 
 Scale = Literal["raw", "logit", "fisher", "log"]
-"""On which scale an estimate is about normal: as it is; between 0 and 1; between -1 and 1; above 0."""
+"""The scale on which an estimate is about normal: raw; logit in [0, 1]; Fisher's z in [-1, 1]; log above 0."""
 
 _CHUNK_VALUES = 8_000_000
 
@@ -25,15 +24,15 @@ class JackknifeResult:
     """Estimates with their standard errors; [e] each.
 
     Attributes:
-        values: the estimates as they are defined.
-        corrected: with the bias of order 1/n taken out (Quenouille 1956).
+        values: the estimates as their formulas define them.
+        corrected: the estimates without their bias of order 1/n (Quenouille 1956).
         errors: standard errors (Tukey 1958).
-        freedom: degrees of freedom of the squared errors, from the kurtosis of the clusters' influences. Where few
-            clusters carry all that varies, the error itself is uncertain, and the interval gets wider.
-        skewness: of the estimates: that of the clusters' influences / √n. It is above 0 where few clusters can raise an
-            estimate much.
-        clusters: how many of them each rests on: items that nobody solves say nothing of PSS.
-        spans: how far apart two values of each can be, in its unit.
+        freedom: degrees of freedom of the squared errors, from the kurtosis of the clusters' influences. If few
+            clusters carry the variance, the error itself is uncertain and the interval is wider.
+        skewness: skewness of the estimates: that of the clusters' influences / √n. Positive if few clusters can raise
+            an estimate much.
+        clusters: number of clusters each estimate rests on; unsolved items, for example, carry no information on PSS.
+        spans: largest possible difference between two values of each, in its unit.
     """
 
     values: Floats
@@ -45,20 +44,20 @@ class JackknifeResult:
     spans: Floats
 
     def part(self, places: slice) -> JackknifeResult:
-        """Return some of them."""
+        """The estimates at these places."""
         return JackknifeResult(*(getattr(self, entry.name)[places] for entry in fields(self)))
 
 
 def jackknife(
-    sums: Floats, estimators: Estimators, carriers: Floats | None = None, spans: Floats | float = 1.0
+    sums: Floats, estimators: Estimators, supporting: Floats | None = None, spans: Floats | float = 1.0
 ) -> JackknifeResult:
-    """Return estimates with jackknife errors.
+    """Estimates with jackknife errors.
 
     Args:
         sums: [n clusters, k] what each cluster adds to each sum.
-        estimators: from sums to e estimates; not defined (NaN) without some cluster means no error.
-        carriers: [e] how many of the clusters each estimate rests on; all, if not given.
-        spans: [e] how far apart two values of each can be.
+        estimators: from sums to e estimates. One that is undefined (NaN) without some cluster gets no error.
+        supporting: [e] number of clusters each estimate rests on; by default all n.
+        spans: [e] largest possible difference between two values of each.
     """
     n = len(sums)
     total = sums.sum(axis=0)
@@ -67,13 +66,13 @@ def jackknife(
         if n < 2:
             empty = np.full(values.shape, np.nan)
             return JackknifeResult(
-                values, values, empty, empty, np.zeros(values.shape), *_reach(values, n, carriers, spans)
+                values, values, empty, empty, np.zeros(values.shape), *_support(values, n, supporting, spans)
             )
         rows = max(1, _CHUNK_VALUES // sums.shape[1])
         left_out = np.concatenate([estimators(total - sums[start : start + rows]) for start in range(0, n, rows)])
         mean = left_out.mean(axis=0)
         apart = left_out - mean
-        # What rounding leaves of equal clusters is no variance.
+        # Differences between equal clusters are rounding.
         apart[np.abs(apart) < 1e-12] = 0
         cubes = np.einsum("ne,ne,ne->e", apart, apart, apart)
         apart *= apart
@@ -83,34 +82,33 @@ def jackknife(
         # 2 σ⁴ / Var(s²), Var(s²) = σ⁴ (κ / n − (n − 3) / (n (n − 1))); n − 1 for the normal's κ of 3 (n large).
         freedom = 2 / (kurtosis / n - (n - 3) / (n * (n - 1)))
         freedom = np.where(squares > 0, np.clip(freedom, 1, n - 1), n - 1)
-        # An estimate without a cluster is low where the cluster raises it.
+        # Leaving out a cluster that raises the estimate lowers it: hence the minus.
         skewness = np.where(squares > 0, -cubes / squares**1.5, 0)
         corrected, errors = n * values - (n - 1) * mean, np.sqrt((n - 1) / n * squares)
-        return JackknifeResult(values, corrected, errors, freedom, skewness, *_reach(values, n, carriers, spans))
+        return JackknifeResult(values, corrected, errors, freedom, skewness, *_support(values, n, supporting, spans))
 
 
-def _reach(values: Floats, n: int, carriers: Floats | None, spans: Floats | float) -> tuple[Floats, Floats]:
-    resting = np.full(values.shape, float(n)) if carriers is None else np.minimum(carriers, n)
-    return np.maximum(resting, 1.0), np.broadcast_to(np.asarray(spans, dtype=np.float64), values.shape)
+def _support(values: Floats, n: int, supporting: Floats | None, spans: Floats | float) -> tuple[Floats, Floats]:
+    clusters = np.full(values.shape, float(n)) if supporting is None else np.minimum(supporting, n)
+    return np.maximum(clusters, 1.0), np.broadcast_to(np.asarray(spans, dtype=np.float64), values.shape)
 
 
 def quantiles(freedom: Floats, confidence: float = CONFIDENCE) -> Floats:
-    """Return the two-sided Student quantiles."""
+    """Two-sided Student quantiles."""
     from scipy.special import stdtrit
 
     return np.asarray(stdtrit(freedom, (1 + confidence) / 2), dtype=np.float64)
 
 
-def unseen(clusters: Floats | float, confidence: float = CONFIDENCE) -> Floats:
-    """Return the largest share of clusters that could differ though none seen does (Clopper & Pearson 1934)."""
+def zero_event_bound(clusters: Floats | float, confidence: float = CONFIDENCE) -> Floats:
+    """Upper confidence bound of a proportion with no event among so many clusters (Clopper & Pearson 1934)."""
     return np.asarray(1 - ((1 - confidence) / 2) ** (1 / np.asarray(clusters, dtype=np.float64)))
 
 
-def lean(found: JackknifeResult, confidence: float = CONFIDENCE) -> Floats:
-    """Return how much farther the upper bounds of skewed estimates reach (Johnson 1978).
+def skewness_correction(found: JackknifeResult, confidence: float = CONFIDENCE) -> Floats:
+    """[e] additions to the upper bounds of right-skewed estimates (Johnson 1978): error × skewness × (1 + 2 z²) / 6.
 
-    error × skewness × (1 + 2 z²) / 6 where the upper tail is the longer one, of which a sample may hold too little; a
-    bound is left as it is where the lower one is, which errs on the safe side.
+    A sample may underrepresent a long upper tail. Left-skewed estimates get 0, which is conservative.
     """
     from scipy.special import ndtri
 
@@ -119,9 +117,10 @@ def lean(found: JackknifeResult, confidence: float = CONFIDENCE) -> Floats:
 
 
 def p_above(found: JackknifeResult, threshold: Floats | float) -> Floats:
-    """Return one-sided p-values of "not above the threshold", one for each estimate; they fit the intervals' bounds.
+    """[e] one-sided p-values of the null hypothesis "not above the threshold", consistent with the intervals' bounds.
 
-    Where nothing varies between clusters: the chance to see none of the clusters that would have to differ.
+    If the clusters do not vary: the probability of seeing none of the clusters that would have to differ. NaN without
+    a standard error.
     """
     from scipy.special import stdtr
 
@@ -133,7 +132,7 @@ def p_above(found: JackknifeResult, threshold: Floats | float) -> Floats:
 
 
 def p_equal(found: JackknifeResult) -> Floats:
-    """Return two-sided p-values of "is zero"."""
+    """[e] two-sided p-values of the null hypothesis "is zero"; NaN without a standard error."""
     from scipy.special import stdtr
 
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -143,24 +142,23 @@ def p_equal(found: JackknifeResult) -> Floats:
 
 
 def intervals(found: JackknifeResult, scales: Sequence[Scale], confidence: float = CONFIDENCE) -> list[Estimate]:
-    """Return the estimates with Student intervals on their scales, around the bias-corrected estimate.
+    """Estimates with Student intervals on their scales, around the bias-corrected estimates.
 
-    Where nothing varies between clusters there is no standard error; the interval then reaches as far as clusters not
-    seen could take the estimate over its span.
+    If the clusters do not vary, the standard error is 0; the bounds are then :func:`zero_event_bound` × span away.
     """
     made = []
-    reaches = unseen(found.clusters, confidence) * found.spans
+    exact = zero_event_bound(found.clusters, confidence) * found.spans
     columns = zip(
-        found.values, found.corrected, found.errors, quantiles(found.freedom, confidence), reaches, scales, strict=True
+        found.values, found.corrected, found.errors, quantiles(found.freedom, confidence), exact, scales, strict=True
     )
-    for value, corrected, error, quantile, reach, scale in columns:
+    for value, corrected, error, quantile, half, scale in columns:
         if not np.isfinite(value):
             made.append(Estimate(None))
         elif not np.isfinite(error):
             made.append(Estimate(float(value)))
         elif error == 0:
             floor, ceiling = _ENDS[scale]
-            low, high = max(floor, float(value - reach)), min(ceiling, float(value + reach))
+            low, high = max(floor, float(value - half)), min(ceiling, float(value + half))
             made.append(Estimate(float(value), low, high))
         else:
             made.append(Estimate(float(value), *_bounds(float(corrected), float(value), error * quantile, scale)))
@@ -176,16 +174,16 @@ _ENDS: dict[str, tuple[float, float]] = {
 
 
 def _bounds(corrected: float, value: float, half: float, scale: Scale) -> tuple[float, float]:
-    """Return the bounds of a delta-method interval: the half width is divided by the scale's derivative there."""
+    """Bounds of a delta-method interval: computed on the scale, where its half width is ``half`` × the derivative."""
     floor, ceiling = _ENDS[scale]
     centre = corrected if floor < corrected < ceiling else value
     if scale == "raw" or not floor < centre < ceiling:
         return max(floor, centre - half), min(ceiling, centre + half)
     if scale == "log":
-        # Past this the bound says nothing any more, and is no number.
+        # exp(50) is beyond any use, and larger exponents overflow.
         spread = np.exp(min(half / centre, 50.0))
         return float(centre / spread), float(centre * spread)
-    # Between two ends, by the logit of the share of the way from one to the other; Fisher's z is half of that.
+    # Fisher's z is half the logit of the position between the scale's ends.
     share = (centre - floor) / (ceiling - floor)
     step = half / (ceiling - floor) / (share * (1 - share))
     odds = share / (1 - share)

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from personaeval.metrics.inference import Estimate, Floats
+from personaeval.metrics.inference import Estimate, Floats, finite_or_none
 from personaeval.metrics.jackknife import JackknifeResult, intervals, jackknife, p_equal
 from personaeval.metrics.sums import Cells
 
@@ -94,11 +94,11 @@ def make_changes(
         ratio = ratios[place]
         made.append(
             Change(
-                _number(before[place]),
-                _number(after[place]),
+                finite_or_none(before[place]),
+                finite_or_none(after[place]),
                 interval,
                 Estimate(None) if ratio is None else _minus_one(ratio),
-                _number(p_values[place]),
+                finite_or_none(p_values[place]),
                 differences.part(slice(place, place + 1)),
             )
         )
@@ -123,7 +123,3 @@ def _only(cells: Cells, kept: NDArray[np.bool_]) -> Cells:
 def _minus_one(ratio: Estimate) -> Estimate:
     bounds = (ratio.value, ratio.low, ratio.high)
     return Estimate(*(None if bound is None else bound - 1 for bound in bounds))
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

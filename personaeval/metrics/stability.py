@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaeval.metrics.catalogue import HEADLINE, STABILITY
-from personaeval.metrics.inference import Estimate, Floats, benjamini_hochberg, mcnemar, sign_flip
+from personaeval.metrics.inference import Estimate, Floats, benjamini_hochberg, finite_or_none, mcnemar, sign_flip
 from personaeval.metrics.jackknife import Scale, intervals, jackknife
 from personaeval.metrics.sums import Cells, Ints, item_sums, pair_sums, pss, repeat_sums
 
@@ -126,7 +126,7 @@ def summarise(cells: Cells, domain: str, seed: int = 0) -> StabilitySummary:
             "personas": own.shape[1],
             "samples": int(cells.scored.max(initial=0)),
             **{name: interval.to_json() for name, interval in headline.items()},
-            "pss_bias": _known(found.values[_PSS] - found.corrected[_PSS]),
+            "pss_bias": finite_or_none(found.values[_PSS] - found.corrected[_PSS]),
             "sd_raw": raw_sd,
             "sd": sd,
             "prompt_sensitivity": prompt_sensitivity(own, present),
@@ -140,10 +140,6 @@ def summarise(cells: Cells, domain: str, seed: int = 0) -> StabilitySummary:
             "by_persona": _by_persona(cells, by_persona, seed),
         }
     )
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def _extremes(cells: Cells, accuracies: Sequence[Estimate]) -> dict[str, Any]:
