@@ -26,14 +26,14 @@ import numpy as np
 
 from personaeval.metrics import fidelity, power, two_way_bootstrap
 from personaeval.metrics.catalogue import HEADLINE, STABILITY, WORST_PERSONA
-from personaeval.metrics.coverage_warnings import FEW_PERSONAS, cautions
+from personaeval.metrics.coverage_warnings import FEW_PERSONAS, coverage_warnings
 from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Estimate
 from personaeval.metrics.jackknife import Scale, intervals, jackknife
-from personaeval.metrics.noninferiority import ALPHA, POWER, Decline
+from personaeval.metrics.noninferiority import ALPHA, POWER, NonInferiorityTest
 from personaeval.metrics.paired import Change, changes
 from personaeval.metrics.population import Declining, Population
-from personaeval.metrics.split_half import worst_change
+from personaeval.metrics.split_half import worst_persona_change
 from personaeval.metrics.sums import Cells, item_sums
 
 ITEMS, PERSONAS, SAMPLES = (50, 100, 500), (8, 32), (1, 4)
@@ -76,7 +76,7 @@ class Cell:
     @property
     def promised(self) -> bool:
         """Whether the program gives its intervals without a word of caution."""
-        return not cautions(self.n, self.population.accuracy)
+        return not coverage_warnings(self.n, self.population.accuracy)
 
     def __str__(self) -> str:
         return f"n {self.n}, m {self.m}, S {self.samples}, {self.level}"
@@ -101,12 +101,12 @@ def share(hits: Sequence[bool]) -> tuple[float, float]:
     return value, math.sqrt(max(value * (1 - value), 1e-9) / len(hits))
 
 
-def fall_of(change: Change) -> Decline:
+def fall_of(change: Change) -> NonInferiorityTest:
     """Return a change over items as a decline of a metric of which more is better."""
-    return Decline(change.decline(1), float(change.tested.clusters[0]))
+    return NonInferiorityTest(change.decline(1), float(change.tested.clusters[0]))
 
 
-def passes(fall: Decline, max_drop: float) -> bool:
+def passes(fall: NonInferiorityTest, max_drop: float) -> bool:
     """Return whether a decline is shown to be at most ``max_drop``."""
     high = fall.bounds[1]
     return high is not None and high <= max_drop
@@ -169,8 +169,8 @@ def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int) -> list
         change: Change = changes(before, after)[PLACE[metric]]
         fall = fall_of(change)
         covered.append(covers(change.absolute, -decline))
-        regressed.append(fall.p_worse(decline) <= ALPHA)
-        detected.append(fall.p_worse(0.0) <= ALPHA)
+        regressed.append(fall.p_value(decline) <= ALPHA)
+        detected.append(fall.p_value(0.0) <= ALPHA)
         passed.append(passes(fall, decline / 2))
     rows = {
         "coverage of a difference of d": (covered, LEVEL),
@@ -219,7 +219,7 @@ def rare_losses(n: int, max_drop: float, is_worst: bool, experiments: int, seed:
         after = np.where(rng.random(before.shape) < flipped, 1 - before, before).astype(np.int32)
         after[rng.random(n) < lost] = 0
         cells = cells_of(before, 1), cells_of(after, 1)
-        change = worst_change(*cells) if is_worst else changes(*(item_sums(own, "", ()) for own in cells))[0]
+        change = worst_persona_change(*cells) if is_worst else changes(*(item_sums(own, "", ()) for own in cells))[0]
         passed.append(passes(fall_of(change), max_drop))
     what, where = "false PASS at max_drop = d, items lost as a whole", f"n {n}, max_drop {max_drop}"
     return [Result(what, metric, where, False, *share(passed), ALPHA)]
@@ -243,7 +243,7 @@ def rare_gains(n: int, max_drop: float, experiments: int, seed: int) -> list[Res
         after = np.where(rng.random(before.shape) < (max_drop + gained) / solvable, 0, before).astype(np.int32)
         after[~solved & (rng.random(n) < gained / (1 - solvable))] = 1
         change = changes(*(item_sums(cells_of(one, 1), "", ()) for one in (before, after)))[0]
-        regressed.append(fall_of(change).p_worse(max_drop) <= ALPHA)
+        regressed.append(fall_of(change).p_value(max_drop) <= ALPHA)
     what, where = "false REGRESSION at max_drop = d, items gained as a whole", f"n {n}, max_drop {max_drop}"
     return [Result(what, "accuracy", where, False, *share(regressed), ALPHA)]
 
@@ -259,7 +259,7 @@ def worst(cell: Cell, experiments: int, seed: int) -> list[Result]:
     for trial in range(experiments):
         drawn = cell.population.draw_pair(worse, rng, cell.n, cell.m, cell.samples)
         base, candidate = (cells_of(correct, cell.samples) for correct in drawn)
-        change = worst_change(base, candidate, seed=trial)
+        change = worst_persona_change(base, candidate, seed=trial)
         covered.append(covers(change.absolute, -drop))
     return [
         Result("coverage of the worst persona's change", WORST_PERSONA.name, str(cell), False, *share(covered), LEVEL)
@@ -291,8 +291,8 @@ def judged(personas: int, level: str, experiments: int, seed: int) -> list[Resul
         own.append(covers(Estimate(estimate.value, estimate.low, estimate.high), truth))
         change = changes(base, candidate)[0]
         apart.append(covers(change.absolute, lower - truth))
-        fall = Decline(change.decline(1), math.inf)
-        regressed.append(fall.p_worse(truth - lower) <= ALPHA)
+        fall = NonInferiorityTest(change.decline(1), math.inf)
+        regressed.append(fall.p_value(truth - lower) <= ALPHA)
         passed.append(passes(fall, (truth - lower) / 2))
     where = f"{personas} personas, {level}"
     rows: dict[str, tuple[list[bool], float]] = {

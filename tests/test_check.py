@@ -17,7 +17,7 @@ from personaeval.analysis.compare import align
 from personaeval.analysis.policy import Policy, read_policy, write_starting_policy
 from personaeval.errors import UsageError
 from personaeval.metrics.jackknife import JackknifeResult
-from personaeval.metrics.noninferiority import Decline
+from personaeval.metrics.noninferiority import NonInferiorityTest
 from personaeval.metrics.paired import changes
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
@@ -184,7 +184,7 @@ def test_losses_too_rare_for_the_sample_are_reckoned_with(tmp_path, n):
         after = np.where(rng.random(before.shape) < 0.01, 1 - before, before).astype(np.int32)
         after[rng.random(n) < lost] = 0
         accuracy = changes(*(item_sums(drawn_cells(one, 1), "", ()) for one in (before, after)))[0]
-        passed += Decline(accuracy.decline(1), n).bounds[1] <= 0.02
+        passed += NonInferiorityTest(accuracy.decline(1), n).bounds[1] <= 0.02
     assert passed / 1000 <= 0.025 + 2 * (0.025 * 0.975 / 1000) ** 0.5
 
 
@@ -266,16 +266,16 @@ def test_the_sizes_that_would_decide_are_those_that_do():
     freedom = np.array([99.0])
     one = np.ones(1)
     found = JackknifeResult(0.1 * one, 0.1 * one, 0.1 * one, freedom, 0 * one, 100 * one, one)
-    n = 100 * Decline(found, 100).times_needed(0.3)
+    n = 100 * NonInferiorityTest(found, 100).required_multiple(0.3)
     rng, passed = np.random.default_rng(0), 0
     for _ in range(2000):
         sample = rng.normal(0.1, 1, round(n))
         passed += sample.mean() + stats.t.ppf(0.975, n - 1) * sample.std(ddof=1) / n**0.5 <= 0.3
     assert passed / 2000 == pytest.approx(0.8, abs=0.03)
     # A regression among three is held to a third of the level.
-    declined = Decline(replace(found, values=0.25 * one), 100)
-    assert 1 < declined.times_needed(0.0) < declined.times_needed(0.0, tests=3)
-    assert Decline(found, 100).times_needed(0.1001) is None
+    declined = NonInferiorityTest(replace(found, values=0.25 * one), 100)
+    assert 1 < declined.required_multiple(0.0) < declined.required_multiple(0.0, tests=3)
+    assert NonInferiorityTest(found, 100).required_multiple(0.1001) is None
 
 
 def test_a_gate_of_a_task_by_name_stands_in_the_place_of_that_of_all(tmp_path):

@@ -7,7 +7,15 @@ import pytest
 from scipy import stats
 
 from personaeval.metrics.inference import holm
-from personaeval.metrics.jackknife import JackknifeResult, intervals, jackknife, lean, p_above, p_equal, unseen
+from personaeval.metrics.jackknife import (
+    JackknifeResult,
+    intervals,
+    jackknife,
+    p_above,
+    p_equal,
+    skewness_correction,
+    zero_event_bound,
+)
 
 
 def mean_of(values):
@@ -79,7 +87,7 @@ def test_where_nothing_varies_the_interval_is_that_of_a_proportion_of_which_none
     [interval] = intervals(found, ["logit"])
     exact = stats.binomtest(40, 40).proportion_ci(0.95, method="exact")
     assert (interval.low, interval.high) == pytest.approx((exact.low, 1))
-    assert unseen(40) == pytest.approx(1 - exact.low)
+    assert zero_event_bound(40) == pytest.approx(1 - exact.low)
 
 
 def test_no_number_where_there_is_none():
@@ -111,5 +119,7 @@ def test_the_skewness_is_that_of_the_mean_and_moves_the_bound_of_the_longer_tail
     assert found.skewness[0] == pytest.approx(stats.skew(values) / 20, rel=1e-3)
     # Johnson 1978: μ3 (1 + 2 z²) / (6 s² n), for the mean.
     third = np.mean((values - values.mean()) ** 3)
-    assert lean(found)[0] == pytest.approx(third * (1 + 2 * 1.959964**2) / (6 * values.var() * 400), rel=5e-3)
-    assert lean(mean_of(-values))[0] == 0
+    assert skewness_correction(found)[0] == pytest.approx(
+        third * (1 + 2 * 1.959964**2) / (6 * values.var() * 400), rel=5e-3
+    )
+    assert skewness_correction(mean_of(-values))[0] == 0

@@ -5,12 +5,12 @@ import pytest
 
 from personaeval.metrics import two_way_bootstrap
 from personaeval.metrics.catalogue import HEADLINE
-from personaeval.metrics.coverage_warnings import cautions
-from personaeval.metrics.noninferiority import Decline
+from personaeval.metrics.coverage_warnings import coverage_warnings
+from personaeval.metrics.noninferiority import NonInferiorityTest
 from personaeval.metrics.paired import changes, shared
 from personaeval.metrics.population import Population, like
 from personaeval.metrics.power import drawn_cells
-from personaeval.metrics.split_half import worst_change
+from personaeval.metrics.split_half import worst_persona_change
 from personaeval.metrics.sums import item_sums, pss
 
 
@@ -38,8 +38,8 @@ def test_a_decline_is_above_zero_where_the_candidate_is_worse():
     found = change(*pair())
     assert found.decline(1).values[0] == -found.absolute.value
     assert found.decline(-1).values[0] == found.absolute.value
-    assert Decline(found.decline(1), 400).p_worse(0.0) < 0.001
-    assert Decline(found.decline(1), 400).p_worse(0.2) > 0.9
+    assert NonInferiorityTest(found.decline(1), 400).p_value(0.0) < 0.001
+    assert NonInferiorityTest(found.decline(1), 400).p_value(0.2) > 0.9
 
 
 def test_only_cells_that_both_scored_are_compared():
@@ -121,7 +121,7 @@ def test_the_worst_persona_is_free_of_the_selections_bias():
     values = []
     for trial in range(30):
         before = Population(0.7).draw(rng, 200, 12, 1)
-        values.append(worst_change(drawn_cells(before, 1), drawn_cells(before, 1), seed=trial).base)
+        values.append(worst_persona_change(drawn_cells(before, 1), drawn_cells(before, 1), seed=trial).base)
     assert np.mean(values) == pytest.approx(0.7, abs=0.015)
 
 
@@ -136,5 +136,5 @@ def test_the_worst_persona_is_free_of_the_selections_bias():
     ],
 )
 def test_what_the_simulation_shows_not_to_hold_is_said(items, accuracy, bias, said):
-    found = cautions(items, accuracy, bias)
+    found = coverage_warnings(items, accuracy, bias)
     assert [said in text for text in found] == ([True] if said else [])

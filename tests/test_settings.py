@@ -78,7 +78,7 @@ def test_what_is_cut_off_or_unscored_is_said(tmp_path):
     cut.counts["truncated"][:3] = 1
     lost[:2] = 1
     first, second = pair(tmp_path, before=cut, after=counted(RIGHT * (1 - lost), items=ITEMS, unscored=lost))
-    notes = align(first, second, "sums").cautions
+    notes = align(first, second, "sums").warnings
     assert "7.5% of base's answers were cut off at max_tokens." in notes
     assert any(note.startswith("5.0% of new's answers are unscored") for note in notes)
 

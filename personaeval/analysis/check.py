@@ -19,9 +19,9 @@ from personaeval.analysis.policy import EVERY_TASK, Gate, Policy, Severity
 from personaeval.errors import InvalidRunError
 from personaeval.metrics.catalogue import METRICS, WORST_PERSONA, StabilityMetric
 from personaeval.metrics.inference import holm
-from personaeval.metrics.noninferiority import ALPHA, Decline
+from personaeval.metrics.noninferiority import ALPHA, NonInferiorityTest
 from personaeval.metrics.paired import Change
-from personaeval.metrics.split_half import worst_change
+from personaeval.metrics.split_half import worst_persona_change
 from personaeval.results.runs import CheckpointRuns
 
 
@@ -124,10 +124,10 @@ class _Test:
     defined: bool = True
 
     @property
-    def decline(self) -> Decline:
+    def tested(self) -> NonInferiorityTest:
         """By how much the candidate is worse."""
         assert self.change is not None, "only what could be estimated is tested"
-        return Decline(self.change.decline(METRICS[self.gate.metric].better), self.items)
+        return NonInferiorityTest(self.change.decline(METRICS[self.gate.metric].better), self.items)
 
 
 def check(
@@ -153,7 +153,7 @@ def check(
     if {path.resolve() for path in base.folders.values()} & {path.resolve() for path in candidate.folders.values()}:
         notes.append("Base and candidate are the same run.")
     aligned = [pair for pair in pairs.values() if isinstance(pair, AlignedTask)]
-    notes += [f"{pair.task}: {note}" for pair in aligned for note in (*pair.notes, *pair.cautions)]
+    notes += [f"{pair.task}: {note}" for pair in aligned for note in (*pair.notes, *pair.warnings)]
     return Report(base.name, candidate.name, overall(findings), findings, tuple(notes))
 
 
@@ -225,7 +225,7 @@ def _prepare(
         return _Test(gate, task, None, f"{task} has no {gate.metric}")
     generalise = policy.generalise_to_personas
     if gate.metric == WORST_PERSONA.name:
-        change = None if generalise or pair.cells is None else worst_change(*pair.cells)
+        change = None if generalise or pair.cells is None else worst_persona_change(*pair.cells)
     else:
         change = pair.changes(generalise and pair.judged is None).get(gate.metric)
     if change is None:
@@ -266,7 +266,7 @@ def _sizes(pair: AlignedTask, change: Change, generalise: bool) -> dict[str, int
 
 
 def _p_worse(test: _Test) -> float:
-    return math.nan if test.problem else test.decline.p_worse(test.gate.max_drop)
+    return math.nan if test.problem else test.tested.p_value(test.gate.max_drop)
 
 
 def _judge(test: _Test, p: float, tests: int) -> Finding:
@@ -285,10 +285,10 @@ def _judge(test: _Test, p: float, tests: int) -> Finding:
     )
     if test.problem:
         return finding
-    low, high = test.decline.bounds
+    low, high = test.tested.bounds
     finding = replace(
         finding,
-        decline=test.decline.value,
+        decline=test.tested.decline,
         low=low,
         high=high,
         p=float(p) if math.isfinite(p) else None,
@@ -305,14 +305,14 @@ def _judge(test: _Test, p: float, tests: int) -> Finding:
 def _remedy(test: _Test, tests: int) -> str:
     """Say how much data would decide it at the observed decline, with a power of 80 %."""
     sizes = test.sizes
-    if test.decline.bounds[1] is None:
+    if test.tested.bounds[1] is None:
         return f"{_list(sizes)} are too few for an interval"
-    times = test.decline.times_needed(test.gate.max_drop, tests)
+    times = test.tested.required_multiple(test.gate.max_drop, tests)
     if times is None:
         what = " and ".join(sizes)
-        if test.decline.is_hidden(test.gate.max_drop):
+        if test.tested.is_undecidable(test.gate.max_drop):
             return (
-                f"not decidable at a reasonable size: it rests on {test.decline.items:,.0f} items, too few even tenfold"
+                f"not decidable at a reasonable size: it rests on {test.tested.items:,.0f} items, too few even tenfold"
             )
         return f"not decidable at a reasonable size: the decline is too near to max_drop for ten times the {what}"
     wanted = {kind: math.ceil(times * count) for kind, count in sizes.items()}

@@ -13,7 +13,12 @@ from personaeval.analysis.comparability import items_that_differ, placement_note
 from personaeval.errors import InvalidRunError, UsageError, suggest
 from personaeval.metrics import two_way_bootstrap
 from personaeval.metrics.catalogue import HEADLINE, METRICS, PERSONA_SCORE
-from personaeval.metrics.coverage_warnings import FEW_PERSONAS, TRUNCATED_LIMIT, UNSCORED_LIMIT, cautions
+from personaeval.metrics.coverage_warnings import (
+    TRUNCATED_LIMIT,
+    UNSCORED_LIMIT,
+    coverage_warnings,
+    few_personas_warning,
+)
 from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Estimate
 from personaeval.metrics.jackknife import intervals
@@ -44,7 +49,7 @@ class AlignedTask:
         dimensions: of a judged task.
         unscored: share of the common samples that base and candidate have no score for.
         notes: what was left out, and what a reader must know.
-        cautions: what is to be known of each run's own numbers, which its own tables say too.
+        warnings: on each run's own numbers; its own tables show them too.
         identical: whether every count of every common cell is the same.
     """
 
@@ -56,7 +61,7 @@ class AlignedTask:
     dimensions: tuple[str, ...]
     unscored: tuple[float, float]
     notes: tuple[str, ...]
-    cautions: tuple[str, ...]
+    warnings: tuple[str, ...]
     identical: bool
 
     def changes(self, generalise: bool = False) -> dict[str, Change]:
@@ -150,7 +155,7 @@ def _align_counted(
     both = shared(cells)
     accuracies = [float(one.q[:, 1:][present[:, 1:]].mean()) for one in cells]
     nearest = min(accuracies, key=lambda accuracy: min(accuracy, 1 - accuracy))
-    found = cautions(len(items), nearest, solved=min(one.solved for one in both))
+    found = coverage_warnings(len(items), nearest, solved=min(one.solved for one in both))
     counts = [{name: int(getattr(own, name).sum()) for name in _SHARED} for own in cells]
     unscored, told = _shares((base, candidate), counts)
     return AlignedTask(
@@ -162,7 +167,7 @@ def _align_counted(
         dimensions=(),
         unscored=unscored,
         notes=tuple(notes),
-        cautions=(*told, *(f"{caution}." for caution in found)),
+        warnings=(*told, *(f"{warning}." for warning in found)),
         identical=all(np.array_equal(getattr(cells[0], name), getattr(cells[1], name)) for name in _COUNTS),
     )
 
@@ -212,26 +217,20 @@ def _align_judged(
 ) -> AlignedTask:
     texts = [{one.persona: one.text for one in side.runs[task].personas(task)} for side in (base, candidate)]
     personas = [name for name in texts[0] if texts[1].get(name) == texts[0][name]]
-    prompt_templates = [
-        {row["item"]: row for row in table.to_pylist() if row["persona"] in set(personas)} for table in rows
-    ]
-    items = _common([list(prompt_template) for prompt_template in prompt_templates])
-    both = [item for item in items if all(prompt_template[item]["scored"] for prompt_template in prompt_templates)]
+    tables = [{row["item"]: row for row in table.to_pylist() if row["persona"] in set(personas)} for table in rows]
+    items = _common([list(own) for own in tables])
+    both = [item for item in items if all(own[item]["scored"] for own in tables)]
     if not both:
         raise InvalidRunError(
             f"{task}: no response is judged in both {base.name} and {candidate.name}: personaeval score."
         )
     notes += _left_out(base, candidate, rows, len(items), [sorted(set(own) - set(personas)) for own in texts])
-    dimensions = tuple(dict.fromkeys(prompt_templates[0][item]["dimension"] for item in items))
-    sums = [_persona_sums(prompt_template, both, dimensions) for prompt_template in prompt_templates]
-    counts = [
-        {name: sum(prompt_template[item][name] for item in items) for name in _SHARED}
-        for prompt_template in prompt_templates
-    ]
+    dimensions = tuple(dict.fromkeys(tables[0][item]["dimension"] for item in items))
+    sums = [_persona_sums(own, both, dimensions) for own in tables]
+    counts = [{name: sum(own[item][name] for item in items) for name in _SHARED} for own in tables]
     unscored, told = _shares((base, candidate), counts)
-    clusters = len(sums[0].matrix)
-    if clusters < FEW_PERSONAS:
-        told.append(f"{clusters} personas: with fewer than {FEW_PERSONAS}, intervals cover less often than they say.")
+    if warning := few_personas_warning(len(sums[0].matrix)):
+        told.append(f"{warning}.")
     return AlignedTask(
         task=task,
         record=base.task_record(task),
@@ -241,19 +240,17 @@ def _align_judged(
         dimensions=dimensions,
         unscored=unscored,
         notes=tuple(notes),
-        cautions=tuple(told),
+        warnings=tuple(told),
         identical=np.array_equal(sums[0].matrix, sums[1].matrix),
     )
 
 
-def _persona_sums(prompt_template: dict[str, Any], items: Sequence[str], dimensions: Sequence[str]) -> PersonaSums:
-    personas = {
-        name: place for place, name in enumerate(dict.fromkeys(prompt_template[item]["persona"] for item in items))
-    }
+def _persona_sums(rows: dict[str, Any], items: Sequence[str], dimensions: Sequence[str]) -> PersonaSums:
+    personas = {name: place for place, name in enumerate(dict.fromkeys(rows[item]["persona"] for item in items))}
     columns = {name: place for place, name in enumerate(dimensions)}
     matrix = np.zeros((len(personas), 2 * len(dimensions)))
     for item in items:
-        row = prompt_template[item]
+        row = rows[item]
         place, column = personas[row["persona"]], columns[row["dimension"]]
         matrix[place, column] += row["score_sum"]
         matrix[place, len(dimensions) + column] += row["scored"]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from personaeval.judge.judgements import Ratings, mean_scored
 from personaeval.library.personas import Persona
+from personaeval.metrics.inference import finite_or_none
 from personaeval.models.families import relation
 from personaeval.results.records import JudgeRecord, ModelRecord, PanelRecord
 
@@ -76,7 +77,7 @@ def _by(ratings: Ratings, groups: Mapping[str, str]) -> dict[str, float | None]:
     dimensions = np.array(ratings.dimensions)
     names = sorted(set(ratings.dimensions))
     return {
-        wanted: _number(
+        wanted: finite_or_none(
             float(np.mean([mean_scored(ratings.panel_scores[(group == wanted) & (dimensions == n)]) for n in names]))
         )
         for wanted in dict.fromkeys(groups.values())
@@ -89,7 +90,7 @@ def _alpha(ratings: Ratings) -> float | None:
 
     if len(ratings.judges) < 2:
         return None
-    return _number(krippendorff_alpha(ratings.scores[:, :, 0], level="ordinal"))
+    return finite_or_none(krippendorff_alpha(ratings.scores[:, :, 0], level="ordinal"))
 
 
 def _kappas(ratings: Ratings) -> list[dict[str, Any]]:
@@ -101,7 +102,7 @@ def _kappas(ratings: Ratings) -> list[dict[str, Any]]:
         first, second = ratings.scores[:, left, 0], ratings.scores[:, right, 0]
         both = ~np.isnan(first) & ~np.isnan(second)
         kappa = weighted_kappa(first[both], second[both], low=1, high=5)
-        found.append({"judges": [one, other], "kappa": _number(kappa), "responses": int(both.sum())})
+        found.append({"judges": [one, other], "kappa": finite_or_none(kappa), "responses": int(both.sum())})
     return found
 
 
@@ -147,13 +148,9 @@ def self_agreement(scores: np.ndarray[Any, Any]) -> float | None:
         both = ~np.isnan(scores[:, 0]) & ~np.isnan(scores[:, repeat])
         kappas.append(weighted_kappa(scores[both, 0], scores[both, repeat], low=1, high=5))
     known = [kappa for kappa in kappas if kappa is not None]
-    return _number(float(np.mean(known))) if known else None
+    return finite_or_none(float(np.mean(known))) if known else None
 
 
 def _share(flags: np.ndarray[Any, Any]) -> float | None:
     said = flags[~np.isnan(flags)]
     return float(said.mean()) if len(said) else None
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None or not np.isfinite(value) else float(value)

@@ -1,4 +1,4 @@
-"""Two checkpoints on the same items: paired changes, which difficulty of items and personas does not blur."""
+"""Paired changes between two checkpoints on the same items and personas, whose difficulty cancels."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from personaeval.metrics.jackknife import JackknifeResult, intervals, jackknife,
 from personaeval.metrics.sums import Cells
 
 
-class Summed(Protocol):
-    """Sums over clusters and what is estimated from them."""
+class ClusterSums(Protocol):
+    """Sums over clusters, and the estimates computed from them."""
 
     @property
     def matrix(self) -> Floats:
-        """[clusters, k] what each cluster adds."""
+        """[clusters, k] what each cluster adds to each sum."""
         ...
 
     @property
     def spans(self) -> Floats:
-        """[e] how far apart two values of each estimate can be."""
+        """[e] largest possible difference between two values of each estimate."""
         ...
 
     def weights(self, sums: Floats) -> Floats:
-        """Return what each estimate is divided by, for sums [..., k]; without any, a cluster says nothing of it."""
+        """[..., e] each estimate's denominator for [..., k] sums; a cluster with 0 carries no information on it."""
         ...
 
     def estimate(self, sums: Floats) -> Floats:
-        """Return the estimates for sums [..., k]."""
+        """[..., e] the estimates for [..., k] sums."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of one metric from the base to the candidate.
+    """The change of one metric from the base to the candidate.
 
     Attributes:
-        base: its value there; None where not defined.
-        candidate: its value there.
-        absolute: candidate - base, in the metric's own unit.
-        relative: candidate / base - 1; None where the base is not above 0, or a ratio of the metric means nothing.
-        p: two-sided, of no change.
-        tested: the numbers behind it, from which ``decline`` makes its own.
+        base: the metric's value for the base; None if undefined.
+        candidate: its value for the candidate.
+        absolute: candidate − base, in the metric's own unit.
+        relative: candidate / base − 1; None if the base is not above 0, or 0 is the middle of the metric's scale.
+        p: two-sided p-value of the null hypothesis "no change"; None if undefined.
+        tested: the jackknife's result for the difference.
     """
 
     base: float | None
@@ -57,15 +57,15 @@ class Change:
     tested: JackknifeResult
 
     def decline(self, better: int) -> JackknifeResult:
-        """Return the change as a decline: above 0 is worse, whichever direction of the metric is better."""
+        """The change as a decline, above 0 if the candidate is worse; ``better`` is the metric's direction, 1 or -1."""
         found = self.tested
         if better < 0:
             return found
         return replace(found, values=-found.values, corrected=-found.corrected, skewness=-found.skewness)
 
 
-def changes(base: Summed, candidate: Summed) -> list[Change]:
-    """Return the change of every estimate, with jackknife errors over the clusters, which are the same in both."""
+def changes(base: ClusterSums, candidate: ClusterSums) -> list[Change]:
+    """The change of every estimate, with jackknife errors over the clusters; both have the same, in the same order."""
     width = base.matrix.shape[1]
 
     def both(sums: Floats) -> Floats:
@@ -74,8 +74,8 @@ def changes(base: Summed, candidate: Summed) -> list[Change]:
         return np.concatenate([after - before, ratio, before, after], axis=-1)
 
     matrix = np.hstack([base.matrix, candidate.matrix])
-    resting = (base.weights(base.matrix) > 0) | (candidate.weights(candidate.matrix) > 0)
-    found = jackknife(matrix, both, np.tile(resting.sum(axis=0, dtype=np.float64), 4), np.tile(base.spans, 4))
+    supporting = (base.weights(base.matrix) > 0) | (candidate.weights(candidate.matrix) > 0)
+    found = jackknife(matrix, both, np.tile(supporting.sum(axis=0, dtype=np.float64), 4), np.tile(base.spans, 4))
     count = len(found.values) // 4
     ratios = intervals(found.part(slice(count, 2 * count)), ["log"] * count)
     return make_changes(
@@ -86,7 +86,7 @@ def changes(base: Summed, candidate: Summed) -> list[Change]:
 def make_changes(
     differences: JackknifeResult, ratios: Sequence[Estimate | None], before: Floats, after: Floats
 ) -> list[Change]:
-    """Return changes from estimates of differences and intervals of ratios."""
+    """Changes from the estimates of e differences, the intervals of e ratios, and both checkpoints' [e] values."""
     absolute = intervals(differences, ["raw"] * len(differences.values))
     p_values = p_equal(differences)
     made = []
@@ -106,7 +106,7 @@ def make_changes(
 
 
 def shared(runs: Sequence[Cells]) -> list[Cells]:
-    """Return runs' cells of the same items and personas without the cells that one of them did not score."""
+    """Cells of the same items and personas, without those that any of the runs did not score."""
     kept = np.logical_and.reduce([cells.is_scored for cells in runs])
     return [_only(cells, kept) for cells in runs]
 

@@ -1,8 +1,8 @@
-"""A population of items whose truth is known: what power is predicted from and what validity is tested on.
+"""Populations of items with known true values, for forecasts of power and tests of validity.
 
-Correctness follows a latent normal model: an item is answered rightly if a level plus shared parts (item, persona,
-cell) plus a fresh part for every sample is above zero. Then accuracy, PSS and repeatability are values of the normal
-distribution, not the outcome of another simulation.
+Correctness follows a latent normal model: an answer is right if a level plus shared parts (item, persona, cell) plus a
+part drawn anew for every sample is above 0. The true accuracy, PSS and repeatability follow from the bivariate normal
+distribution; no simulation is needed.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from personaeval.metrics.inference import Floats
 from personaeval.metrics.sums import Ints
 
 Declining = Literal["accuracy", "pss", "corrected_pss"]
-"""The metrics for which a population can be made worse."""
+"""Metrics that :meth:`Population.worse` can lower."""
 
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """Latent shares of variance; what is left to 1 is drawn anew for every sample.
+    """Shares of the latent variance; the rest, up to 1, is drawn anew for every sample.
 
     Attributes:
         accuracy: probability that an answer is right.
-        item: share that all personas have in common on an item; the latent correlation of two personas.
-        cell: share of the (item, persona) itself.
-        persona: share of the persona alone, the same on all items.
-        kept: share of the item's and the cell's parts that another checkpoint has in common with this one.
+        item: share of the item, common to all personas: the latent correlation of two personas.
+        cell: share of the (item, persona) cell.
+        persona: share of the persona, common to all items.
+        kept: share of the item's and the cell's parts that another checkpoint shares with this one.
     """
 
     accuracy: float
@@ -38,7 +38,7 @@ class Population:
     kept: float = 0.8
 
     def truth(self) -> dict[str, float]:
-        """Return the true values of the metrics, over all items, personas and samples."""
+        """True values of the metrics, by name."""
         pss = _both_right(self.accuracy, self.item) / self.accuracy
         repeatability = _both_right(self.accuracy, self.item + self.cell + self.persona) / self.accuracy
         return {
@@ -52,11 +52,11 @@ class Population:
         }
 
     def draw(self, rng: np.random.Generator, n: int, m: int, samples: int) -> Ints:
-        """Return [n, 1 + m] numbers of right answers, the baseline in column 0."""
+        """[n, 1 + m] numbers of right answers out of ``samples``; the baseline in column 0."""
         return self.draw_pair(self, rng, n, m, samples)[0]
 
     def draw_pair(self, other: Population, rng: np.random.Generator, n: int, m: int, samples: int) -> tuple[Ints, Ints]:
-        """Return the numbers of right answers of two checkpoints to the same items under the same personas."""
+        """Numbers of right answers, as :meth:`draw`, of two checkpoints on the same items under the same personas."""
         shape = (n, 1 + m)
         parts = [rng.standard_normal(size) for size in ((n, 1), shape, (1, 1 + m))]
         drawn = []
@@ -72,13 +72,13 @@ class Population:
         return drawn[0], drawn[1]
 
     def worse(self, metric: Declining, drop: float) -> Population:
-        """Return the population whose ``metric`` is lower by ``drop``.
+        """The population whose ``metric`` is lower by ``drop``.
 
-        Accuracy falls alone in the sense of the level; PSS and corrected PSS fall at the same accuracy, the item's
-        share going to the cell.
+        Accuracy falls by lowering the level; PSS and corrected PSS fall at constant accuracy by moving variance from
+        the item to the cell.
 
         Raises:
-            ValueError: no such population: the metric cannot fall that far.
+            ValueError: the metric cannot fall that far.
         """
         if drop == 0:
             return self
@@ -99,9 +99,9 @@ class Population:
 
 
 def like(accuracy: float, pss: float, repeatability: float | None) -> Population:
-    """Return the population with these metrics, as near as the model comes.
+    """The population whose true values are closest to these.
 
-    Without repeatability, half of what is not the item's is taken to be sampling noise.
+    Without repeatability, half of the variance that is not the item's is assumed to be sampling noise.
     """
     accuracy = min(max(accuracy, 0.01), 0.99)
     item = _share(accuracy, pss)
@@ -122,7 +122,7 @@ def _share(accuracy: float, pss: float) -> float:
 
 
 def _both_right(accuracy: float, correlation: float) -> float:
-    """Return P(X > 0, Y > 0) of two normals of one mean, by Owen's T function (Owen 1956)."""
+    """P(X > 0, Y > 0) of two correlated normals with the same mean, by Owen's T function (Owen 1956)."""
     from scipy.special import ndtri, owens_t
 
     slope = ((1 - correlation) / (1 + correlation)) ** 0.5

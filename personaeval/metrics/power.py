@@ -1,8 +1,8 @@
-"""What a comparison can find, told before anything is generated.
+"""Power of a comparison, forecast before anything is generated.
 
-The standard error of a paired decline is measured on drawn populations of known truth (:mod:`population`), one of which
-has declined, by the same estimators and the same jackknife that compare and check use; it scales with 1/√n. A decline d
-is detected at a one-sided level α with power 1 − β where d ≥ (t(1−α) + t(1−β)) · error (Cohen 1988, chapter 2).
+The standard error of a paired decline is measured on two populations (:mod:`personaeval.metrics.population`), one of
+which has declined, with the estimators and the jackknife of ``compare`` and ``check``; it scales with 1/√n. A decline d
+is detected at a one-sided level α with power 1 − β if d ≥ (t(1−α) + t(1−β)) · error (Cohen 1988, chapter 2).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from personaeval.metrics.catalogue import HEADLINE
-from personaeval.metrics.jackknife import unseen
+from personaeval.metrics.jackknife import zero_event_bound
 from personaeval.metrics.noninferiority import ALPHA, POWER
 from personaeval.metrics.paired import changes
 from personaeval.metrics.population import Declining, Population
@@ -34,45 +34,45 @@ _ROUNDS = 4
 
 @dataclass(frozen=True, slots=True)
 class _UnitError:
-    """What n items make of a decline's error.
+    """The standard error of a decline as a function of n.
 
     Attributes:
-        error: the standard error times √n.
-        freedom: degrees of freedom for each item.
-        carrying: the share of the items that it rests on.
+        error: standard error × √n.
+        freedom: degrees of freedom per item.
+        supporting: share of the items that the estimate rests on.
     """
 
     error: float
     freedom: float
-    carrying: float
+    supporting: float
 
     def least(self, n: int) -> float:
-        """Return the smallest decline that n items show, by the test of a check."""
+        """The smallest decline that n items detect, with the test of ``check``."""
         from scipy.special import stdtrit
 
         freedom, error = max(1.0, min(n - 1, self.freedom * n)), self.error / n**0.5
-        shown = max(stdtrit(freedom, 1 - ALPHA) * error, float(unseen(max(1.0, self.carrying * n))))
+        shown = max(stdtrit(freedom, 1 - ALPHA) * error, float(zero_event_bound(max(1.0, self.supporting * n))))
         return float(shown + stdtrit(freedom, POWER) * error)
 
     def items(self, decline: float) -> int:
-        """Return how many items show a decline."""
+        """The number of items that detects a decline."""
         return bisect_left(range(_MOST_NEEDED), True, lo=2, key=lambda n: self.least(n) <= decline)
 
 
 def minimum_detectable_effect(
     population: Population, metric: Declining, n: int, personas: int, samples: int
 ) -> float | None:
-    """Return the smallest decline that n items show with a power of 80 % at a one-sided level of 0.025.
+    """The smallest decline that n items detect with a power of 80 % at a one-sided level of 0.025.
 
     Args:
-        population: what the base is drawn from.
-        metric: what declines.
-        n: items.
+        population: the base's.
+        metric: the metric that declines.
+        n: number of items.
         personas: m, without the baseline; at least 2.
-        samples: S.
+        samples: S per cell.
 
     Returns:
-        In the metric's unit; None where it cannot fall so far.
+        In the metric's unit; None if the metric cannot fall that far.
     """
     decline = 0.0
     try:
@@ -87,13 +87,16 @@ def minimum_detectable_effect(
 def required_sample_size(
     population: Population, metric: Declining, decline: float, personas: int, samples: int
 ) -> int | None:
-    """Return how many items show a decline with that power: the inverse of :func:`minimum_detectable_effect`.
+    """The number of items that detects a decline with that power: the inverse of :func:`minimum_detectable_effect`.
+
+    Returns:
+        None if the metric cannot fall that far.
 
     Raises:
-        ValueError: a decline that is not above 0.
+        ValueError: ``decline`` is not above 0.
     """
     if decline <= 0:
-        raise ValueError("a decline to be detected is above 0")
+        raise ValueError(f"decline: must be above 0 (got {decline:g})")
     try:
         return _unit_error(population, metric, decline, personas, samples).items(decline)
     except ValueError:
@@ -110,7 +113,7 @@ def _unit_error(population: Population, metric: Declining, decline: float, perso
 
 
 def drawn_cells(correct: Ints, samples: int) -> Cells:
-    """Return [n, 1 + m] numbers of right answers, as a population draws them, as the cells of a run."""
+    """Cells of a run from [n, 1 + m] numbers of right answers, as :meth:`Population.draw` gives them."""
     n, width = correct.shape
     none = np.zeros((n, width), dtype=np.int32)
     return Cells(

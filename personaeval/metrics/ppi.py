@@ -1,9 +1,9 @@
 """PersonaScore corrected by human labels: prediction-powered inference with the judge as predictor.
 
-PPI++ (A. Angelopoulos, J. Duchi, T. Zrnic, arXiv 2311.01453) takes the labels' mean and adds λ times the difference
-between the judge's mean on all other responses and on the labelled ones; λ is chosen for the smallest variance, so
-a worthless judge is left out by itself. The package of its authors, ppi-python, knows neither strata nor clusters;
-both are needed here, so the few lines stand below. Valid only if the labelled responses are a random sample.
+PPI++ (A. Angelopoulos, J. Duchi, T. Zrnic, arXiv 2311.01453) adds to the labels' mean λ times the difference between
+the judge's mean on all other responses and on the labelled ones. λ minimises the variance; for an uninformative judge
+it is 0. The authors' package, ppi-python, supports neither strata nor clusters, and both are needed here. Valid only if
+the labelled responses are a random sample.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from personaeval.metrics.inference import Estimate
 
 FEW_LABELS = 30
-"""Labels a dimension, below which the interval is not to be trusted."""
+"""With fewer labels in a dimension, the interval is unreliable."""
 
 
 Array = NDArray[np.floating[Any]]
@@ -25,16 +25,19 @@ Array = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
-    """The corrected PersonaScore beside what the labels alone say.
+    """PersonaScore corrected by human labels.
 
-    ``weight`` is λ: 0 leaves the judge out, 1 takes it at full weight.
+    Attributes:
+        corrected: the PPI++ estimate.
+        labels_alone: the estimate from the labels without the judge.
+        weight: λ, from 0 (judge ignored) to 1 (full weight).
+        labels: number of labels per dimension.
     """
 
     corrected: Estimate
     labels_alone: Estimate
     weight: float
     labels: dict[str, int]
-    """Labels a dimension."""
 
 
 def correct(
@@ -44,22 +47,22 @@ def correct(
     dimension: NDArray[np.integer[Any]],
     dimensions: tuple[str, ...],
 ) -> Corrected | None:
-    """Return the human-corrected mean of the dimensions' means.
+    """Human-corrected mean of the dimensions' means.
 
     Args:
-        judged: (responses,), the judges' score of each response, no NaN.
-        labelled: (responses,), the people's score, NaN where nobody was asked.
-        persona: (responses,), cluster numbers.
-        dimension: (responses,), numbers into ``dimensions``, the strata.
-        dimensions: their names.
+        judged: (responses,) the judges' score of each response, without NaN.
+        labelled: (responses,) the people's score; NaN without a label.
+        persona: (responses,) cluster of each response.
+        dimension: (responses,) stratum of each response: an index into ``dimensions``.
+        dimensions: names of the strata.
 
     Returns:
-        None where a dimension has no label, or all labels come from one persona.
+        None if a dimension has no label, or all labels belong to one persona.
     """
     has_label = ~np.isnan(labelled)
     strata = len(dimensions)
     counts = np.bincount(dimension[has_label], minlength=strata)
-    # What is corrected rests on the personas with labels, however many others the judge alone has seen.
+    # The correction rests on the personas with labels, however many others only the judge has seen.
     personas = len(np.unique(persona[has_label]))
     if (counts == 0).any() or personas < 2:
         return None
@@ -67,10 +70,10 @@ def correct(
     ours = _stratum_means(labelled[has_label], dimension[has_label], strata)
     judge_there = _stratum_means(judged[has_label], dimension[has_label], strata)
     judge_elsewhere = _stratum_means(judged[rest], dimension[rest], strata)
-    # Where every response of a dimension is labelled, the judge has nothing to add.
+    # If every response of a dimension is labelled, the judge adds no information there.
     known = ~np.isnan(judge_elsewhere)
-    of_labels = _added(labelled, ours, has_label, persona, dimension, strata)
-    of_judge = _added(judged, judge_elsewhere, rest & known[dimension], persona, dimension, strata) - _added(
+    of_labels = _influence(labelled, ours, has_label, persona, dimension, strata)
+    of_judge = _influence(judged, judge_elsewhere, rest & known[dimension], persona, dimension, strata) - _influence(
         judged, judge_there, has_label & known[dimension], persona, dimension, strata
     )
     spread = float(of_judge @ of_judge)
@@ -89,7 +92,7 @@ def _stratum_means(values: Array, stratum: NDArray[np.integer[Any]], strata: int
         return np.bincount(stratum, values, strata) / np.bincount(stratum, minlength=strata)
 
 
-def _added(
+def _influence(
     values: Array,
     means: Array,
     chosen: NDArray[np.bool_],
@@ -97,7 +100,7 @@ def _added(
     dimension: NDArray[np.integer[Any]],
     strata: int,
 ) -> Array:
-    """Return what each persona adds to the error of the mean over strata of the chosen means, (personas,)."""
+    """(personas,) influence of each persona on the mean over strata of the means of the chosen responses."""
     size = np.bincount(dimension[chosen], minlength=strata)
     places = dimension[chosen]
     parts = (values[chosen] - means[places]) / size[places] / strata

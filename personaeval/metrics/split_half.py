@@ -1,4 +1,4 @@
-"""The worst persona without the bias of having been selected: chosen on half of the items, measured on the other."""
+"""The worst persona without selection bias: chosen on one half of the items, measured on the other."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ _SPLITS = 20
 _REPLICATES = 1000
 
 
-def worst_change(base: Cells, candidate: Cells, seed: int = 0) -> Change:
-    """Return the change of the worst persona's accuracy in split-half form, with a bootstrap error over items.
+def worst_persona_change(base: Cells, candidate: Cells, seed: int = 0) -> Change:
+    """Change of the worst persona's split-half accuracy, with a bootstrap standard error over items.
 
-    Mean over 20 seeded splits and both directions. An item keeps its half in every resample, so that no item is used
-    to choose and to measure, and the choice is made anew in each.
+    The mean over 20 seeded splits and both directions. An item keeps its half in every resample, so that no item both
+    selects and measures; the selection is repeated in every resample.
+
+    Args:
+        base: cells of the base.
+        candidate: cells of the same items and personas.
+        seed: seed of splits and resamples.
     """
     n = base.q.shape[0]
     runs = [np.column_stack([cells.q[:, 1:], cells.is_scored[:, 1:]]).astype(np.float64) for cells in (base, candidate)]
@@ -41,7 +46,7 @@ def worst_change(base: Cells, candidate: Cells, seed: int = 0) -> Change:
 
 
 def _over_splits(counts: Floats, runs: Sequence[Floats], halves: Floats) -> Floats:
-    """Return [2, rows] the mean over splits of both runs' worst persona, for [rows, n] counts of items."""
+    """[2, rows] both runs' worst persona's accuracy, averaged over splits, for [rows, n] counts of items."""
     found = np.zeros((2, len(counts)))
     for half in halves:
         for place, own in enumerate(runs):
@@ -50,7 +55,7 @@ def _over_splits(counts: Floats, runs: Sequence[Floats], halves: Floats) -> Floa
 
 
 def _worst(sums: Floats) -> Floats:
-    """Return [r] the worst persona's accuracy for [r, 4 m] sums: right and scored of one half, then of the other."""
+    """[r] the worst persona's accuracy from [r, 4 m] sums: right and scored in one half, then in the other."""
     right, scored, other_right, other_scored = np.split(sums, 4, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         halves = right / scored, other_right / other_scored

@@ -1,7 +1,7 @@
-"""Stability: how much correctness depends on the persona. The formulas are explained in docs/metrics.md.
+"""Stability: how much correctness depends on the persona. docs/metrics.md explains the formulas.
 
-Arrays are [n items, 1 + m]: column 0 is the baseline ``none``, which is not among the m personas. q[i, p] is the share
-of right answers to item i under persona p, over the scored samples; a cell with none scored is missing.
+Arrays are [n, 1 + m] for n items and m personas; column 0 is the baseline ``none``, which is not one of the m. q[i, p]
+is the share of right answers to item i under persona p among the scored samples; a cell without any is missing.
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ _PSS = HEADLINE.index("pss")
 
 
 def prompt_sensitivity(q: Floats, present: NDArray[np.bool_]) -> float | None:
-    """Return ProSA's PromptSensiScore: the mean over items and pairs a < b of |q_a − q_b|; lower is more stable.
+    """ProSA's PromptSensiScore: the mean over items and pairs a < b of |q_a − q_b|; lower is more stable.
 
-    For one sample it equals 2 μ (1 − PSS); with more, sampling noise inflates it.
+    With one sample it equals 2 μ (1 − PSS); with more, sampling noise inflates it. None if no item has two personas.
+
+    Source: J. Zhuo et al., ProSA (arXiv 2410.12405).
     """
     m = present.sum(axis=1)
     ordered = np.sort(np.where(present, q, np.inf), axis=1)
     rank = np.arange(q.shape[1])
-    # Of the sorted values, the k-th stands k times as the larger and m - 1 - k times as the smaller of a pair.
+    # The k-th of the sorted values is the larger of k pairs and the smaller of m - 1 - k.
     weight = np.where(rank < m[:, None], 2.0 * rank - m[:, None] + 1, 0)
     sums = (weight * np.where(np.isfinite(ordered), ordered, 0)).sum(axis=1)
     enough = m >= 2
@@ -53,9 +55,9 @@ def prompt_sensitivity(q: Floats, present: NDArray[np.bool_]) -> float | None:
 
 
 def lottery(accuracies: Floats) -> list[float]:
-    """Return for k = 1..m the expected best accuracy of k personas drawn without replacement.
+    """Expected best accuracy of k personas drawn without replacement, for k = 1..m.
 
-    Σ_{j=k..m} acc_(j) C(j − 1, k − 1) / C(m, k), acc sorted ascending. The weights are built from one k to the next, so
+    Σ_{j=k..m} acc_(j) C(j − 1, k − 1) / C(m, k), acc sorted ascending. Weights are updated from one k to the next, so
     that no binomial coefficient overflows.
     """
     ordered = np.sort(accuracies)
@@ -71,10 +73,10 @@ def lottery(accuracies: Floats) -> list[float]:
 
 
 def sd_between(q: Floats, present: NDArray[np.bool_]) -> tuple[float | None, float | None]:
-    """Return the sd of accuracy over personas: raw, and with item sampling taken out.
+    """Standard deviation of accuracy over personas: raw, and without the variance due to the sampling of items.
 
     The second is √max(0, Var_p(acc_p) − MS_item×persona / n), from the two-way layout of the items that every persona
-    has.
+    answered. None with fewer than two of either.
     """
     whole = q[present.all(axis=1)]
     n, m = whole.shape
@@ -88,27 +90,27 @@ def sd_between(q: Floats, present: NDArray[np.bool_]) -> tuple[float | None, flo
 
 @dataclass(frozen=True)
 class StabilitySummary:
-    """Every stability number of one task."""
+    """All stability metrics of one task."""
 
     content: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON: null where a number is not defined, never NaN."""
+        """Plain JSON values; an undefined number is None, never NaN."""
         return self.content
 
 
 def summarise(cells: Cells, domain: str, seed: int = 0) -> StabilitySummary:
-    """Return all stability metrics of one task.
+    """All stability metrics of one task.
 
     Args:
         cells: the counts.
         domain: the task's domain, whose experts are its in-domain experts.
-        seed: of splits and sign flips.
+        seed: seed of splits and sign flips.
     """
     names = cells.category_names
     sums = item_sums(cells, domain, names)
-    resting = (sums.weights(sums.matrix) > 0).sum(axis=0, dtype=np.float64)
-    found = jackknife(sums.matrix, sums.estimate, resting, sums.spans)
+    supporting = (sums.weights(sums.matrix) > 0).sum(axis=0, dtype=np.float64)
+    found = jackknife(sums.matrix, sums.estimate, supporting, sums.spans)
     width = len(HEADLINE)
     scales: list[Scale] = [metric.scale for metric in STABILITY]
     scales += ["logit"] * (len(found.values) - width)
@@ -143,7 +145,7 @@ def summarise(cells: Cells, domain: str, seed: int = 0) -> StabilitySummary:
 
 
 def _extremes(cells: Cells, accuracies: Sequence[Estimate]) -> dict[str, Any]:
-    """Return the worst and best persona. Biased by the selection: descriptive, and without an interval."""
+    """The worst and best persona. Descriptive: biased by the selection, and therefore without an interval."""
     known = [
         (entry.value, name)
         for entry, name in zip(accuracies[1:], cells.persona_ids[1:], strict=True)
@@ -162,9 +164,9 @@ def _extremes(cells: Cells, accuracies: Sequence[Estimate]) -> dict[str, Any]:
 
 
 def _split_half(cells: Cells, seed: int) -> dict[str, float | None]:
-    """Return worst, best, spread and worst-case utility free of selection: chosen on one half, measured on the other.
+    """Worst, best, spread and worst-case utility without selection bias: chosen on one half, measured on the other.
 
-    Mean over 20 seeded splits of the items, both directions.
+    The mean over 20 seeded splits of the items and both directions.
     """
     names = ("worst", "best", "spread", "worst_case_utility")
     q, present = np.where(cells.is_scored, cells.q, 0), cells.is_scored
@@ -189,7 +191,7 @@ def _split_half(cells: Cells, seed: int) -> dict[str, float | None]:
 
 
 def _wrong(cells: Cells, columns: slice | int) -> dict[str, int]:
-    """Return of the wrong answers: how many had no answer, were cut off, or are mostly in another script."""
+    """Numbers of wrong answers: all, without an answer found, cut off, mostly in another script."""
 
     def total(counts: Ints) -> int:
         return int(counts[:, columns].sum())
@@ -203,7 +205,7 @@ def _wrong(cells: Cells, columns: slice | int) -> dict[str, int]:
 
 
 def _by_persona(cells: Cells, accuracies: Sequence[Estimate], seed: int) -> list[dict[str, Any]]:
-    """Return per persona its accuracy and its flips against the baseline, with tests corrected over personas."""
+    """Per persona: accuracy and flips against the baseline, with p-values corrected over personas."""
     q, present = cells.q, cells.is_scored
     both = present[:, 1:] & present[:, :1]
     gained = np.where(both, q[:, 1:] * (1 - q[:, :1]), 0)

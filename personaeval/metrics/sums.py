@@ -1,7 +1,7 @@
-"""Sums over items: what every stability metric with an interval is made of.
+"""From a task's cells to sums over items, from which every stability metric with an interval is computed.
 
-Arrays are [n items, 1 + m]: column 0 is the baseline ``none``, which is not among the m personas. q[i, p] is the share
-of right answers to item i under persona p, over the scored samples; a cell with none scored is missing.
+Arrays are [n, 1 + m] for n items and m personas; column 0 is the baseline ``none``, which is not one of the m. q[i, p]
+is the share of right answers to item i under persona p among the scored samples; a cell without any is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,21 @@ Ints = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Cells:
-    """Counts of one task per (item, persona), and what the personas are."""
+    """Counts of one task per (item, persona) cell.
+
+    Attributes:
+        persona_ids: 1 + m ids, the baseline's first.
+        categories: of each persona.
+        domains: of each persona; None without one.
+        correct: [n, 1 + m] right answers; the other counts and ``score_sum`` have the same shape.
+        scored: samples with a score.
+        score_sum: sum of the samples' scores.
+        no_answer: samples in which no answer was found.
+        truncated: samples cut off at ``max_tokens``.
+        wrong_truncated: those of them that are wrong.
+        unscored: samples without a score.
+        other_script: wrong samples mostly in another script than the question.
+    """
 
     persona_ids: tuple[str, ...]
     categories: tuple[str, ...]
@@ -37,12 +51,12 @@ class Cells:
 
     @property
     def category_names(self) -> tuple[str, ...]:
-        """The categories of the personas, in their order; the baseline is in none."""
+        """Distinct categories of the personas, in their order, without the baseline's."""
         return tuple(dict.fromkeys(self.categories[1:]))
 
     @property
     def solved(self) -> int:
-        """How many items had a right answer under a persona."""
+        """Number of items with a right answer under any persona."""
         return int(self.correct[:, 1:].any(axis=1).sum())
 
     @property
@@ -52,15 +66,15 @@ class Cells:
 
     @property
     def q(self) -> Floats:
-        """[n, 1 + m] share of right answers, 0 where missing."""
+        """[n, 1 + m] share of right answers; 0 in a missing cell."""
         return np.divide(self.correct, self.scored, out=np.zeros(self.scored.shape), where=self.scored > 0)
 
 
 def pair_sums(q: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return per item the numerator and denominator of PSS.
+    """[n] numerators and [n] denominators of PSS.
 
     c[i] = ((Σ_p q)² − Σ_p q²) / (m_i (m_i − 1)), and mean_p q[i, p], over the m_i personas present; an item with fewer
-    than two adds nothing to either.
+    than two adds 0 to both.
     """
     m = present.sum(axis=1).astype(np.float64)
     enough = m >= 2
@@ -71,15 +85,15 @@ def pair_sums(q: Floats, present: NDArray[np.bool_]) -> tuple[Floats, Floats]:
 
 
 def pss(q: Floats, present: NDArray[np.bool_] | None = None) -> float | None:
-    """Return the persona stability score of q [n, m]: Σ_i c[i] / Σ_i mean_p q. None if m < 2 or nothing is solved."""
+    """Persona stability score of q [n, m]: Σ_i c[i] / Σ_i mean_p q. None if m < 2 or nothing is solved."""
     numerator, denominator = pair_sums(q, np.ones(q.shape, dtype=bool) if present is None else present)
     return float(numerator.sum() / denominator.sum()) if denominator.sum() > 0 else None
 
 
 def repeat_sums(correct: Ints, scored: Ints, counted: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return per item the numerator and denominator of repeatability.
+    """[n] numerators and [n] denominators of repeatability.
 
-    Over cells with S ≥ 2 scored samples: ((Σ_s y)² − Σ_s y²) / (S (S − 1)) and q. For answers that are right or wrong,
+    Over the counted cells, which have S ≥ 2 scored samples: ((Σ_s y)² − Σ_s y²) / (S (S − 1)), and q. As y is 0 or 1,
     Σ y² = Σ y.
     """
     pairs = pair_products(correct, scored, counted)
@@ -87,7 +101,7 @@ def repeat_sums(correct: Ints, scored: Ints, counted: NDArray[np.bool_]) -> tupl
 
 
 def pair_products(correct: Ints, scored: Ints, counted: NDArray[np.bool_]) -> Floats:
-    """Return per cell how often two of its samples are both right: k (k − 1) / (s (s − 1)); 0 where not counted."""
+    """[n, m] share of pairs of a cell's samples that are both right, k (k − 1) / (s (s − 1)); 0 where not counted."""
     k, s = correct.astype(np.float64), scored.astype(np.float64)
     return np.divide(k * (k - 1), s * (s - 1), out=np.zeros(k.shape), where=counted)
 
@@ -121,7 +135,7 @@ class ItemSums:
         return np.array([*(metric.span for metric in STABILITY), *[1.0] * accuracies])
 
     def weights(self, sums: Floats) -> Floats:
-        """[..., e] each estimate's denominator for [..., k] sums; a cluster with 0 says nothing of the estimate."""
+        """[..., e] each estimate's denominator for [..., k] sums; a cluster with 0 carries no information on it."""
         totals = Totals.unpack(sums, self.experts)
         headline = np.stack([metric.denominator(totals) for metric in STABILITY], axis=-1)
         cells = totals.persona_cells

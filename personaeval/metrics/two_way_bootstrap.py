@@ -1,7 +1,7 @@
-"""Resampling of items and personas at once, for claims about personas that were not tried.
+"""Two-way bootstrap of items and personas, for claims about other personas as well.
 
-Every replicate draws item weights v and persona weights w (Owen 2007). Naive duplication would pair a persona with its
-own copy and make every metric look more stable; so the pairs of one persona are taken out:
+Every replicate draws item weights v and persona weights w (Owen 2007). A persona drawn twice would pair with its own
+copy and make every metric look more stable; those pairs are excluded:
 
     c*[i] = ((Σ w q)² − Σ w² q²) / ((Σ w)² − Σ w²)
 """
@@ -30,14 +30,14 @@ _CHUNK = 2_000_000
 
 
 def estimates(cells: Cells, seed: int = 0, replicates: int = REPLICATES) -> JackknifeResult:
-    """Return the metrics of ``RESAMPLED`` with two-way bootstrap errors.
+    """Estimates of the ``RESAMPLED`` metrics with two-way bootstrap errors.
+
+    The degrees of freedom are those of the smaller sample, items or personas, minus one.
 
     Args:
-        cells: of a run.
-        seed: of the weights.
+        cells: a run's cells.
+        seed: seed of the weights.
         replicates: number of resamples.
-
-    The degrees of freedom are those of the smaller of the two samples, items and personas.
     """
     [drawn] = _replicates([cells], seed, replicates)
     return _estimates(_point(cells), drawn, [cells])
@@ -46,12 +46,12 @@ def estimates(cells: Cells, seed: int = 0, replicates: int = REPLICATES) -> Jack
 def changes(
     base: Cells, candidate: Cells, seed: int = 0, replicates: int = REPLICATES
 ) -> tuple[JackknifeResult, JackknifeResult, Floats, Floats]:
-    """Return candidate − base and candidate / base of the same metrics, then the values of both.
+    """Estimates of candidate − base and of candidate / base for the same metrics, then the [e] values of both.
 
     Args:
-        base: cells of the baseline.
-        candidate: cells of the same items and personas, which get the same weights.
-        seed: of the weights.
+        base: cells of the base.
+        candidate: cells of the same items and personas; both get the same weights.
+        seed: seed of the weights.
         replicates: number of resamples.
     """
     before, after, both = _point(base), _point(candidate), (base, candidate)
@@ -66,7 +66,7 @@ def _ratio(before: Floats, after: Floats) -> Floats:
 
 
 def _replicates(runs: Sequence[Cells], seed: int, replicates: int) -> list[Floats]:
-    """Return for each run [replicates, e] estimates under the same weights; none where there is nothing to resample."""
+    """[replicates, e] estimates of each run under the same weights; [0, e] with fewer than two items or personas."""
     n, m = runs[0].q[:, 1:].shape
     if n < 2 or m < 2:
         return [np.full((0, len(RESAMPLED)), np.nan) for _ in runs]
@@ -91,15 +91,15 @@ def _estimates(values: Floats, drawn: Floats, runs: Sequence[Cells]) -> Jackknif
         squares = np.where(known, (drawn - mean) ** 2, 0).sum(axis=0) / (count - 1)
     errors = np.where((count > max(len(drawn) / 2, 1)) & np.isfinite(values), np.sqrt(squares), np.nan)
     sums = [item_sums(cells, "", ()) for cells in runs]
-    resting = np.any([own.weights(own.matrix) > 0 for own in sums], axis=0).sum(axis=0)[_PLACES]
+    supporting = np.any([own.weights(own.matrix) > 0 for own in sums], axis=0).sum(axis=0)[_PLACES]
     spans = sums[0].spans[_PLACES]
     freedom = np.full(len(values), max(min(n, m) - 1.0, 1.0))
     skewed = np.array([skewness(column[np.isfinite(column)]) for column in drawn.T])
-    return JackknifeResult(values, values, errors, freedom, skewed, np.clip(resting, 1.0, float(m)), spans)
+    return JackknifeResult(values, values, errors, freedom, skewed, np.clip(supporting, 1.0, float(m)), spans)
 
 
 def _point(cells: Cells) -> Floats:
-    """Return the estimates as every other part of the program defines them."""
+    """[e] estimates from all items and personas."""
     sums = item_sums(cells, "", ())
     with np.errstate(divide="ignore", invalid="ignore"):
         return sums.estimate(sums.matrix.sum(axis=0))[_PLACES]
@@ -107,13 +107,13 @@ def _point(cells: Cells) -> Floats:
 
 @dataclass(frozen=True)
 class _Arrays:
-    """q and what is present, of the cells that one metric uses; [n, m]."""
+    """[n, m] shares of right answers and presence of the cells that a metric uses."""
 
     q: Floats
     present: Floats
 
     def sums(self, personas: Floats) -> tuple[Floats, Floats]:
-        """Return [n, replicates] numerator and denominator of PSS under persona weights."""
+        """[n, replicates] numerator and denominator of PSS under [replicates, m] persona weights."""
         total, squares = self.q @ personas.T, self.q**2 @ (personas**2).T
         count, own = self.present @ personas.T, self.present @ (personas**2).T
         pairs = count**2 - own
@@ -125,7 +125,7 @@ class _Arrays:
 
 
 class _Part:
-    """One run's arrays, ready for many weights."""
+    """One run's arrays, prepared for many weights."""
 
     def __init__(self, cells: Cells) -> None:
         present = cells.is_scored
@@ -142,13 +142,13 @@ class _Part:
         self._complete = bool(present.all()) and bool(twice.all() or not twice.any())
 
     def replicate(self, items: Floats, personas: Floats) -> Floats:
-        """Return [replicates, e] estimates under weights [replicates, n] and [replicates, m]."""
+        """[replicates, e] estimates under weights [replicates, n] and [replicates, m]."""
         totals = (self._totals_if_complete if self._complete else self._weighted_totals)(items, personas)
         with np.errstate(divide="ignore", invalid="ignore"):
             return evaluate(totals, GENERALISED)
 
     def _totals_if_complete(self, items: Floats, personas: Floats) -> Totals:
-        """Where no cell is missing, m is the same for all items: most sums are linear in both weights."""
+        """Weighted sums if no cell is missing: m is the same for all items, and most sums are linear in the weights."""
 
         def whole(values: Floats, weights: Floats) -> Floats:
             return np.asarray(np.einsum("bp,bp->b", items @ values, weights))

@@ -1,6 +1,6 @@
-"""Persona or prompt wording: what of the variance of correctness is whose. Explained in docs/metrics.md.
+"""Variance of correctness between personas and between wordings of one persona; explained in docs/metrics.md.
 
-Wordings are nested in personas: each persona a stands in the run in k_a wordings w. On item i, the true rate of right
+Wordings are nested in personas: the run has k_a wordings w of each persona a. On item i, the true rate of right
 answers is θ[i,a,w] = μ_i + P[i,a] + W[i,a,w], and q[i,a,w], the share of right answers of S samples, has sampling noise
 of variance θ (1 − θ) / S on top. The variances σ²_P and σ²_W, means over items, are estimated by the analysis of
 variance of nested random effects with its usual form for unequal numbers (Searle, Casella & McCulloch 1992, *Variance
@@ -11,9 +11,9 @@ Components*), item by item:
     σ²_P  = Σ_i [SSB_i − (A_i − 1) MSW_i] / Σ_i (N_i − Σ_a k_ia² / N_i)
     σ²_W  = mean_i (MSW_i − noise_i)
 
-noise_i is the expectation of MSW_i that resampling alone gives, from q (1 − q) / (S − 1), which is unbiased for the
-variance of q. It needs two samples; with one, wording and noise are not told apart and σ²_W holds both. σ²_P does not
-depend on that.
+noise_i is the expectation of MSW_i under sampling noise alone, from q (1 − q) / (S − 1), an unbiased estimate of the
+variance of q. It needs two samples; with one, wording and noise cannot be separated, and σ²_W includes both. σ²_P does
+not depend on that.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _NAMES = ("persona", "wording", "noise", "persona_share")
 def decompose(
     correct: Ints, scored: Ints, groups: Sequence[str | None], seed: int = 0, replicates: int = REPLICATES
 ) -> dict[str, Any] | None:
-    """Return the variance components of correctness, with intervals over items.
+    """Variance components of correctness, with intervals over items.
 
     Args:
         correct: [n items, columns] right answers of every wording.
-        scored: [n items, columns] scored samples; a cell with none is missing.
-        groups: of every column, the persona that it words; None for a column that is no part of this, such as the
-            baseline. Personas in a single wording are left out.
-        seed: of the bootstrap.
+        scored: [n items, columns] scored samples; a cell without any is missing.
+        groups: the persona that each column words; None for a column to leave out, such as the baseline's. Personas
+            with a single wording are left out.
+        seed: seed of the bootstrap.
         replicates: bootstrap resamples.
 
     Returns:
-        ``personas`` and ``wordings`` (how many), ``persona``, ``wording``, ``noise`` (variances, with intervals; noise
-        None for a single sample), ``persona_share`` (σ²_P / (σ²_P + σ²_W)) and ``noise_separated``. Variances come out
-        below 0 by chance where the true one is about 0, and are reported so; the share is then null where it has no
-        meaning. None where fewer than two personas have two wordings.
+        ``personas`` and ``wordings`` (numbers), ``persona``, ``wording``, ``noise`` (variances, with intervals; noise
+        is None with a single sample), ``persona_share`` (σ²_P / (σ²_P + σ²_W)) and ``noise_separated``. An estimate of
+        a variance near 0 can be negative and is reported as it is; the share is then None. None if fewer than two
+        personas have two wordings.
     """
     names = [name for name in dict.fromkeys(groups) if name is not None and groups.count(name) > 1]
     if len(names) < 2:
@@ -64,8 +64,8 @@ def decompose(
 
 
 def _item_sums(correct: Ints, scored: Ints, member: Floats, separated: bool) -> Floats:
-    """Return [n, 5]: what every item adds to both parts of σ²_P, to σ²_W and to noise, and whether it counts."""
-    # Where noise is taken out, a cell with a single sample says nothing of its own noise.
+    """[n, 5] each item's contribution to numerator and denominator of σ²_P, to σ²_W and to noise; whether it counts."""
+    # If noise is separated, a cell with a single sample has no estimate of its noise.
     present = (scored >= (2 if separated else 1)).astype(np.float64)
     q = np.divide(correct, scored, out=np.zeros(correct.shape), where=present > 0)
     size = present @ member.T
@@ -91,9 +91,9 @@ def _ratio(above: Floats, below: NDArray[Any], where: NDArray[np.bool_] | None =
 
 
 def _estimate(sums: Floats) -> Floats:
-    """Return the estimates, in the order of ``_NAMES``, for sums [..., 5]."""
+    """[..., 4] estimates in the order of ``_NAMES``, for [..., 5] sums."""
     above, below, wording, noise, items = np.moveaxis(sums, -1, 0)
     persona, wording, noise = above / below, wording / items, noise / items
-    # A share of variances is one only where neither has come out negative.
+    # A share is meaningful only if neither variance estimate is negative.
     share = np.where((persona >= 0) & (wording >= 0), persona / (persona + wording), np.nan)
     return np.stack([persona, wording, noise, share], axis=-1)

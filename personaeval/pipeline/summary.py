@@ -10,7 +10,7 @@ from personaeval.judge.fidelity_summary import summarise_fidelity
 from personaeval.judge.judgements import Ratings
 from personaeval.library.personas import Persona
 from personaeval.metrics import stability
-from personaeval.metrics.coverage_warnings import TRUNCATED_LIMIT, UNSCORED_LIMIT, cautions
+from personaeval.metrics.coverage_warnings import TRUNCATED_LIMIT, UNSCORED_LIMIT, coverage_warnings
 from personaeval.metrics.variance_components import decompose
 from personaeval.results.cells import Cells, CellTable, JudgedCells
 from personaeval.results.files import FORMAT
@@ -78,14 +78,14 @@ def _summarise_stability(record: RunRecord, table: CellTable, personas: Sequence
         "template": task.template,
         "sampling": task.sampling,
         "counts": counts | {"total": total},
-        "warnings": [*warnings, *_cautions(task.items, cells, numbers)],
+        "warnings": [*warnings, *_coverage(task.items, cells, numbers)],
         "stability": numbers,
         "wording": _wording(cells, personas),
     }
 
 
-def _cautions(items: int, cells: stability.Cells, numbers: dict[str, Any]) -> list[str]:
-    return cautions(items, numbers["accuracy"]["value"], numbers["pss_bias"], cells.solved)
+def _coverage(items: int, cells: stability.Cells, numbers: dict[str, Any]) -> list[str]:
+    return coverage_warnings(items, numbers["accuracy"]["value"], numbers["pss_bias"], cells.solved)
 
 
 def _summarise_fidelity(

@@ -97,7 +97,7 @@ def _metrics_table(
         for place, (pair, _, change) in enumerate(found)
         if change.base is None or change.candidate is None
     ]
-    notes += [f"{pair.task}: {note}" for pair in pairs for note in (*pair.notes, *pair.cautions)]
+    notes += [f"{pair.task}: {note}" for pair in pairs for note in (*pair.notes, *pair.warnings)]
     if not (base.verifiable and candidate.verifiable):
         notes.append("An endpoint's checkpoint cannot be verified: the names are the server's.")
     columns = ("task", "metric", base.name, candidate.name, *_CHANGE_COLUMNS, "")
@@ -219,8 +219,8 @@ def _trend_table(sides: Sequence[CheckpointRuns], steps: Sequence[int], pairs: S
     steepest = 500 * np.abs(centred).sum() / (centred @ centred)
     spans = np.concatenate([spans * steepest, np.repeat(spans, len(parts))])
     resting = np.any([part.weights(part.matrix)[:, places] > 0 for part in parts], axis=0).sum(axis=0)
-    carriers = np.concatenate([resting, np.repeat(resting, len(parts))])
-    found = jackknife(np.hstack([part.matrix for part in parts]), both, carriers, spans)
+    supporting = np.concatenate([resting, np.repeat(resting, len(parts))])
+    found = jackknife(np.hstack([part.matrix for part in parts]), both, supporting, spans)
     scales: list[Scale] = ["raw" for _ in places]
     scales += [METRICS[name].scale for name in names for _ in parts]
     made, p_values = intervals(found, scales), p_equal(found)

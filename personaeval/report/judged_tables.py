@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from personaeval.metrics.coverage_warnings import few_personas_warning
 from personaeval.report.changes import against
 from personaeval.report.entries import Entry, Groups, Summary, drawn, group, interval, names_of, relative, role_notes
 from personaeval.report.formats import Cell, FormattedEstimate, Table
@@ -125,10 +126,7 @@ def notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
             if judge["relation"]
         ]
         if part["fidelity"]["few_personas"]:
-            lines.append(
-                f"{name}: with {part['fidelity']['personas']} personas an interval covers less often than it says "
-                "(40 are enough)."
-            )
+            lines.append(f"{name}: {few_personas_warning(part['fidelity']['personas'])}.")
         lines += people_lines(name, part.get("people"))
         lines += [f"{name}: {warning}." for warning in part["warnings"]]
     return [*lines, *role_notes(entries, names)]
