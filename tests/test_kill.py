@@ -122,7 +122,7 @@ def test_ctrl_c_keeps_what_was_done_and_says_how_to_go_on(many_sums, tmp_path, s
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=30)
     assert child.returncode == 130
-    assert "The same command goes on" in stderr
+    assert "The same command resumes" in stderr
     assert "Traceback" not in stderr
     done = len(server.sent)
     assert 100 <= done < ROWS
