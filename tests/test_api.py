@@ -246,6 +246,11 @@ def test_a_live_model_in_training_is_evaluated_as_it_is_and_left_as_it_was(libra
     assert seen
     assert not any(seen), "decoded in evaluation mode"
     assert (first.generated, first.failed) == (6, 0)
+    [planned] = package.plan(
+        model, tokenizer=tokenizer, name="policy", step=1,
+        **sums(library, tmp_path / "results", personas="few/pirate", max_tokens=6),
+    )  # fmt: skip
+    assert (planned.present, planned.missing) == (6, 0)
     again = evaluate(1)
     assert again.generated == 0
     assert again.metrics().equals(first.metrics())

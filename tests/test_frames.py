@@ -19,6 +19,7 @@ from personaeval.results.runs import find_summaries
 from tests.conftest import write_library
 from tests.judging import judge_named, perform_play, speak, write_play
 from tests.scripted_server import Script, ScriptedServer
+from tests.test_run_files import as_format_1
 
 IDENTITY = ["checkpoint", "fingerprint", "run", "step"]
 
@@ -205,3 +206,17 @@ def test_a_folder_without_items_has_answers_without_questions(folder, tmp_path):
     assert found.items().empty
     assert found.responses().question.isna().all()
     assert len(found.responses()) == 36
+
+
+def test_folders_of_format_1_give_the_same_frames_but_for_what_they_lack(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "old")
+    before = open_results(tmp_path / "old")
+    frames = {name: getattr(before, name)() for name in ("metrics", "cells", "judgements")}
+    responses = before.responses().drop(columns="question")
+    for path in list((tmp_path / "old").glob("*/*/run.json")):
+        as_format_1(path.parent)
+    old = open_results(tmp_path / "old")
+    assert all(getattr(old, name)().equals(frame) for name, frame in frames.items())
+    assert old.responses().drop(columns="question").equals(responses)
+    assert old.responses().question.isna().all()
+    assert set(old.personas().persona) >= {"none", "pirate", "actor-0"}
