@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from personaeval.config import JudgeOptions
 from personaeval.errors import UsageError
 from personaeval.judge.judgements import collect
 from personaeval.models.engines.openai import OpenAIEngine
@@ -316,7 +317,7 @@ def test_a_run_without_judges_is_judged_later_by_score(play, tmp_path, model, ju
     part = read_json(result.folder / "summary.json")["tasks"]["play"]
     assert (part["judged"], part["counts"]["unscored"]) == (False, RESPONSES)
     ann = judges[0]
-    rescore(result.folder, {}, (), {"judge": (f"openai:ann@{ann.url}",)})
+    rescore(result.folder, {}, (), JudgeOptions(judge=(f"openai:ann@{ann.url}",)))
     assert len(model.sent) == RESPONSES
     for row in read_responses(result.folder):
         assert (row.status, row.score) == ("judged", known_score(row.text, "ann"))
