@@ -317,11 +317,11 @@ def compare(
     from personaeval.analysis.compare import align, common_tasks
     from personaeval.report.comparison import compare_tables, trend_tables
     from personaeval.report.tables import Tables
-    from personaeval.results.runs import open_sides
+    from personaeval.results.runs import open_checkpoints
 
     if not candidates:
         raise UsageError("a candidate is missing: compare(BASE, CANDIDATE, …).")
-    first, *others = open_sides([str(base), *map(str, candidates)])
+    first, *others = open_checkpoints([str(base), *map(str, candidates)])
     pairs = [
         [align(first, side, name, allow_different_settings) for name in common_tasks([first, side], task)]
         for side in others
@@ -356,7 +356,7 @@ def check(
     from personaeval.analysis.policy import Policy, read_policy
     from personaeval.documents import validate
     from personaeval.report.tables import CheckResult
-    from personaeval.results.runs import open_sides
+    from personaeval.results.runs import open_checkpoints
 
     if isinstance(policy, Mapping):
         rules = validate(policy, Policy)
@@ -366,7 +366,7 @@ def check(
         raise UsageError(
             f"{policy}: no such file; personaeval check --init --policy {policy} writes one to start from."
         )
-    first, second = open_sides([str(base), str(candidate)])
+    first, second = open_checkpoints([str(base), str(candidate)])
     return CheckResult(check_sides(first, second, rules, allow_different_settings))
 
 

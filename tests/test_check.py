@@ -24,7 +24,7 @@ from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.sums import item_sums
 from personaeval.report.verdicts import conclusion, to_junit
 from personaeval.results.baseline import write_baseline
-from personaeval.results.runs import open_sides
+from personaeval.results.runs import open_checkpoints
 from tests.finished import counted, judged, write_run
 
 
@@ -41,7 +41,7 @@ def verdict(tmp_path: Path, base, candidate, rules: Policy):
         write_run(tmp_path / "base", [base], label="base"),
         write_run(tmp_path / "candidate", [candidate], label="candidate", fingerprint="b" * 32),
     ]
-    first, second = open_sides([str(folder) for folder in folders])
+    first, second = open_checkpoints([str(folder) for folder in folders])
     return check(first, second, rules)
 
 
@@ -106,7 +106,7 @@ def test_lower_is_better_where_the_metric_says_so(tmp_path):
 
 def test_against_itself_it_passes_however_few_the_items(tmp_path):
     folder = write_run(tmp_path / "run", [counted(drawn(0)[0][:12])])
-    first, second = open_sides([str(folder), str(folder)])
+    first, second = open_checkpoints([str(folder), str(folder)])
     report = check(first, second, policy(gate(), gate("pss"), gate("kappa"), gate("worst_persona")))
     assert [finding.outcome for finding in report.findings] == [Outcome.PASS] * 4
     assert report.outcome is Outcome.PASS
@@ -142,7 +142,7 @@ def test_a_drop_at_the_limit_is_not_decidable(tmp_path):
     after[:20, 1] = 0
     report = verdict(tmp_path, counted(before), counted(after), policy(gate(max_drop=0.1)))
     assert report.outcome is Outcome.INCONCLUSIVE
-    assert "not decidable at a reasonable size" in report.findings[0].reason
+    assert "not decidable with ten times" in report.findings[0].reason
 
 
 def test_what_is_absent_is_never_a_pass(tmp_path):
@@ -211,7 +211,7 @@ def test_a_task_without_a_gate_is_named(tmp_path):
     assert not any("not gated" in note for note in report.notes)
     tables = [counted(before), judged(np.full((3, 5, 1), 4.0))]
     folder = write_run(tmp_path / "both", tables)
-    first, second = open_sides([str(folder), str(folder)])
+    first, second = open_checkpoints([str(folder), str(folder)])
     assert "acting: not gated by this policy." in check(first, second, policy(gate())).notes
 
 
@@ -290,7 +290,7 @@ def test_a_gate_of_a_task_by_name_stands_in_the_place_of_that_of_all(tmp_path):
     folders = [
         write_run(tmp_path / name, own, fingerprint=name[0] * 32) for name, own in zip(("b", "c"), tables, strict=True)
     ]
-    first, second = open_sides([str(folder) for folder in folders])
+    first, second = open_checkpoints([str(folder) for folder in folders])
     report = check(first, second, policy(gate(), gate(max_drop=0.5, task="other")))
     assert [(finding.task, finding.max_drop) for finding in report.findings] == [("sums", 0.05), ("other", 0.5)]
     assert report.exit_code == 0
@@ -312,10 +312,10 @@ def test_a_starting_policy_fits_its_base(tmp_path):
     expected[single] = {"accuracy"}
     for folder, metrics in expected.items():
         file = tmp_path / f"{folder.name}.yaml"
-        write_starting_policy(file, open_sides([str(folder)])[0])
+        write_starting_policy(file, open_checkpoints([str(folder)])[0])
         rules = read_policy(file)
         assert {one.metric for one in rules.gates} == metrics
-        side = open_sides([str(folder)])[0]
+        side = open_checkpoints([str(folder)])[0]
         assert check(side, side, rules).exit_code == 0
 
 
@@ -325,17 +325,17 @@ def test_an_endpoints_run_against_itself_passes_however_its_folder_is_spelled(tm
     record["model"]["fingerprint_verifiable"] = False
     (folder / "run.json").write_text(json.dumps(record))
     monkeypatch.chdir(tmp_path)
-    first, second = open_sides([str(folder), "run"])
+    first, second = open_checkpoints([str(folder), "run"])
     report = check(first, second, policy(gate()))
     assert report.outcome is Outcome.PASS
     assert "Base and candidate are the same run." in report.notes
     # And so does it against its own baseline, but not another of the same endpoint.
     write_baseline(str(folder), tmp_path / "kept")
-    first, second = open_sides(["kept", "run"])
+    first, second = open_checkpoints(["kept", "run"])
     assert check(first, second, policy(gate())).outcome is Outcome.PASS
     record["plan"] = "1" * 16
     (folder / "run.json").write_text(json.dumps(record))
-    first, second = open_sides(["kept", "run"])
+    first, second = open_checkpoints(["kept", "run"])
     assert check(first, second, policy(gate())).outcome is Outcome.INCONCLUSIVE
 
 
@@ -371,7 +371,7 @@ def test_what_is_known_is_told_though_a_metric_is_undefined(tmp_path):
 
 def test_where_no_judgement_varies_the_interval_is_of_the_scale(tmp_path):
     before = np.full((50, 5, 2), 5.0)
-    first, second = open_sides(
+    first, second = open_checkpoints(
         [
             str(write_run(tmp_path / name, [judged(scores)], fingerprint=name[0] * 32))
             for name, scores in (("b", before), ("c", before - 2))
@@ -419,7 +419,7 @@ def test_runs_that_were_asked_differently_are_refused(tmp_path, personaeval):
         ("version: 2\ngates: [{metric: pss, max_drop: '0.1'}]\n", "max_drop"),
         ("version: 2\ngates: [{metric: pss, max_drop: .nan}]\n", "max_drop"),
         ("version: 2\ngates: [{metric: pss, max_drop: -0.1}]\n", "max_drop"),
-        ("version: 2\ngates: [{metric: accuracy, max_drop: 5}]\n", "five points"),
+        ("version: 2\ngates: [{metric: accuracy, max_drop: 5}]\n", "five percentage points"),
         ("version: 2\ngates: [{metric: stability, max_drop: 0.1}]\n", "metric"),
         ("version: 2\ngates: [{metric: pss, max_drop: 0.1, severity: advisory}]\n", "all are advisory"),
         ("version: 2\ngates: [{metric: pss, max_drop: 0.1}, {metric: pss, max_drop: 0.2}]\n", "twice"),

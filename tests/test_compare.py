@@ -10,7 +10,7 @@ from personaeval.analysis.compare import align
 from personaeval.analysis.flips import find_flips
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.metrics.population import Population
-from personaeval.results.runs import open_runs, open_sides, step_of
+from personaeval.results.runs import open_checkpoints, open_runs, step_of
 from tests.finished import counted, judged, write_responses, write_run
 
 
@@ -26,7 +26,7 @@ def test_only_common_items_are_compared_wherever_they_stand(tmp_path):
     other = write_run(
         tmp_path / "other", [counted(after[order], items=[names[k] for k in order])], fingerprint="b" * 32
     )
-    first, second = open_sides([str(base), str(other)])
+    first, second = open_checkpoints([str(base), str(other)])
     pair = align(first, second, "sums")
     chosen = np.sort(order)
     assert pair.items == tuple(names[k] for k in chosen)
@@ -42,7 +42,7 @@ def test_other_settings_are_refused_by_name(tmp_path):
     base = write_run(tmp_path / "base", [counted(before)])
     sampling = {"temperature": 1.0, "top_p": 1.0, "max_tokens": 32}
     other = write_run(tmp_path / "other", [counted(after)], fingerprint="b" * 32, sampling=sampling)
-    first, second = open_sides([str(base), str(other)])
+    first, second = open_checkpoints([str(base), str(other)])
     with pytest.raises(InvalidRunError, match=r"sampling temperature 0\.0 against 1\.0"):
         align(first, second, "sums")
     assert "temperature" in align(first, second, "sums", allow_different_settings=True).notes[0]
@@ -110,7 +110,7 @@ def test_the_answers_shown_for_a_flip_have_flipped(tmp_path):
         folder = write_run(tmp_path / name, [counted(correct, samples=3)], fingerprint=name[0] * 32, samples=3)
         write_responses(folder, texts)
         folders.append(str(folder))
-    first, second = open_sides(folders)
+    first, second = open_checkpoints(folders)
     [gained], [lost] = find_flips(align(first, second, "sums"), first, second)
     assert (gained.item, gained.persona, gained.gained) == ("i0", "p1", pytest.approx(1 / 3))
     assert gained.answers == ("wrong 1", "right 1")
@@ -125,7 +125,7 @@ def test_what_is_not_defined_any_more_is_shown_and_said(tmp_path, personaeval):
     shown = personaeval("compare", base, other)
     assert shown.returncode == 0, shown.stderr
     assert re.search(r"\| PSS .*\| +1\.000 \| +– \|", shown.stdout)
-    assert "sums: PSS is not defined for ze [31mro." in shown.stdout
+    assert "sums: PSS is undefined for ze [31mro." in shown.stdout
     assert "acting: left out, base did not run it." in shown.stdout
     assert "\x1b" not in shown.stdout
 
@@ -148,7 +148,7 @@ def test_broken_files_beside_are_passed_over(tmp_path, personaeval):
 
 
 def test_a_relative_change_is_shown_of_what_has_a_zero(tmp_path):
-    first, second = open_sides(
+    first, second = open_checkpoints(
         [
             str(write_run(tmp_path / name, [counted(correct)], fingerprint=name[0] * 32))
             for name, correct in zip(("b", "c"), drawn(), strict=True)

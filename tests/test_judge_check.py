@@ -198,7 +198,7 @@ def test_the_command_line_and_what_tables_say_of_a_checked_judge(tmp_path, libra
     ):
         perform_play(library, results, model, [good, bad])
         shown = personaeval("leaderboard", results)
-        assert "good was never checked" in shown.stdout, shown.stderr
+        assert "good has not been validated" in shown.stdout, shown.stderr
         arguments = ["judge-check", "-o", results, "-q", "--judge"]
         passed = personaeval(*arguments, f"openai:good@{good.url}")
         failed = personaeval(*arguments, f"openai:bad@{bad.url}")
@@ -207,7 +207,7 @@ def test_the_command_line_and_what_tables_say_of_a_checked_judge(tmp_path, libra
     assert failed.returncode == 4
     assert "do not vary" in failed.stdout
     shown = personaeval("leaderboard", results)
-    assert "never checked" not in shown.stdout
+    assert "not been validated" not in shown.stdout
     assert "good FAILED" not in shown.stdout
     assert "bad FAILED the judge check: it fails:" in shown.stdout
     assert personaeval("judge-check").returncode == 2

@@ -85,7 +85,7 @@ def test_changes_against_a_baseline_without_cells_are_not_tested():
     summaries = [make_summary("before", SHAKY), make_summary("after", STEADY)]
     [table] = leaderboard(summaries, baseline="before")
     places = column(table, "checkpoint")
-    readings = dict(zip(places, column(table, "reading"), strict=True))
+    readings = dict(zip(places, column(table, "interpretation"), strict=True))
     assert readings == {"before": "", "after": "not tested"}
     change = dict(zip(places, column(table, "accuracy change"), strict=True))
     assert change["after"].value == pytest.approx(0.5 / 0.375 - 1)
@@ -96,7 +96,7 @@ def test_changes_against_a_baseline_without_cells_are_not_tested():
 def test_a_group_without_the_baseline_is_shown_and_says_so():
     summaries = [make_summary("before", SHAKY), make_summary("after", STEADY), make_summary("other", STEADY, group="h")]
     with_base, without = leaderboard(summaries, baseline="before")
-    assert "reading" in with_base.columns
+    assert "interpretation" in with_base.columns
     assert column(without, "checkpoint") == ["other"]
     assert "No run of before is comparable with these." in without.notes
 

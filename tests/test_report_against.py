@@ -45,7 +45,7 @@ def test_a_change_is_paired_tested_and_marked(runs):
     # Paired: much narrower than the figures' own intervals, by which nothing would differ from anything.
     own = figures(table, "accuracy")["worse"]
     assert found["same"].high - found["same"].low < (own.high - own.low) / 2
-    assert figures(table, "reading")["same"] == "no change shown"
+    assert figures(table, "interpretation")["same"] == "no change shown"
     [note] = [note for note in table.notes if "Holm" in note]
     assert "relative to base" in note and "4 tests" in note
     assert found["worse"].value == pytest.approx(own.value / figures(table, "accuracy")["base"].value - 1)
@@ -67,7 +67,7 @@ def test_a_change_of_pss_is_one_of_stability_where_kappa_is_shown_to_agree(tmp_p
     ]
     [table] = leaderboard(summaries, baseline="base")
     assert figures(table, "PSS change")["new"].p < 0.05
-    assert figures(table, "reading")["new"] == said
+    assert figures(table, "interpretation")["new"] == said
 
 
 def test_p_values_are_adjusted_over_all_rows(runs):

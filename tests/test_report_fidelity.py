@@ -5,12 +5,16 @@ import pytest
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.judge.fidelity_summary import summarise_fidelity
 from personaeval.judge.judgements import JudgementRow, collect
+from personaeval.library.personas import Category, Persona
 from personaeval.report.formats import Table, render
 from personaeval.report.leaderboard import leaderboard, persona_tables
 from personaeval.report.tradeoff import trade_off
+from personaeval.results.records import JudgeRecord, ModelRecord, PanelRecord
 from tests.test_report import SHAKY, STEADY, make_summary
 
-PERSONAS = [{"id": f"p{n}", "category": "biography" if n < 2 else "style"} for n in range(4)]
+PERSONAS = [
+    Persona(id=f"p{n}", text="a tester", category=Category.BIOGRAPHY if n < 2 else Category.STYLE) for n in range(4)
+]
 JUDGE = {
     "label": "ann",
     "fingerprint": "b" * 32,
@@ -30,8 +34,9 @@ def judged_part(scores, *, group="g", judge=JUDGE, model=None, panel_size=1):
         for d, score in zip(("manners", "wit"), row, strict=True)
         for j in range(panel_size)
     ]
-    panel = {"judges": [{**judge, "label": f"ann{j or ''}"} for j in range(panel_size)]}
-    fidelity = summarise_fidelity(collect(rows)["gym"], panel, model or {"fingerprint": "a" * 32}, PERSONAS)
+    judges = [JudgeRecord(**{**judge, "label": f"ann{j or ''}"}) for j in range(panel_size)]
+    record = ModelRecord(**(model or {"fingerprint": "a" * 32}))
+    fidelity = summarise_fidelity(collect(rows)["gym"], PanelRecord(hash="p", judges=judges), record, PERSONAS)
     return {
         "kind": "fidelity",
         "title": "Gym",
@@ -88,7 +93,7 @@ def test_changes_against_a_baseline():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"check": None}, "ann was never checked"),
+        ({"check": None}, "ann has not been validated"),
         (
             {"check": {"passed": False, "verdict": "fails: it obeys.", "date": ""}},
             "ann FAILED the judge check: it fails",
@@ -118,7 +123,7 @@ def test_a_run_that_nobody_has_judged_says_so():
     part |= {"sampling": summary["tasks"]["gym"]["sampling"], "judged": False, "counts": {}, "warnings": []}
     summary["tasks"]["gym"] = part
     [table] = leaderboard([summary], task="gym")
-    assert any("nobody has judged it yet" in note for note in table.notes)
+    assert any("not judged yet" in note for note in table.notes)
     assert cell(table, 0, "PersonaScore") == "–"
 
 

@@ -9,7 +9,7 @@ import pytest
 from personaeval.analysis.compare import align
 from personaeval.errors import InvalidRunError, UsageError
 from personaeval.library.tasks import Item
-from personaeval.results.runs import open_sides
+from personaeval.results.runs import open_checkpoints
 from tests.finished import counted, judged, write_run
 
 ITEMS = [Item(id=f"i{number}", prompt=f"{number} + 1?", gold=str(number + 1)) for number in range(40)]
@@ -35,7 +35,7 @@ def pair(tmp_path, base=None, candidate=None, before=None, after=None):
             **candidate or {},
         ),
     ]
-    return open_sides([str(folder) for folder in folders])
+    return open_checkpoints([str(folder) for folder in folders])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The check: is a candidate no worse than its base by more than a policy allows?
+"""Regression check: is a candidate worse than its base by more than a policy allows?
 
 A non-inferiority test for every gated metric, one-sided at α = 0.025. d is the decline: above 0 is worse, whichever
 direction of the metric is better. PASS: H0 "d ≥ max_drop" is rejected (all critical metrics must: an intersection–union
@@ -26,7 +26,7 @@ from personaeval.results.runs import CheckpointRuns
 
 
 class Outcome(StrEnum):
-    """What is found of one metric, or of all."""
+    """Verdict on one metric, or on all."""
 
     PASS = "PASS"  # noqa: S105 (no password)
     REGRESSION = "REGRESSION"
@@ -39,23 +39,23 @@ EXIT_CODES = {Outcome.PASS: 0, Outcome.REGRESSION: 1, Outcome.INCONCLUSIVE: 3, O
 
 @dataclass(frozen=True)
 class Finding:
-    """What is found of one gated metric.
+    """Result for one gated metric.
 
     Attributes:
-        task: its name.
-        metric: its name in the catalogue.
-        severity: what it does to the whole.
-        max_drop: what is allowed, in the metric's unit.
+        task: name of the task.
+        metric: name in the catalogue.
+        severity: how it counts for the overall verdict.
+        max_drop: the margin, in the metric's unit.
         outcome: the verdict.
-        reason: in words: what would decide it, or why it is not valid.
-        base: value there.
-        candidate: value there.
+        reason: how much data would decide it, or why it is not valid.
+        base: the metric's value for the base; None if there is none.
+        candidate: its value for the candidate.
         decline: by how much the candidate is worse.
         low: lower bound of the decline, 97.5 % one-sided.
-        high: upper bound of it, which PASS compares with ``max_drop``.
-        p: of "worse by no more than max_drop", adjusted for all gating metrics; REGRESSION needs at most 0.025.
-        defined: whether its formula gives a number for these answers; PSS gives none where nothing is solved, corrected
-            PSS none with one sample.
+        high: its upper bound, which must not exceed ``max_drop`` for a PASS.
+        p: p-value of "decline ≤ max_drop", adjusted over all gating metrics; REGRESSION needs at most 0.025.
+        defined: whether the formula gives a number for these answers. PSS is undefined if nothing is solved, corrected
+            PSS with one sample.
     """
 
     task: str
@@ -74,18 +74,18 @@ class Finding:
 
     @property
     def gates(self) -> bool:
-        """Whether it can change the verdict on the whole."""
+        """Whether it can affect the overall verdict."""
         return self.severity is not Severity.ADVISORY
 
     @property
     def decides(self) -> bool:
-        """Whether it did: a supporting metric without a value decides nothing."""
+        """Whether it does: a supporting metric without a value does not."""
         return self.gates and (self.defined or self.severity is Severity.CRITICAL)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found."""
+    """Result of a check: the overall verdict and the findings behind it."""
 
     base: str
     candidate: str
@@ -95,22 +95,22 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 not valid for the question."""
+        """0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 INVALID."""
         return EXIT_CODES[self.outcome]
 
 
 @dataclass(frozen=True)
 class _Test:
-    """One metric of one task, about to be tested.
+    """One metric of one task, before it is tested.
 
     Attributes:
-        gate: what the policy says of it.
-        task: its name.
-        change: None where there is none.
-        problem: why it cannot be tested; empty where it can.
-        sizes: of what more would shrink the error, and how many there are.
-        items: on how many items the change rests; infinite for a judged task.
-        same: whether one checkpoint is checked against itself, and nothing differs.
+        gate: the policy's entry.
+        task: name of the task.
+        change: the paired change; None if there is none.
+        problem: why it cannot be tested; empty if it can.
+        sizes: sample sizes that determine the error, such as items: 500.
+        items: number of items the change rests on; infinite for a judged task.
+        same: whether base and candidate are one checkpoint with the same answers.
         defined: as in :class:`Finding`.
     """
 
@@ -124,45 +124,50 @@ class _Test:
     defined: bool = True
 
     @property
+    def gates(self) -> bool:
+        """Whether it can affect the overall verdict."""
+        return self.gate.severity is not Severity.ADVISORY
+
+    @property
     def tested(self) -> NonInferiorityTest:
-        """By how much the candidate is worse."""
-        assert self.change is not None, "only what could be estimated is tested"
+        """The non-inferiority test of the change."""
+        assert self.change is not None, "only estimated changes are tested"
         return NonInferiorityTest(self.change.decline(METRICS[self.gate.metric].better), self.items)
 
 
 def check(
     base: CheckpointRuns, candidate: CheckpointRuns, policy: Policy, allow_different_settings: bool = False
 ) -> Report:
-    """Return the verdict on a candidate.
+    """Verdict on a candidate.
 
-    What cannot be tested (a task that one does not have, too much unscored, a metric that is not defined) is a finding
-    of its own, and never a pass.
+    A metric that cannot be tested (one run lacks the task, too many unscored answers, undefined value) is a finding of
+    its own, and never a pass.
     """
-    pairs: dict[str, AlignedTask | str] = {}
+    aligned_tasks: dict[str, AlignedTask | str] = {}
     wanted = _wanted(policy, base)
     for task, _ in wanted:
-        if task not in pairs and task != EVERY_TASK:
-            pairs[task] = _align(base, candidate, task, allow_different_settings, policy)
-    tests = [_prepare(gate, task, pairs.get(task, ""), policy, base, candidate) for task, gate in wanted]
-    gating = [test for test in tests if test.gate.severity is not Severity.ADVISORY]
-    adjusted = holm(np.array([_p_worse(test) for test in gating]))
-    p_values = dict(zip(map(id, gating), adjusted, strict=True))
-    findings = tuple(_judge(test, p_values.get(id(test), _p_worse(test)), max(len(gating), 1)) for test in tests)
+        if task not in aligned_tasks and task != EVERY_TASK:
+            aligned_tasks[task] = _align(base, candidate, task, allow_different_settings, policy)
+    tests = [_prepare(gate, task, aligned_tasks.get(task, ""), policy, base, candidate) for task, gate in wanted]
+    gating = [test for test in tests if test.gates]
+    adjusted = iter(holm(np.array([_p_value(test) for test in gating])))
+    family = max(len(gating), 1)
+    findings = tuple(_judge(test, next(adjusted) if test.gates else _p_value(test), family) for test in tests)
     gated = {task for task, gate in wanted if gate.severity is not Severity.ADVISORY}
     notes = [f"{task}: not gated by this policy." for task in base.records if task not in gated]
     if {path.resolve() for path in base.folders.values()} & {path.resolve() for path in candidate.folders.values()}:
         notes.append("Base and candidate are the same run.")
-    aligned = [pair for pair in pairs.values() if isinstance(pair, AlignedTask)]
-    notes += [f"{pair.task}: {note}" for pair in aligned for note in (*pair.notes, *pair.warnings)]
+    found = [own for own in aligned_tasks.values() if isinstance(own, AlignedTask)]
+    notes += [f"{aligned.task}: {note}" for aligned in found for note in (*aligned.notes, *aligned.warnings)]
     return Report(base.name, candidate.name, overall(findings), findings, tuple(notes))
 
 
 def overall(findings: Sequence[Finding]) -> Outcome:
-    """Return the verdict on the whole: supporting metrics count only when they regressed, advisory ones never.
+    """Overall verdict: supporting metrics count only if they regressed, advisory ones never.
 
-    A model that solves nothing any more has no PSS, and has regressed: a metric without a value hides no regression,
-    and a supporting one without a value (κ of a perfect candidate) decides nothing. What could not be looked at does,
-    and so does nothing to look at.
+    A metric without a value hides no regression: a model that no longer solves anything has no PSS, but its accuracy
+    has regressed. A supporting metric without a value (κ of a perfect candidate) is ignored. A metric that could not be
+    computed from these runs makes the check INVALID, and so does a policy without a gate for them.
     """
     gating = [finding for finding in findings if finding.decides]
     if not gating or any(finding.outcome is Outcome.INVALID and finding.defined for finding in gating):
@@ -175,7 +180,7 @@ def overall(findings: Sequence[Finding]) -> Outcome:
 
 
 def _wanted(policy: Policy, base: CheckpointRuns) -> list[tuple[str, Gate]]:
-    """Return the tasks with their gates; what is said of a task by name stands in the place of what is said of all."""
+    """Tasks with their gates; a gate that names the task replaces that of ``*`` for the same metric."""
     named = {(gate.task, gate.metric) for gate in policy.gates}
     return [
         (task, gate)
@@ -186,63 +191,63 @@ def _wanted(policy: Policy, base: CheckpointRuns) -> list[tuple[str, Gate]]:
 
 
 def _tasks_of(gate: Gate, base: CheckpointRuns) -> list[str]:
-    """Return the tasks a gate is about; ``*`` itself where the base has none of the metric's kind."""
+    """Tasks a gate applies to; ``*`` itself if no task of the base has the metric."""
     if gate.task != EVERY_TASK:
         return [gate.task]
     judged = METRICS[gate.metric].judged
     return [name for name in base.records if _is_judged(base, name) == judged] or [EVERY_TASK]
 
 
-def _is_judged(side: CheckpointRuns, task: str) -> bool:
-    return side.task_record(task).is_judged
+def _is_judged(checkpoint: CheckpointRuns, task: str) -> bool:
+    return checkpoint.task_record(task).is_judged
 
 
 def _align(
     base: CheckpointRuns, candidate: CheckpointRuns, task: str, allow: bool, policy: Policy
 ) -> AlignedTask | str:
-    """Return a task's pair, or why there is none that could be tested."""
+    """The aligned task, or why it cannot be tested."""
     try:
-        pair = align(base, candidate, task, allow)
+        aligned = align(base, candidate, task, allow)
     except InvalidRunError as error:
         return str(error)
-    for side, share in zip((base, candidate), pair.unscored, strict=True):
+    for checkpoint, share in zip((base, candidate), aligned.unscored, strict=True):
         if share > policy.max_unscored:
             return (
-                f"{share:.1%} of {side.name}'s answers to {task} are unscored, more than the {policy.max_unscored:.1%} "
-                "allowed: run it again, which asks only for those"
+                f"{share:.1%} of {checkpoint.name}'s answers to {task} are unscored, more than the "
+                f"{policy.max_unscored:.1%} allowed; running it again asks for those only"
             )
-    return pair
+    return aligned
 
 
 def _prepare(
-    gate: Gate, task: str, pair: AlignedTask | str, policy: Policy, base: CheckpointRuns, candidate: CheckpointRuns
+    gate: Gate, task: str, aligned: AlignedTask | str, policy: Policy, base: CheckpointRuns, candidate: CheckpointRuns
 ) -> _Test:
     if task == EVERY_TASK:
         return _Test(gate, task, None, f"{base.name} has no task with {gate.metric}")
-    if isinstance(pair, str):
-        return _Test(gate, task, None, pair)
-    if (pair.judged is not None) != METRICS[gate.metric].judged:
+    if isinstance(aligned, str):
+        return _Test(gate, task, None, aligned)
+    if (aligned.judged is not None) != METRICS[gate.metric].judged:
         return _Test(gate, task, None, f"{task} has no {gate.metric}")
     generalise = policy.generalise_to_personas
     if gate.metric == WORST_PERSONA.name:
-        change = None if generalise or pair.cells is None else worst_persona_change(*pair.cells)
+        change = None if generalise or aligned.cells is None else worst_persona_change(*aligned.cells)
     else:
-        change = pair.changes(generalise and pair.judged is None).get(gate.metric)
+        change = aligned.changes(generalise and aligned.judged is None).get(gate.metric)
     if change is None:
-        return _Test(gate, task, None, f"{gate.metric} cannot be claimed of personas that were not tried")
+        return _Test(gate, task, None, f"{gate.metric} cannot be generalised to other personas")
     if change.absolute.value is None:
-        more = "; it needs two samples" if _needs_repeats(gate.metric) and not _is_repeated(pair) else ""
-        return _Test(gate, task, change, f"{gate.metric} is not defined here{more}", defined=False)
-    resting = change
-    if generalise and pair.judged is None:
-        resting = pair.changes()[gate.metric]
-    items = math.inf if pair.judged is not None else float(resting.tested.clusters[0])
-    same = pair.identical and _is_known(base, candidate, task)
-    return _Test(gate, task, change, sizes=_sizes(pair, change, generalise), items=items, same=same)
+        more = ": it needs two samples" if _needs_repeats(gate.metric) and not _is_repeated(aligned) else ""
+        return _Test(gate, task, change, f"{gate.metric} is undefined for these answers{more}", defined=False)
+    by_item = change
+    if generalise and aligned.judged is None:
+        by_item = aligned.changes()[gate.metric]
+    items = math.inf if aligned.judged is not None else float(by_item.tested.clusters[0])
+    same = aligned.identical and _is_known(base, candidate, task)
+    return _Test(gate, task, change, sizes=_sizes(aligned, change, generalise), items=items, same=same)
 
 
 def _is_known(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> bool:
-    """Return whether both are one checkpoint for sure; of an endpoint, whether both are one run (or its baseline)."""
+    """Whether both are certainly one checkpoint; for endpoints, whether both are one run (or its baseline)."""
     if base.verifiable and candidate.verifiable:
         return base.fingerprint == candidate.fingerprint
     return base.records[task] == candidate.records[task]
@@ -253,24 +258,24 @@ def _needs_repeats(name: str) -> bool:
     return isinstance(metric, StabilityMetric) and metric.needs_repeats
 
 
-def _is_repeated(pair: AlignedTask) -> bool:
-    return pair.cells is not None and all((cells.scored[:, 1:] > 1).any() for cells in pair.cells)
+def _is_repeated(aligned: AlignedTask) -> bool:
+    return aligned.cells is not None and all((cells.scored[:, 1:] > 1).any() for cells in aligned.cells)
 
 
-def _sizes(pair: AlignedTask, change: Change, generalise: bool) -> dict[str, int]:
-    """Return of what more would shrink the error of a change, and how many there are."""
-    if pair.cells is None:
+def _sizes(aligned: AlignedTask, change: Change, generalise: bool) -> dict[str, int]:
+    """Sample sizes that determine the error of a change."""
+    if aligned.cells is None:
         return {"personas": int(change.tested.clusters[0])}
-    personas = {"personas": len(pair.cells[0].persona_ids) - 1} if generalise else {}
-    return {"items": len(pair.items)} | personas
+    personas = {"personas": len(aligned.cells[0].persona_ids) - 1} if generalise else {}
+    return {"items": len(aligned.items)} | personas
 
 
-def _p_worse(test: _Test) -> float:
+def _p_value(test: _Test) -> float:
     return math.nan if test.problem else test.tested.p_value(test.gate.max_drop)
 
 
 def _judge(test: _Test, p: float, tests: int) -> Finding:
-    """Return the finding; ``p`` is adjusted already, for so many tests."""
+    """The finding, from a p-value already adjusted over so many tests."""
     gate, change = test.gate, test.change
     finding = Finding(
         test.task,
@@ -294,7 +299,7 @@ def _judge(test: _Test, p: float, tests: int) -> Finding:
         p=float(p) if math.isfinite(p) else None,
     )
     if test.same:
-        return replace(finding, outcome=Outcome.PASS, reason="the same checkpoint, the same answers", low=0.0, high=0.0)
+        return replace(finding, outcome=Outcome.PASS, reason="same checkpoint, same answers", low=0.0, high=0.0)
     if math.isfinite(p) and p <= ALPHA:
         return replace(finding, outcome=Outcome.REGRESSION)
     if high is not None and high <= gate.max_drop:
@@ -303,7 +308,7 @@ def _judge(test: _Test, p: float, tests: int) -> Finding:
 
 
 def _remedy(test: _Test, tests: int) -> str:
-    """Say how much data would decide it at the observed decline, with a power of 80 %."""
+    """In words: how much data would decide it with a power of 80 %, if the true decline is the observed one."""
     sizes = test.sizes
     if test.tested.bounds[1] is None:
         return f"{_list(sizes)} are too few for an interval"
@@ -311,10 +316,8 @@ def _remedy(test: _Test, tests: int) -> str:
     if times is None:
         what = " and ".join(sizes)
         if test.tested.is_undecidable(test.gate.max_drop):
-            return (
-                f"not decidable at a reasonable size: it rests on {test.tested.items:,.0f} items, too few even tenfold"
-            )
-        return f"not decidable at a reasonable size: the decline is too near to max_drop for ten times the {what}"
+            return f"not decidable with ten times the data: it rests on only {test.tested.items:,.0f} items"
+        return f"not decidable with ten times the {what}: the decline is too close to max_drop"
     wanted = {kind: math.ceil(times * count) for kind, count in sizes.items()}
     return f"about {_list(wanted)} would decide it at this decline ({_list(sizes)} now)"
 

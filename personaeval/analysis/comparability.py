@@ -1,4 +1,4 @@
-"""What two runs were asked, and how they were scored: only like is compared with like."""
+"""Settings, prompts and gold answers in which two runs differ: reasons not to compare them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _LONGEST = 60
 
 
 def settings_that_differ(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> list[str]:
-    """Return in words how two checkpoints were asked or scored differently on a task.
+    """Differences between two checkpoints' settings of a task, in words.
 
-    What a leaderboard's groups go by, and the seed and date besides; prompts and gold answers are compared item by item
-    (:func:`items_that_differ`), personas by their texts.
+    Compares the settings that define a leaderboard's groups, and seed and date. Prompts and gold answers are compared
+    item by item (:func:`items_that_differ`), personas by their texts.
     """
     runs = base.records[task], candidate.records[task]
     tasks = [run.tasks[task] for run in runs]
     asked = [own.asked for own in tasks]
-    pairs: list[tuple[str, Any, Any]] = [
+    settings: list[tuple[str, Any, Any]] = [
         (name, getattr(tasks[0], name), getattr(tasks[1], name)) for name in _OF_A_TASK
     ]
-    pairs += [(name, asked[0].get(name), asked[1].get(name)) for name in dict.fromkeys([*asked[0], *asked[1]])]
-    pairs += [(name, runs[0].config.get(name), runs[1].config.get(name)) for name in ("seed", "date")]
-    found = [_say(name, before, after) for name, before, after in pairs if before != after]
+    settings += [(name, asked[0].get(name), asked[1].get(name)) for name in dict.fromkeys([*asked[0], *asked[1]])]
+    settings += [(name, runs[0].config.get(name), runs[1].config.get(name)) for name in ("seed", "date")]
+    found = [_difference(name, before, after) for name, before, after in settings if before != after]
     panels = [run.panel and run.panel.hash for run in runs]
     if tasks[0].is_judged and panels[0] != panels[1]:
         found.append("judges or rubrics")
@@ -38,7 +38,7 @@ def settings_that_differ(base: CheckpointRuns, candidate: CheckpointRuns, task: 
 
 
 def items_that_differ(rows: Sequence[pa.Table]) -> list[str]:
-    """Return in words which common items have another prompt or gold answer in the other run's cells."""
+    """Common items whose prompt or gold answer differs between two runs' cells, in words."""
     before, after = ({row["item"]: row["digest"] for row in _items(table)} for table in rows)
     names = [name for name, digest in before.items() if after.get(name, digest) != digest]
     if not names:
@@ -48,30 +48,30 @@ def items_that_differ(rows: Sequence[pa.Table]) -> list[str]:
 
 
 def placement_notes(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> list[str]:
-    """Say where the personas stand, where a template made that differ; each model is asked as it wants to be."""
-    roles = [side.records[task].placement.role for side in (base, candidate)]
+    """A note if the models' chat templates put the personas in different roles. That alone is no reason to refuse."""
+    roles = [checkpoint.records[task].placement.role for checkpoint in (base, candidate)]
     if roles[0] == roles[1]:
         return []
-    return [f"The persona stands in different places: {base.name} {roles[0]}, {candidate.name} {roles[1]}."]
+    return [f"The persona is in different places: {base.name} {roles[0]}, {candidate.name} {roles[1]}."]
 
 
 def _items(table: pa.Table) -> list[dict[str, Any]]:
-    """Return each item's row once."""
+    """Each item's id and digest, once."""
     found: list[dict[str, Any]] = (
         table.select(["item", "digest"]).group_by(["item", "digest"]).aggregate([]).to_pylist()
     )
     return found
 
 
-def _say(name: str, before: Any, after: Any) -> str:
+def _difference(name: str, before: Any, after: Any) -> str:
     words = name.replace("_", " ")
     if isinstance(before, dict) and isinstance(after, dict):
         keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-        return ", ".join(_against(f"{words} {key}", before.get(key), after.get(key)) for key in keys)
-    return _against(words, before, after)
+        return ", ".join(_values(f"{words} {key}", before.get(key), after.get(key)) for key in keys)
+    return _values(words, before, after)
 
 
-def _against(words: str, before: Any, after: Any) -> str:
+def _values(words: str, before: Any, after: Any) -> str:
     texts = repr(before), repr(after)
     if max(map(len, texts)) > _LONGEST:
         return f"{words} differs"

@@ -1,4 +1,4 @@
-"""Two checkpoints on the same items, personas and samples: what is aligned, left out, or may not be compared."""
+"""Alignment of two checkpoints on the same items, personas and samples, and their paired changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from personaeval.results.persona_table import PersonaRow
 from personaeval.results.records import TaskRecord
 from personaeval.results.runs import CheckpointRuns
 
-_SHOWN = 0.05
+_ALPHA = 0.05
 
 _SHARED = ("unscored", "truncated", "scored")
 
@@ -41,16 +41,16 @@ class AlignedTask:
     """One task of two checkpoints, aligned.
 
     Attributes:
-        task: its name.
+        task: name of the task.
         record: the base's entry in run.json.
         items: ids that both have, in the order of the arrays.
-        cells: of base and candidate, only what both scored; None for a judged task.
+        cells: base and candidate, restricted to cells that both scored; None for a judged task.
         judged: sums over personas of base and candidate; None for a task with right and wrong answers.
-        dimensions: of a judged task.
-        unscored: share of the common samples that base and candidate have no score for.
-        notes: what was left out, and what a reader must know.
-        warnings: on each run's own numbers; its own tables show them too.
-        identical: whether every count of every common cell is the same.
+        dimensions: those of a judged task; else empty.
+        unscored: share of the common samples without a score, of base and candidate.
+        notes: what was left out, and which settings differ.
+        warnings: on each run's own numbers; the run's own tables show them too.
+        identical: whether all counts of the common cells are equal.
     """
 
     task: str
@@ -65,10 +65,10 @@ class AlignedTask:
     identical: bool
 
     def changes(self, generalise: bool = False) -> dict[str, Change]:
-        """Return the change of every metric by its name.
+        """Change of every metric, by name.
 
         Args:
-            generalise: claim something about personas that were not tried, too; only metrics that allow it.
+            generalise: intervals for other personas as well, for the metrics that allow it.
         """
         if self.judged is not None:
             found = changes(*self.judged)
@@ -87,7 +87,7 @@ class AlignedTask:
         return all(np.array_equal(cells.score_sum, cells.correct) for cells in self.cells or ())
 
     def by_persona(self) -> tuple[dict[str, Change], dict[str, Change]]:
-        """Return the change of accuracy under each persona and in each category; empty for a judged task."""
+        """Change of accuracy by persona and by category; both empty for a judged task."""
         if self.cells is None:
             return {}, {}
         base, candidate = self.cells
@@ -98,12 +98,12 @@ class AlignedTask:
         return personas, dict(zip(names, found[last:], strict=True))
 
     def _cells(self) -> tuple[Cells, Cells]:
-        assert self.cells is not None, "a judged task has no cells of right and wrong"
+        assert self.cells is not None, "a judged task has no right and wrong answers"
         return self.cells
 
 
 def _meaningful(found: dict[str, Change]) -> dict[str, Change]:
-    """Take the relative change from metrics where it means nothing."""
+    """The changes, without the relative change of metrics for which it is meaningless."""
     return {
         name: change if METRICS[name].is_ratio else replace(change, relative=Estimate(None))
         for name, change in found.items()
@@ -113,26 +113,26 @@ def _meaningful(found: dict[str, Change]) -> dict[str, Change]:
 def align(
     base: CheckpointRuns, candidate: CheckpointRuns, task: str, allow_different_settings: bool = False
 ) -> AlignedTask:
-    """Return a task of two checkpoints on what both have.
+    """Align a task of two checkpoints on the items and personas that both have.
 
     Raises:
-        InvalidRunError: one does not have it, they were asked differently, or nothing is common to both.
+        InvalidRunError: one lacks the task, settings differ, or nothing is common to both.
     """
-    for side in (base, candidate):
-        if task not in side.records:
-            raise InvalidRunError(f"{side.name} has no {task}: run it first, with the settings of the other.")
+    for checkpoint in (base, candidate):
+        if task not in checkpoint.records:
+            raise InvalidRunError(f"{checkpoint.name} has no {task}. Run it first, with the settings of the other.")
     rows = base.cells(task), candidate.cells(task)
     differing = settings_that_differ(base, candidate, task) + items_that_differ(rows)
     if differing and not allow_different_settings:
         raise InvalidRunError(
             f"{task}: {base.name} and {candidate.name} are not comparable: {'; '.join(differing)}. Run one again with "
-            "the other's settings, or give --allow-different-settings."
+            "the other's settings, or pass --allow-different-settings."
         )
-    notes = [f"Different settings, compared nevertheless: {'; '.join(differing)}."] if differing else []
+    notes = [f"Different settings, compared anyway: {'; '.join(differing)}."] if differing else []
     notes += placement_notes(base, candidate, task)
     is_judged = base.task_record(task).is_judged
     if is_judged != candidate.task_record(task).is_judged:
-        raise InvalidRunError(f"{task}: judged in one of {base.name} and {candidate.name} only.")
+        raise InvalidRunError(f"{task}: only one of {base.name} and {candidate.name} is judged.")
     if is_judged:
         return _align_judged(base, candidate, task, rows, notes)
     return _align_counted(base, candidate, task, rows, notes)
@@ -141,7 +141,7 @@ def align(
 def _align_counted(
     base: CheckpointRuns, candidate: CheckpointRuns, task: str, rows: Sequence[pa.Table], notes: list[str]
 ) -> AlignedTask:
-    texts = [{one.persona: one.text for one in side.runs[task].personas()} for side in (base, candidate)]
+    texts = [{one.persona: one.text for one in checkpoint.runs[task].personas()} for checkpoint in (base, candidate)]
     personas = [name for name in texts[0] if texts[1].get(name, None) == texts[0][name]]
     items = _common([table["item"].unique().to_pylist() for table in rows])
     if not items or len(personas) < 2:
@@ -172,19 +172,19 @@ def _align_counted(
     )
 
 
-def counts_of(side: CheckpointRuns, task: str) -> Cells:
-    """Return all cells of one side's task with right and wrong answers.
+def counts_of(checkpoint: CheckpointRuns, task: str) -> Cells:
+    """All cells of a checkpoint's task with right and wrong answers.
 
     Raises:
-        UsageError: they cannot be read.
+        UsageError: the cells cannot be read.
     """
-    table = side.cells(task)
-    described = {one.persona: one for one in side.runs[task].personas()}
+    table = checkpoint.cells(task)
+    described = {one.persona: one for one in checkpoint.runs[task].personas()}
     return _arrange(table, table["item"].unique().to_pylist(), list(described), described)
 
 
 def _arrange(table: pa.Table, items: Sequence[str], personas: Sequence[str], described: dict[str, PersonaRow]) -> Cells:
-    """Return rows as arrays [items, personas]."""
+    """Cells, as arrays [items, personas], from their rows."""
     place, keep = _places(table, items, personas)
     arrays = {}
     for name in _COUNTS:
@@ -201,7 +201,7 @@ def _arrange(table: pa.Table, items: Sequence[str], personas: Sequence[str], des
 
 
 def _places(table: pa.Table, items: Sequence[str], personas: Sequence[str]) -> tuple[Any, Any]:
-    """Return where in the flattened array each kept row belongs, and which rows are kept."""
+    """Positions of the kept rows in the flattened array, and which rows are kept."""
     numbers = []
     for column, known in (("item", items), ("persona", personas)):
         encoded = table[column].combine_chunks().dictionary_encode()
@@ -215,14 +215,16 @@ def _places(table: pa.Table, items: Sequence[str], personas: Sequence[str]) -> t
 def _align_judged(
     base: CheckpointRuns, candidate: CheckpointRuns, task: str, rows: Sequence[pa.Table], notes: list[str]
 ) -> AlignedTask:
-    texts = [{one.persona: one.text for one in side.runs[task].personas(task)} for side in (base, candidate)]
+    texts = [
+        {one.persona: one.text for one in checkpoint.runs[task].personas(task)} for checkpoint in (base, candidate)
+    ]
     personas = [name for name in texts[0] if texts[1].get(name) == texts[0][name]]
     tables = [{row["item"]: row for row in table.to_pylist() if row["persona"] in set(personas)} for table in rows]
     items = _common([list(own) for own in tables])
     both = [item for item in items if all(own[item]["scored"] for own in tables)]
     if not both:
         raise InvalidRunError(
-            f"{task}: no response is judged in both {base.name} and {candidate.name}: personaeval score."
+            f"{task}: no response is judged in both {base.name} and {candidate.name}. Run personaeval score."
         )
     notes += _left_out(base, candidate, rows, len(items), [sorted(set(own) - set(personas)) for own in texts])
     dimensions = tuple(dict.fromkeys(tables[0][item]["dimension"] for item in items))
@@ -259,19 +261,19 @@ def _persona_sums(rows: dict[str, Any], items: Sequence[str], dimensions: Sequen
 
 
 def _shares(
-    sides: Sequence[CheckpointRuns], counts: Sequence[Mapping[str, int]]
+    checkpoints: Sequence[CheckpointRuns], counts: Sequence[Mapping[str, int]]
 ) -> tuple[tuple[float, float], list[str]]:
-    """Return what share of each side's common answers is unscored, and in words what is more than little."""
+    """Each checkpoint's unscored share of the common answers, and warnings above the limits."""
     totals = [max(own["scored"] + own["unscored"], 1) for own in counts]
     unscored, cut = ([own[name] / total for own, total in zip(counts, totals, strict=True)] for name in _SHARED[:2])
     told = [
-        f"{share:.1%} of {side.name}'s answers are unscored; what one lacks is left out of both."
-        for side, share in zip(sides, unscored, strict=True)
+        f"{share:.1%} of {checkpoint.name}'s answers are unscored; those cells are left out for both."
+        for checkpoint, share in zip(checkpoints, unscored, strict=True)
         if share > UNSCORED_LIMIT
     ]
     told += [
-        f"{share:.1%} of {side.name}'s answers were cut off at max_tokens."
-        for side, share in zip(sides, cut, strict=True)
+        f"{share:.1%} of {checkpoint.name}'s answers were cut off at max_tokens."
+        for checkpoint, share in zip(checkpoints, cut, strict=True)
         if share > TRUNCATED_LIMIT
     ]
     return (unscored[0], unscored[1]), told
@@ -290,57 +292,62 @@ def _left_out(
     personas: Sequence[Sequence[str]],
 ) -> list[str]:
     notes = []
-    for side, table, extra in zip((base, candidate), rows, personas, strict=True):
+    for checkpoint, table, extra in zip((base, candidate), rows, personas, strict=True):
         more = len(table["item"].unique()) - items
         if more:
-            notes.append(f"Left out: {more} items of {side.name} that the other does not have.")
+            notes.append(f"Left out: {more} items of {checkpoint.name} that the other lacks.")
         if extra:
             notes.append(
-                f"Left out: personas of {side.name} that the other lacks or words otherwise: {', '.join(extra)}."
+                f"Left out: personas of {checkpoint.name} that the other lacks or words differently: "
+                f"{', '.join(extra)}."
             )
     return notes
 
 
 def interpret_pss_change(changes: Mapping[str, Change], p: float | None) -> str:
-    """Say in three words whether a change of PSS is one of stability.
+    """Interpretation of a change of PSS: is it one of stability, or of accuracy only?
 
-    PSS rises with accuracy by itself. It is called a change of stability only where κ is shown to have moved the same
-    way, or the persona effect the other way.
+    PSS rises with accuracy by itself. It is called a change of stability only if κ changed significantly in the same
+    direction, or the persona effect in the opposite one.
 
     Args:
-        changes: of a task's metrics.
-        p: of no change of PSS, adjusted; None or NaN where it was not tested.
+        changes: a task's changes, by metric.
+        p: adjusted p-value of "no change of PSS"; None or NaN if it was not tested.
     """
     if p is None or not np.isfinite(p):
         return "not tested"
-    if p >= _SHOWN:
+    if p >= _ALPHA:
         return "no change shown"
     pss = changes["pss"].absolute.value or 0.0
-    if _shown(changes, "kappa") * pss > 0 or _shown(changes, "persona_effect") * pss < 0:
+    if _significant(changes, "kappa") * pss > 0 or _significant(changes, "persona_effect") * pss < 0:
         return "stability has risen" if pss > 0 else "stability has fallen"
     return "accuracy change only"
 
 
-def _shown(changes: Mapping[str, Change], name: str) -> float:
-    """Return a metric's change; 0 where none is shown."""
+def _significant(changes: Mapping[str, Change], name: str) -> float:
+    """A metric's change; 0 unless it is significant."""
     change = changes.get(name)
-    if change is None or change.p is None or change.p >= _SHOWN:
+    if change is None or change.p is None or change.p >= _ALPHA:
         return 0.0
     return change.absolute.value or 0.0
 
 
-def common_tasks(sides: Sequence[CheckpointRuns], task: str | None = None) -> list[str]:
-    """Return the tasks that all sides have.
+def common_tasks(checkpoints: Sequence[CheckpointRuns], task: str | None = None) -> list[str]:
+    """Tasks that all checkpoints have, or ``task`` alone.
 
     Raises:
-        InvalidRunError: there are none.
-        UsageError: the wanted one is unknown to all.
+        InvalidRunError: there is none.
+        UsageError: no checkpoint has ``task``.
     """
-    known = {name for side in sides for name in side.records}
+    known = {name for checkpoint in checkpoints for name in checkpoint.records}
     if task is not None and task not in known:
         raise UsageError(f"--task {task}: none of these runs has it.{suggest(task, known)}")
-    found = [name for name in sides[0].records if all(name in side.records for side in sides) and task in (None, name)]
+    found = [
+        name
+        for name in checkpoints[0].records
+        if all(name in checkpoint.records for checkpoint in checkpoints) and task in (None, name)
+    ]
     if not found:
-        which = "; ".join(f"{side.name}: {', '.join(side.records)}" for side in sides)
+        which = "; ".join(f"{checkpoint.name}: {', '.join(checkpoint.records)}" for checkpoint in checkpoints)
         raise InvalidRunError(f"no common task ({which}).")
     return found

@@ -1,4 +1,4 @@
-"""The items that flipped most between two checkpoints, with both answers."""
+"""Items that flipped most between two checkpoints, with both answers."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ class Flip:
 
     Attributes:
         item: its id.
-        gained: under how many personas it became right (for several samples, the sum of the shares); not under none.
-        lost: under how many it became wrong.
-        persona: under which it flipped most.
-        answers: what the base and the candidate answered there, in a sample that flipped; None where the text may not
-            be shown, is not kept, or cannot be read.
+        gained: number of personas, without the baseline, under which it became right; with several samples, the sum of
+            the shares.
+        lost: number of personas under which it became wrong.
+        persona: the one under which it flipped most.
+        answers: the base's and the candidate's answers under that persona in a sample that flipped; None if the text
+            must not be shown, is not kept, or cannot be read.
     """
 
     item: str
@@ -45,18 +46,18 @@ class Flip:
 
 
 def find_flips(
-    pair: AlignedTask, base: CheckpointRuns, candidate: CheckpointRuns, count: int = SHOWN
+    aligned: AlignedTask, base: CheckpointRuns, candidate: CheckpointRuns, count: int = SHOWN
 ) -> tuple[list[Flip], list[Flip]]:
-    """Return the items that gained most and those that lost most; nothing for a judged task.
+    """The ``count`` items that gained most, and those that lost most; both empty for a judged task.
 
     Only the rows of these cells are read from responses.parquet.
     """
-    if pair.cells is None:
+    if aligned.cells is None:
         return [], []
-    # The baseline, in column 0, is no persona.
-    change = (pair.cells[1].q - pair.cells[0].q)[:, 1:]
+    # Column 0 is the baseline, not a persona.
+    change = (aligned.cells[1].q - aligned.cells[0].q)[:, 1:]
     gained, lost = np.clip(change, 0, None).sum(axis=1), np.clip(-change, 0, None).sum(axis=1)
-    names = pair.cells[0].persona_ids[1:]
+    names = aligned.cells[0].persona_ids[1:]
     chosen = [
         [
             (int(place), names[int(np.argmax(sign * change[place]))])
@@ -65,23 +66,23 @@ def find_flips(
         ]
         for sums, sign in ((gained, 1), (lost, -1))
     ]
-    wanted = {(pair.items[place], persona) for own in chosen for place, persona in own}
+    wanted = {(aligned.items[place], persona) for own in chosen for place, persona in own}
     given: list[_Answers] = [{}, {}]
-    if wanted and not pair.record.withhold_text:
-        given = [_answers(side.folders[pair.task], pair, wanted) for side in (base, candidate)]
+    if wanted and not aligned.record.withhold_text:
+        given = [_answers(checkpoint.folders[aligned.task], aligned, wanted) for checkpoint in (base, candidate)]
     found = []
     for own, became_right in zip(chosen, (True, False), strict=True):
         flips = []
         for place, persona in own:
-            cell = pair.items[place], persona
+            cell = aligned.items[place], persona
             answers = _flipped(given[0].get(cell, {}), given[1].get(cell, {}), became_right)
             flips.append(Flip(cell[0], float(gained[place]), float(lost[place]), persona, answers))
         found.append(flips)
     return found[0], found[1]
 
 
-def _answers(folder: Path, pair: AlignedTask, cells: Collection[tuple[str, str]]) -> _Answers:
-    """Return by cell and sample whether an answer is right, and the answer; if none was found, how its text ends."""
+def _answers(folder: Path, aligned: AlignedTask, cells: Collection[tuple[str, str]]) -> _Answers:
+    """Per cell and sample: whether the answer is right, and the answer, or the end of the text if none was found."""
     path = folder / RESPONSES
     if not path.is_file():
         return {}
@@ -90,21 +91,21 @@ def _answers(folder: Path, pair: AlignedTask, cells: Collection[tuple[str, str]]
         table = pq.read_table(
             path,
             columns=["item", "persona", "sample", "answer", "text", "score"],
-            filters=[("task", "=", pair.task), ("item", "in", items), ("persona", "in", personas)],
+            filters=[("task", "=", aligned.task), ("item", "in", items), ("persona", "in", personas)],
         )
     except (OSError, pa.ArrowException):
-        return {}  # the numbers do not need the texts; running the same command again writes them anew
+        return {}  # The tables do without texts; running the run's command again rewrites the file.
     found: _Answers = {}
     for row in table.to_pylist():
         if row["score"] is not None and (row["item"], row["persona"]) in cells:
             text = _plain(row["answer"]) if row["answer"] else _end(row["text"] or "")
             own = found.setdefault((row["item"], row["persona"]), {})
-            own[row["sample"]] = row["score"] >= pair.record.correct_at, text
+            own[row["sample"]] = row["score"] >= aligned.record.correct_at, text
     return found
 
 
 def _flipped(base: _Samples, candidate: _Samples, became_right: bool) -> tuple[str | None, str | None]:
-    """Return the answers of a sample that flipped; where none has just this number, of one that was each."""
+    """Both answers of a sample that flipped; if no sample number flipped in both, of any two that differ."""
     before = {sample: text for sample, (right, text) in base.items() if right != became_right}
     after = {sample: text for sample, (right, text) in candidate.items() if right == became_right}
     for sample, text in before.items():
@@ -114,7 +115,7 @@ def _flipped(base: _Samples, candidate: _Samples, became_right: bool) -> tuple[s
 
 
 def _plain(text: str) -> str:
-    """Return a model's text without what a terminal would obey, and no longer than a table can hold."""
+    """A model's text without control characters, cut to fit a table."""
     shown = printable(text)
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 

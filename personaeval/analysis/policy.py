@@ -1,4 +1,4 @@
-"""The policy of a check: which metrics gate, and how much each may fall."""
+"""Policy of a regression check: which metrics gate, and by how much each may decline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ else:
 
 
 class Severity(StrEnum):
-    """What a verdict on a metric does to the whole."""
+    """How a metric counts for the overall verdict."""
 
     CRITICAL = "critical"
     SUPPORTING = "supporting"
@@ -39,44 +39,51 @@ def _no_flag(value: object) -> object:
 
 
 class Gate(BaseModel):
-    """One metric that is checked."""
+    """One gated metric."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    task: str = Field(default=EVERY_TASK, min_length=1, description="Name of a task; * is every task of the base.")
+    task: str = Field(
+        default=EVERY_TASK,
+        min_length=1,
+        description="Name of a task; * means every task of the base that has the metric.",
+    )
     metric: MetricName = Field(
-        description="What is checked; persona_score of judged tasks, the others of tasks with right and wrong."
+        description="Name of the metric; persona_score is for judged tasks, the others are for all other tasks."
     )
     max_drop: float = Field(
-        ge=0, allow_inf_nan=False, description="How much worse it may be, in its own unit (accuracy 0.02: two points)."
+        ge=0,
+        allow_inf_nan=False,
+        description="Non-inferiority margin: the largest tolerated decline, in the metric's own unit "
+        "(accuracy 0.02: two points).",
     )
 
     @model_validator(mode="after")
     def _can_fail(self) -> Gate:
         if self.max_drop >= METRICS[self.metric].span:
-            raise ValueError(f"max_drop: {self.max_drop:g} can never be exceeded; 0.05 is five points of a share")
+            raise ValueError(f"max_drop: {self.max_drop:g} can never be exceeded; 0.05 means five percentage points")
         return self
 
     severity: Annotated[Severity, Field(strict=False)] = Field(
         default=Severity.CRITICAL,
-        description="critical: must be shown to be no worse; supporting: counts only when it regressed; advisory: "
-        "is only shown.",
+        description="critical: must be shown to be no worse; supporting: counts only if it regressed; advisory: shown "
+        "only.",
     )
 
 
 class Policy(BaseModel):
-    """What a candidate must hold against its base."""
+    """Requirements for a candidate, compared with its base."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    version: Annotated[Literal[2], BeforeValidator(_no_flag)] = Field(description="Of this format.")
+    version: Annotated[Literal[2], BeforeValidator(_no_flag)] = Field(description="Version of this format.")
     max_unscored: float = Field(
-        default=0.01, ge=0, le=1, description="Largest share of answers without a score, in either run."
+        default=0.01, ge=0, le=1, description="Largest share of unscored answers in either run."
     )
     generalise_to_personas: bool = Field(
-        default=False, description="Whether the claims are about personas that were not tried, too."
+        default=False, description="Whether intervals must hold for other personas as well."
     )
-    gates: list[Gate] = Field(min_length=1, description="The metrics.")
+    gates: list[Gate] = Field(min_length=1, description="Gated metrics.")
 
     @model_validator(mode="before")
     @classmethod
@@ -88,9 +95,9 @@ class Policy(BaseModel):
         names = [(gate.task, gate.metric) for gate in self.gates]
         twice = sorted({f"{metric} of {task}" for task, metric in names if names.count((task, metric)) > 1})
         if twice:
-            raise ValueError(f"gates: {', '.join(twice)} is given twice")
+            raise ValueError(f"gates: {', '.join(twice)} is gated twice")
         if all(gate.severity is Severity.ADVISORY for gate in self.gates):
-            raise ValueError("gates: all are advisory, so that nothing could ever fail")
+            raise ValueError("gates: all are advisory, so the check could never fail")
         return self
 
 
@@ -98,7 +105,7 @@ _CLAIMS = {"items": False, "items,personas": True}
 
 
 def upgrade_policy(policy: dict[str, Any]) -> dict[str, Any]:
-    """A policy in today's format. Version 1 had ``generalise``, which was ``items`` or ``items,personas``.
+    """A policy in the current format. Version 1 had ``generalise``: ``items`` or ``items,personas``.
 
     Raises:
         ValueError: version 1 with another value of ``generalise``.
@@ -116,7 +123,7 @@ def read_policy(path: Path) -> Policy:
     """Read a policy.
 
     Raises:
-        UsageError: it cannot be read, or does not fit; the message has file, line and key.
+        UsageError: the file cannot be read or is invalid; the message names file, line and key.
     """
     return read_document(path, Policy)
 
@@ -125,8 +132,8 @@ def write_starting_policy(path: Path, base: CheckpointRuns | None = None) -> Non
     """Write a commented policy to start from.
 
     Args:
-        path: the file.
-        base: gates that do not fit its tasks are commented out; without it, all that not every run has.
+        path: the file to write.
+        base: gates that do not fit its tasks are commented out. Without it, those that not every run supports.
 
     Raises:
         UsageError: the file exists.
@@ -137,7 +144,7 @@ def write_starting_policy(path: Path, base: CheckpointRuns | None = None) -> Non
 
 
 def _fitting(base: CheckpointRuns | None) -> dict[str, str]:
-    """Return what comments out the gates that do not fit a base, and the names of its tasks with two samples."""
+    """Values for the starting policy: "# " before gates that do not fit the base, and the task with two samples."""
     if base is None:
         return {"counted": "", "crossed": "", "repeated": "# ", "judged": "# ", "task": '"*"'}
     own = {name: record.tasks[name] for name, record in base.records.items()}
@@ -151,30 +158,30 @@ def _fitting(base: CheckpointRuns | None) -> dict[str, str]:
 
 
 _STARTING = """\
-# What a candidate must hold against its base: personaeval check BASE CANDIDATE --policy THIS_FILE
+# Requirements for a candidate: personaeval check BASE CANDIDATE --policy THIS_FILE
 # PASS: shown to be worse by no more than max_drop (97.5 % confidence, one-sided), for every critical metric.
-# REGRESSION: shown to be worse by more. INCONCLUSIVE: the data can tell neither; more items or samples would.
+# REGRESSION: shown to be worse by more. INCONCLUSIVE: the data show neither; more items or samples would.
 version: 2
 
-# Answers without a score (engine errors, checks that timed out) are no evidence: no verdict above this share.
+# Unscored answers (engine errors, scorer time-outs) are no evidence: above this share there is no verdict.
 max_unscored: 0.01
 
-# false: claims about other items like these, under these personas.
-# true: about personas not tried as well; the intervals get wider.
+# false: intervals hold for other items like these, under these personas.
+# true: for other personas as well; they are wider.
 generalise_to_personas: false
 
 # task: a task's name, or "*" for every task of the base that has the metric. max_drop is in the metric's own unit:
-# 0.05 of accuracy is five points. severity: critical gates; supporting counts only when it regressed; advisory is only
-# shown. A gate of a task by its name stands in the place of that of "*".
+# 0.05 of accuracy is five points. severity: critical gates; supporting counts only if it regressed; advisory is only
+# shown. A gate that names its task replaces that of "*".
 gates:
   {counted}- {{task: "*", metric: accuracy, max_drop: 0.05, severity: critical}}
-  # PSS rises and falls with accuracy by itself, so it stands beside accuracy and kappa.
+  # PSS rises and falls with accuracy by itself; therefore accuracy and kappa are gated too.
   {crossed}- {{task: "*", metric: pss, max_drop: 0.05, severity: critical}}
   {crossed}- {{task: "*", metric: kappa, max_drop: 0.10, severity: supporting}}
   # PSS without the noise of decoding; it needs two samples or more.
   {repeated}- {{task: {task}, metric: corrected_pss, max_drop: 0.05, severity: supporting}}
   # The worst persona, chosen on one half of the items and measured on the other.
   {crossed}- {{task: "*", metric: worst_persona, max_drop: 0.10, severity: advisory}}
-  # Of judged tasks, on their scale from 1 to 5.
+  # For judged tasks, on the scale from 1 to 5.
   {judged}- {{task: "*", metric: persona_score, max_drop: 0.2, severity: critical}}
 """

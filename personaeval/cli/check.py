@@ -26,11 +26,11 @@ def check(options: CheckOptions) -> None:
     from personaeval import api
     from personaeval.analysis.policy import write_starting_policy
     from personaeval.results.files import append_text, write_text
-    from personaeval.results.runs import open_sides
+    from personaeval.results.runs import open_checkpoints
 
     base, candidate, policy, junit = options.base, options.candidate, options.policy, options.junit
     if options.init:
-        write_starting_policy(policy, None if base is None else open_sides([base])[0])
+        write_starting_policy(policy, None if base is None else open_checkpoints([base])[0])
         print(f"{policy} written.\nNext: personaeval check {base or 'BASE'} CANDIDATE --policy {policy}")
         return
     if base is None or candidate is None:

@@ -1,1 +1,12 @@
-"""Turns finished runs into something to read. Reads summaries only."""
+"""Tables and reports from finished runs: leaderboard, comparison, trade-off, verdicts. Needs no model.
+
+Example::
+
+    from pathlib import Path
+
+    from personaeval.report.formats import render
+    from personaeval.report.leaderboard import leaderboard
+    from personaeval.results.runs import load_summaries
+
+    print(render(leaderboard(load_summaries([Path("results")])), "markdown"))
+"""

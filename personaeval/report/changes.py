@@ -1,4 +1,4 @@
-"""What changed from a group's baseline to its other rows: paired by item, tested, corrected over the table."""
+"""Paired changes from a group's baseline to its other rows, tested and adjusted over the table."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from personaeval.results.runs import open_runs
 
 @dataclass(frozen=True)
 class Row:
-    """What changed in one row.
+    """Changes of one row.
 
     Attributes:
-        changes: metric -> change; empty for the baseline itself, and where nothing could be paired.
-        p: metric -> p-value of no change, adjusted over all tests of the table; of those that are tested.
+        changes: metric -> change; empty for the baseline itself, and for a row that cannot be paired with it.
+        p: metric -> p-value of "no change", adjusted over all tests of the table; tested metrics only.
     """
 
     changes: Mapping[str, Change]
     p: Mapping[str, float]
 
     def relative(self, name: str, otherwise: float | None = None) -> FormattedEstimate:
-        """Return a metric's relative change with its interval and p-value.
+        """A metric's relative change with its interval and p-value.
 
         Args:
-            name: of the metric.
-            otherwise: shown without both where nothing could be paired.
+            name: name of the metric.
+            otherwise: shown, without interval and p-value, for a row that cannot be paired.
         """
         change = self.changes.get(name)
         if change is None:
@@ -45,23 +45,23 @@ class Row:
 
 @dataclass(frozen=True)
 class TableChanges:
-    """The rows of a group against its baseline; ``notes`` say what was tested and what was not."""
+    """Changes of a group's rows against its baseline; ``notes`` say what was tested and what was not."""
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
 
-def against(
+def table_changes(
     entries: Sequence[Entry], base: Entry, names: Sequence[str], tested: Sequence[str], generalise: bool = False
 ) -> TableChanges:
-    """Return the paired changes of a group.
+    """Paired changes of a group's rows against its baseline.
 
     Args:
-        entries: its rows, whose prompts and sampling are the same.
-        base: the one the others are compared with.
-        names: what the table calls the rows.
-        tested: the metrics whose changes are tested: Holm over all of them and all rows.
-        generalise: claim something about personas that were not tried, too.
+        entries: the group's rows, with the same prompts and sampling.
+        base: the row that the others are compared with.
+        names: the rows' names in the table.
+        tested: metrics whose changes are tested; p-values are adjusted by Holm over all of them and all rows.
+        generalise: intervals for other personas as well.
     """
     found: list[Mapping[str, Change]] = []
     notes = []
@@ -70,34 +70,34 @@ def against(
             found.append({})
             continue
         try:
-            pair = _pair(base, entry)
+            aligned = _align(base, entry)
         except (InvalidRunError, UsageError) as error:
             notes.append(f"{name}: its changes are not tested: {error}")
             found.append({})
             continue
-        found.append(pair.changes(generalise and pair.judged is None))
-        notes += [f"{name}: {note}" for note in pair.notes]
+        found.append(aligned.changes(generalise and aligned.judged is None))
+        notes += [f"{name}: {note}" for note in aligned.notes]
     rows = _adjusted(found, tested)
     count = sum(len(row.p) for row in rows)
     if count:
-        whose = names[list(entries).index(base)]
+        reference = names[list(entries).index(base)]
         notes.insert(
             0,
-            f"Changes are relative to {whose}, paired on the same items, personas and samples, with 95 % intervals. "
-            f"* p < {MARK} of no change, two-sided, adjusted by Holm over the table's {count} tests.",
+            f"Changes are relative to {reference}, paired on the same items, personas and samples, with 95 % "
+            f"intervals. *: p < {MARK} for no change, two-sided, adjusted by Holm over the table's {count} tests.",
         )
     return TableChanges(tuple(rows), tuple(dict.fromkeys(notes)))
 
 
-def _pair(base: Entry, entry: Entry) -> AlignedTask:
-    sides = []
+def _align(base: Entry, entry: Entry) -> AlignedTask:
+    checkpoints = []
     for summary, part in (base, entry):
         if "folder" not in summary:
             raise InvalidRunError("no folder with its cells.")
         task = next(name for name, own in summary["tasks"].items() if own is part)
-        sides.append((replace(open_runs(str(Path(summary["folder"]))), name=summary["label"]), task))
-    # The rows of a group are comparable, which its key says; the place of the persona has a note of its own.
-    return align(sides[0][0], sides[1][0], sides[0][1], allow_different_settings=True)
+        checkpoints.append((replace(open_runs(str(Path(summary["folder"]))), name=summary["label"]), task))
+    # Rows of one group are comparable by its key; the place of the persona has a note of its own.
+    return align(checkpoints[0][0], checkpoints[1][0], checkpoints[0][1], allow_different_settings=True)
 
 
 def _adjusted(found: Sequence[Mapping[str, Change]], tested: Sequence[str]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""The rows of tables: which runs may be compared, what they are called, and how a change is written."""
+"""Rows of tables: comparable groups of runs, their names, and formatted estimates."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from personaeval.report.formats import FormattedEstimate
 Summary = dict[str, Any]
 
 Entry = tuple[Summary, dict[str, Any]]
-"""A run's summary, and its part on one task."""
+"""A run's summary, and its entry for one task."""
 
 Groups = list[list[Entry]]
-"""Runs that may be ranked with each other."""
+"""Runs that can be ranked with each other, per group."""
 
 
 def group(
     summaries: Sequence[Summary], kind: str, task: str | None, rank: Callable[[dict[str, Any]], FormattedEstimate]
 ) -> Groups:
-    """Return the comparable groups of one kind, by task; the highest rank first.
+    """Comparable groups of one kind, by task; the highest rank first.
 
     Args:
-        summaries: of finished runs.
+        summaries: summaries of finished runs.
         kind: ``stability`` or ``fidelity``.
-        task: only this task.
-        rank: what a part is ranked by.
+        task: only this task; None for all.
+        rank: the figure by which a run is ranked, from its entry for the task.
 
     Raises:
         UsageError: no run has the task.
@@ -46,10 +46,10 @@ def group(
 
 
 def bases_of(groups: Groups, baseline: str) -> list[Entry | None]:
-    """Return the baseline's run in each group, None where it has none there.
+    """The baseline's run in each group; None for a group without one.
 
     Raises:
-        UsageError: it has none anywhere, or several of one name.
+        UsageError: no group has a run of that name, or one has several.
     """
     bases = [find_baseline(entries, baseline) for entries in groups]
     if not any(bases):
@@ -59,7 +59,7 @@ def bases_of(groups: Groups, baseline: str) -> list[Entry | None]:
 
 
 def find_baseline(entries: Sequence[Entry], name: str) -> Entry | None:
-    """Return the one run of a name: the one a table shows, its label, or that with 8 digits of its fingerprint."""
+    """The run of a name: as the table shows it, its label, or its label with 8 digits of its fingerprint."""
     shown = names_of(entries)
     for own, entry in zip(shown, entries, strict=True):
         if name == own:
@@ -71,7 +71,7 @@ def find_baseline(entries: Sequence[Entry], name: str) -> Entry | None:
 
 
 def names_of(entries: Sequence[Entry]) -> list[str]:
-    """Return a name per row, no longer than it takes to tell them apart."""
+    """A name per row, as short as distinct names can be."""
     names = [summary["label"] for summary, _ in entries]
     for added in ("-{fingerprint:.8}", " ({engine}, {dtype})", " {plan:.8}"):
         if len(set(names)) == len(names):
@@ -81,7 +81,7 @@ def names_of(entries: Sequence[Entry]) -> list[str]:
 
 
 def drawn(part: dict[str, Any]) -> str:
-    """Say in words how a task's completions were drawn."""
+    """How a task's completions were drawn, in words."""
     sampling = part["sampling"]
     how = (
         "greedy"
@@ -93,21 +93,21 @@ def drawn(part: dict[str, Any]) -> str:
 
 
 def role_notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
-    """Say where the personas stand, where that differs between the rows of a table."""
+    """A note on where the personas are put, if the rows of a table differ in that."""
     roles = {summary["persona_role"] for summary, _ in entries}
     if len(roles) < 2:
         return []
     places = ", ".join(f"{name} {summary['persona_role']}" for name, (summary, _) in zip(names, entries, strict=True))
-    return [f"The persona stands in different places: {places}."]
+    return [f"The persona is in different places: {places}."]
 
 
 def relative(now: dict[str, Any], before: dict[str, Any]) -> float | None:
-    """Return the relative change between two estimates with their intervals."""
+    """Relative change from ``before`` to ``now``, two estimates of summary.json; None if undefined."""
     if now["value"] is None or not before["value"]:
         return None
     return float(now["value"] / before["value"] - 1)
 
 
 def interval(numbers: dict[str, Any]) -> FormattedEstimate:
-    """Return an estimate with its interval as a figure."""
+    """A summary's estimate with its interval, formatted."""
     return FormattedEstimate(numbers["value"], numbers["low"], numbers["high"])

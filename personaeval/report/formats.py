@@ -1,4 +1,4 @@
-"""A table of numbers with intervals, and the ways to write it down."""
+"""Tables of estimates with intervals, and their formats: Markdown, CSV, JSON, HTML, LaTeX."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from typing import Any
 from personaeval.errors import UsageError, printable, suggest
 
 MARK = 0.05
-"""A change is marked whose p-value is below."""
+"""Changes with a p-value below this are marked."""
 
 INTERVAL_NOTE = "±: half of the 95 % interval, [both ends] where it is not symmetric"
-"""Begins the note on intervals, which goes where they go."""
+"""Beginning of the note on intervals, by which it is found and removed with them."""
 
 _MISSING = "–"
 
-_LOPSIDED = 1.5
-"""One arm of an interval may be so many times the other for both to be written as one ±."""
+_MOST_ASYMMETRIC = 1.5
+"""Largest ratio of an interval's arms at which it is still written with one ±."""
 
-_ENDLESS = 10.0
-"""A relative change above it says no more than that it is large."""
+_LARGEST_CHANGE = 10.0
+"""Relative changes above this are shown as such, without a figure."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
 class FormattedEstimate:
-    """A figure with its interval; None where the quantity is not defined for the data.
+    """An estimate as a table shows it, such as ``0.950 [0.800, 0.980]`` or ``+10.0% ±5.0% *``.
 
     Attributes:
-        value: the figure.
-        low: the interval's lower end.
-        high: its upper end.
+        value: the estimate; None if undefined.
+        low: lower end of its interval; None without one.
+        high: upper end.
         digits: decimals shown.
         percent: whether it is a change in percent.
-        signed: whether a plus is shown.
-        p: of no change, adjusted; the text gets a star where it is below ``MARK``.
+        signed: whether a plus sign is shown.
+        p: adjusted p-value of "no change"; below ``MARK`` the text ends with a star.
     """
 
     value: float | None
@@ -62,13 +62,13 @@ class FormattedEstimate:
         if self.value is None or self.low is None or self.high is None:
             return ""
         arms = self.value - self.low, self.high - self.value
-        if max(arms) <= _LOPSIDED * min(arms):
+        if max(arms) <= _MOST_ASYMMETRIC * min(arms):
             return f" ±{self._write((self.high - self.low) / 2).removeprefix('+')}"
         return f" [{self._write(self.low)}, {self._write(self.high)}]"
 
     def _write(self, value: float) -> str:
-        if self.percent and value > _ENDLESS:
-            return f">{_ENDLESS:.0%}"
+        if self.percent and value > _LARGEST_CHANGE:
+            return f">{_LARGEST_CHANGE:.0%}"
         sign = "+" if self.signed or self.percent else ""
         return f"{value:{sign}{'.1%' if self.percent else f'.{self.digits}f'}}"
 
@@ -78,7 +78,7 @@ Cell = FormattedEstimate | str | int
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: rows that may be compared with each other, and what a reader must know of them."""
+    """A table: rows that can be compared with each other, and notes on them."""
 
     title: str
     columns: tuple[str, ...]
@@ -87,7 +87,7 @@ class Table:
 
 
 def without_intervals(tables: Sequence[Table]) -> list[Table]:
-    """Return the same tables, figures alone."""
+    """The same tables without intervals."""
 
     def bare(cell: Cell) -> Cell:
         return replace(cell, low=None, high=None) if isinstance(cell, FormattedEstimate) else cell
@@ -103,7 +103,7 @@ def without_intervals(tables: Sequence[Table]) -> list[Table]:
 
 
 def render(tables: Sequence[Table], format: str) -> str:
-    """Return tables as text in one of the formats.
+    """Tables as text in one of the formats.
 
     Raises:
         UsageError: an unknown format.
@@ -121,8 +121,7 @@ def render(tables: Sequence[Table], format: str) -> str:
 
 
 def _clean(table: Table) -> Table:
-    """Return a table without what a terminal would obey: names come from folders and files, answers from models."""
-
+    """A table without control characters: names come from files, answers from models."""
     return Table(
         printable(table.title),
         tuple(map(printable, table.columns)),
@@ -142,7 +141,7 @@ def _tabulated(table: Table, style: str, cell: Callable[[str], str] = str) -> st
 
 def _markdown(tables: Sequence[Table]) -> str:
     def cell(text: str) -> str:
-        # HTML and links of a model's answer are text, too, wherever the table is pasted.
+        # A model's answer may hold HTML or links; where the table is pasted, they must stay text.
         for char in "\\<[`|":
             text = text.replace(char, f"\\{char}")
         return text
@@ -155,7 +154,7 @@ def _markdown(tables: Sequence[Table]) -> str:
 
 
 def _without_html(text: str) -> str:
-    """Return prose whose names make neither elements nor links."""
+    """Prose with HTML elements and links escaped."""
     return re.sub(r"<(?=[A-Za-z/!?])", r"\<", text).replace("](", "]\\(")
 
 
@@ -178,7 +177,7 @@ def _latex(tables: Sequence[Table]) -> str:
 
 
 def _csv(tables: Sequence[Table]) -> str:
-    """One block of lines a table, its title in every row; a figure's interval and p-value in columns of their own."""
+    """One block per table, its title in every row; intervals and p-values in columns of their own."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for index, table in enumerate(tables):
@@ -201,7 +200,7 @@ def _csv(tables: Sequence[Table]) -> str:
 
 
 def estimate_fields(column: Sequence[Cell]) -> tuple[str, ...]:
-    """The parts of a column's figures that get a column of their own in CSV files and DataFrames."""
+    """The parts of a column's estimates that get columns of their own in CSV files and DataFrames."""
     figures = [cell for cell in column if isinstance(cell, FormattedEstimate)]
     wide = any(cell.low is not None for cell in figures)
     return ("value", *(("low", "high") if wide else ()), *(("p",) if any(c.p is not None for c in figures) else ()))

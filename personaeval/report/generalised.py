@@ -1,4 +1,4 @@
-"""A run's summary with intervals for other personas as well, made anew from its cells."""
+"""A run's summary with intervals for other personas as well, computed from its cells."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from personaeval.results.runs import open_runs
 
 
 def generalised(summary: Summary) -> Summary:
-    """Return the summary with two-way intervals of accuracy, PSS and what stands beside them.
+    """The summary with two-way intervals for the metrics that generalise.
 
-    Judged tasks are left as they are: their intervals speak of other personas already.
+    Judged tasks stay as they are: their intervals already hold for other personas.
 
     Raises:
         UsageError: the run's cells cannot be read.
     """
-    side = open_runs(summary["folder"])
+    checkpoint = open_runs(summary["folder"])
     scales = [metric.scale for metric in GENERALISED]
     tasks: dict[str, Any] = {}
     for name, part in summary["tasks"].items():
         tasks[name] = part
         if part.get("kind", "stability") == "stability":
-            found = intervals(two_way_bootstrap.estimates(counts_of(side, name)), scales)
+            found = intervals(two_way_bootstrap.estimates(counts_of(checkpoint, name)), scales)
             wide = {name: interval.to_json() for name, interval in zip(two_way_bootstrap.RESAMPLED, found, strict=True)}
             tasks[name] = part | {"stability": part["stability"] | wide}
     return summary | {"tasks": tasks}

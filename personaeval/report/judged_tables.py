@@ -1,4 +1,4 @@
-"""Tables of judged tasks: PersonaScore and its dimensions, who judged, and how far they are to be believed."""
+"""Tables of judged tasks: PersonaScore, its dimensions, the judges and how reliable they are."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from collections.abc import Sequence
 from typing import Any
 
 from personaeval.metrics.coverage_warnings import few_personas_warning
-from personaeval.report.changes import against
+from personaeval.report.changes import table_changes
 from personaeval.report.entries import Entry, Groups, Summary, drawn, group, interval, names_of, relative, role_notes
 from personaeval.report.formats import Cell, FormattedEstimate, Table
 
 
 def groups(summaries: Sequence[Summary], task: str | None) -> Groups:
-    """Return the comparable groups of judged tasks: same questions, sampling, rubrics and panel."""
+    """Comparable groups of judged tasks: same questions, sampling, rubrics and panel."""
     return group(summaries, "fidelity", task, persona_score)
 
 
 def persona_score(part: dict[str, Any]) -> FormattedEstimate:
-    """Return the PersonaScore of a part; empty where nobody has judged it."""
+    """PersonaScore of a run's task; empty if it is not judged yet."""
     return interval(part["fidelity"]["persona_score"]) if part["judged"] else FormattedEstimate(None)
 
 
 def table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Sequence[str] = ()) -> Table:
-    """Return the table of one group, a row per checkpoint."""
+    """Table of one group, a row per checkpoint."""
     names = names_of(entries)
     dimensions = _dimensions(entries)
     corrected = any(_corrected(part).value is not None for _, part in entries)
     columns = ["checkpoint", "PersonaScore", *(["human-corrected"] if corrected else []), *map(_words, dimensions)]
     columns += ["refusal", "says AI", "unscored", *(["PersonaScore change"] if base is not None else [])]
-    compared = against(entries, base, names, ("persona_score",)) if base is not None else None
+    compared = table_changes(entries, base, names, ("persona_score",)) if base is not None else None
     rows = []
     for place, (name, (_, part)) in enumerate(zip(names, entries, strict=True)):
         row: list[Cell] = [name, persona_score(part), *([_corrected(part)] if corrected else [])]
@@ -50,7 +50,7 @@ def table(entries: Sequence[Entry], base: Entry | None = None, more_notes: Seque
 
 
 def persona_table(entries: Sequence[Entry]) -> Table:
-    """Return the table of one group, a row per persona, a column per checkpoint; then a row per category."""
+    """Table of one group: a row per persona, then per category; a column per checkpoint."""
     names = names_of(entries)
     judged = [part for _, part in entries if part["judged"]]
     shown = [name for name, (_, part) in zip(names, entries, strict=True) if part["judged"]]
@@ -88,23 +88,23 @@ def _title(entry: Entry) -> str:
 
 
 def notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
-    """Return what has to be known of the judges and of each row."""
+    """Notes on the judges and on each row."""
     lines = []
     judged = [part for _, part in entries if part["judged"]]
     if judged:
         lines += judge_lines(judged[0]["judges"])
         author = judged[0].get("exemplars_by")
         if judged[0].get("expected_score"):
-            lines.append("Scores are means over what a judge might have said, by its log-probabilities.")
-        lines += [f"The judges were shown an answer for each score, written by {author}."] if author else []
+            lines.append("Scores are expected values over the scores a judge may give, by their log-probabilities.")
+        lines += [f"The judges were shown an example answer for each score, written by {author}."] if author else []
     for name, (_, part) in zip(names, entries, strict=True):
         if not part["judged"]:
-            lines.append(f"{name}: nobody has judged it yet: personaeval score RUN --judge ….")
+            lines.append(f"{name}: not judged yet. Run personaeval score RUN --judge ….")
             continue
         if part["alpha"] is not None:
             lines.append(f"{name}: Krippendorff's α between the judges {part['alpha']:.2f}.")
         lines += [
-            f"{name}: {' and '.join(pair['judges'])} agree by weighted κ {pair['kappa']:.2f}."
+            f"{name}: {' and '.join(pair['judges'])} agree with weighted κ {pair['kappa']:.2f}."
             for pair in part["kappas"]
             if pair["kappa"] is not None
         ]
@@ -117,7 +117,7 @@ def notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
             lines.append(f"{name}: PersonaScore by judge: {each} (sd {part['spread_between_judges']:.2f}).")
         agreed = [judge for judge in part["judges"] if judge["self_agreement"] is not None]
         lines += [
-            f"{name}: {judge['label']} agrees with itself, weighted κ {judge['self_agreement']:.2f}."
+            f"{name}: {judge['label']} agrees with itself with weighted κ {judge['self_agreement']:.2f}."
             for judge in agreed
         ]
         lines += [
@@ -133,12 +133,13 @@ def notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
 
 
 def judge_lines(judges: Sequence[dict[str, Any]]) -> list[str]:
-    """Return who judged, and a line for each judge that is not known to be sound."""
+    """The judges, and a line for each that has not passed the judge check."""
     lines = ["Judged by " + ", ".join(f"{judge['label']} ({judge['fingerprint'][:8]})" for judge in judges) + "."]
     for judge in judges:
         if judge["check"] is None:
             lines.append(
-                f"{judge['label']} was never checked (personaeval judge-check --judge …): do not believe it yet."
+                f"{judge['label']} has not been validated (personaeval judge-check --judge …): treat its scores as "
+                "unverified."
             )
         elif not judge["check"]["passed"]:
             lines.append(f"{judge['label']} FAILED the judge check: it {judge['check']['verdict']}")
@@ -146,11 +147,11 @@ def judge_lines(judges: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def people_lines(name: str, people: dict[str, Any] | None) -> list[str]:
-    """Return what human labels say of a checkpoint's judges and score."""
+    """Agreement of a checkpoint's judges with human labels, and the corrected score."""
     if not people:
         return []
     who = f"{people['labels']} labels of {people['annotators']} people on {people['responses']} responses"
-    alpha = f", among whom Krippendorff's α is {people['alpha']:.2f}" if people["alpha"] is not None else ""
+    alpha = f"; Krippendorff's α between them {people['alpha']:.2f}" if people["alpha"] is not None else ""
     lines = [f"{name}: {who}{alpha}."] if people["responses"] else []
     agreements = {**people["judges"], **({"the panel": people["panel"]} if len(people["judges"]) > 1 else {})}
     for judge, found in agreements.items():
@@ -162,11 +163,10 @@ def people_lines(name: str, people: dict[str, Any] | None) -> list[str]:
     if corrected is None:
         return [*lines, f"{name}: not corrected by human labels: {people['reason']}."]
     lines.append(
-        f"{name}: by the labels alone {interval(corrected['labels_alone'])}; the judges enter with weight "
-        f"{corrected['weight']:.2f}. Valid if the labelled responses were drawn at random."
+        f"{name}: from the labels alone {interval(corrected['labels_alone'])}; weight of the judges "
+        f"{corrected['weight']:.2f}. Valid only if the labelled responses were drawn at random."
     )
     if corrected["few_labels"]:
-        lines.append(
-            f"{name}: fewer than 30 labels in {', '.join(map(_words, corrected['few_labels']))}: do not rely on it."
-        )
+        few = ", ".join(map(_words, corrected["few_labels"]))
+        lines.append(f"{name}: fewer than 30 labels in {few}: the corrected score is unreliable.")
     return lines

@@ -1,7 +1,6 @@
-"""The leaderboard and its views, from the summaries of finished runs.
+"""Leaderboard and tables by persona, from the summaries of finished runs.
 
-Only like is ranked with like: runs share a table if they put the same prompts to the model with the same sampling and
-compare with the same gold answers; of a judged task, by the same rubrics and panel.
+Runs share a table if prompts, sampling and gold answers are the same; for judged tasks, also rubrics and panel.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from typing import Any
 from personaeval.analysis.compare import interpret_pss_change
 from personaeval.metrics.catalogue import STABILITY
 from personaeval.report import judged_tables
-from personaeval.report.changes import Row, against
+from personaeval.report.changes import Row, table_changes
 from personaeval.report.entries import (
     Entry,
     Groups,
@@ -28,9 +27,9 @@ from personaeval.report.entries import (
 from personaeval.report.formats import INTERVAL_NOTE, Cell, FormattedEstimate, Table, render
 from personaeval.report.generalised import generalised
 
-_READING = (
-    "reading: a change of PSS is one of stability where κ is shown to have moved the same way, or the persona effect "
-    "the other way (p < 0.05 each)."
+_INTERPRETATION = (
+    "interpretation: a change of PSS is one of stability only if κ changed significantly in the same direction, or the "
+    "persona effect in the opposite one (p < 0.05 each)."
 )
 
 
@@ -40,13 +39,13 @@ __all__ = ["leaderboard", "persona_tables", "render"]
 def leaderboard(
     summaries: Sequence[Summary], baseline: str | None = None, task: str | None = None, generalise: bool = False
 ) -> list[Table]:
-    """Return a table per comparable group, a row per checkpoint, the most stable or most faithful first.
+    """A table per comparable group, a row per checkpoint; the highest PSS or PersonaScore first.
 
     Args:
-        summaries: of finished runs.
+        summaries: summaries of finished runs.
         baseline: name of the checkpoint against which relative changes are shown.
-        task: only this task.
-        generalise: intervals for personas that were not tried, too.
+        task: only this task; None for all.
+        generalise: intervals for other personas as well.
 
     Raises:
         UsageError: no run has the task, or the baseline.
@@ -68,7 +67,7 @@ def leaderboard(
 
 
 def persona_tables(summaries: Sequence[Summary], task: str | None = None) -> list[Table]:
-    """Return a table per comparable group, a row per persona; flips against ``none`` where one checkpoint is shown."""
+    """A table per comparable group, a row per persona; with flips against ``none`` if it has one checkpoint."""
     stability = [_persona_table(entries) for entries in _groups(summaries, task)]
     return [*stability, *(judged_tables.persona_table(entries) for entries in judged_tables.groups(summaries, task))]
 
@@ -81,11 +80,11 @@ def _leaderboard_table(
     entries: Sequence[Entry], base: Entry | None, more_notes: Sequence[str], generalise: bool
 ) -> Table:
     names = names_of(entries)
-    compared = against(entries, base, names, ("accuracy", "pss"), generalise) if base is not None else None
+    compared = table_changes(entries, base, names, ("accuracy", "pss"), generalise) if base is not None else None
     shown = {metric.name: metric.column for metric in STABILITY if metric.column is not None}
     columns = ["checkpoint", *shown.values(), "worst persona", "spread", "unscored"]
     if base is not None:
-        columns += ["accuracy change", "PSS change", "reading"]
+        columns += ["accuracy change", "PSS change", "interpretation"]
     rows = []
     for place, (name, (_, part)) in enumerate(zip(names, entries, strict=True)):
         numbers, counts = part["stability"], part["counts"]
@@ -103,7 +102,7 @@ def _leaderboard_table(
         rows.append(tuple(row))
     notes = [*_notes(entries, names), *more_notes]
     if compared is not None:
-        notes += [*compared.notes, _READING]
+        notes += [*compared.notes, _INTERPRETATION]
     about = "other items and other personas like these" if generalise else "other items, under these personas"
     notes.append(f"{INTERVAL_NOTE}, for {about}.")
     return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(notes))
@@ -119,7 +118,7 @@ def _changes(numbers: dict[str, Any], base: dict[str, Any], row: Row) -> list[Ce
 
 def _persona_table(entries: Sequence[Entry]) -> Table:
     names = names_of(entries)
-    # One group has the same personas, but every run has them in an order of its own.
+    # Runs of a group have the same personas, but not in the same order.
     parts = [{row["persona"]: row for row in part["stability"]["by_persona"]} for _, part in entries]
     alone = len(entries) == 1
     columns = ["persona", "category", *([] if alone else names)]
@@ -137,7 +136,7 @@ def _persona_table(entries: Sequence[Entry]) -> Table:
     notes = _notes(entries, names)
     if alone:
         notes.append(
-            "gained: items right under the persona and wrong under none; lost: the reverse; p: of no difference."
+            "gained: items right under the persona and wrong under none; lost: the reverse; p: for no difference."
         )
     return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(notes))
 
@@ -164,6 +163,6 @@ def _wording_note(name: str, wording: dict[str, Any] | None) -> list[str]:
     whose = "wording" if wording["noise_separated"] else "wording and sampling noise"
     share = wording["persona_share"]["value"]
     return [
-        f"{name}: {share:.0%} of the variance of correctness within an item is the personas', {1 - share:.0%} that of "
-        f"their {whose} ({wording['personas']} personas, {wording['wordings']} wordings)."
+        f"{name}: {share:.0%} of the variance of correctness within an item is between personas, {1 - share:.0%} is "
+        f"{whose} ({wording['personas']} personas, {wording['wordings']} wordings)."
     ]

@@ -1,4 +1,4 @@
-"""What a leaderboard, a comparison or a check gives back to Python: text for people, DataFrames for programs."""
+"""Results of the Python API's leaderboard, compare and check: they display as Markdown and give DataFrames."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tables:
-    """Tables of figures; rows of one table may be compared with each other.
+    """Tables of estimates; rows of one table can be compared with each other.
 
-    Prints and displays as Markdown; ``frames()`` gives the figures.
+    Prints and displays as Markdown; ``frames()`` gives the numbers.
 
     Attributes:
         tables: titles, columns, rows and notes.
@@ -54,7 +54,7 @@ class Tables:
     def frames(self) -> list[pd.DataFrame]:
         """One DataFrame per table, with its title in ``attrs``.
 
-        A figure's interval is in ``NAME low`` and ``NAME high``, its p-value in ``NAME p``, as in the CSV format.
+        An estimate's interval is in ``NAME low`` and ``NAME high``, its p-value in ``NAME p``, as in the CSV format.
         """
         return [_frame(table) for table in self.tables]
 
@@ -87,7 +87,7 @@ class CheckResult:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the command: 0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 INVALID."""
+        """The command's exit code: 0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 INVALID."""
         return self.report.exit_code
 
     def frame(self) -> pd.DataFrame:
@@ -128,7 +128,7 @@ def _frame(table: Table) -> pd.DataFrame:
 
 
 def _figures(name: str, cells: Sequence[Any]) -> Mapping[str, Any]:
-    """The columns of a figure; a word in its place (such as "baseline") has no number."""
+    """The columns of an estimate; a word in its place (such as "baseline") becomes NaN."""
     import pandas as pd
 
     return {

@@ -1,4 +1,4 @@
-"""The trade-off: how stable and how faithful each checkpoint is, side by side, and what changed against a baseline."""
+"""Trade-off table: stability and fidelity of each checkpoint side by side, and their changes against a baseline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from personaeval.errors import InvalidRunError
 from personaeval.metrics.catalogue import METRICS, PERSONA_SCORE
 from personaeval.report import judged_tables
-from personaeval.report.changes import Row, against
+from personaeval.report.changes import Row, table_changes
 from personaeval.report.entries import Entry, Groups, Summary, bases_of, group, interval, names_of, relative
 from personaeval.report.formats import Cell, Table
 
@@ -15,13 +15,13 @@ _SHOWN = ("accuracy", "pss", "kappa")
 
 
 def trade_off(summaries: Sequence[Summary], baseline: str | None = None) -> list[Table]:
-    """Return a table per pair of comparable groups, one of a stability task, one of a judged task.
+    """A table per pair of comparable groups, one of a stability task and one of a judged task.
 
-    A row is a checkpoint that has a run in both.
+    A row is a checkpoint that has runs in both.
 
     Raises:
         InvalidRunError: no checkpoint has both.
-        UsageError: no run of the baseline is here.
+        UsageError: the baseline has no run here.
     """
     stable = group(summaries, "stability", None, lambda part: interval(part["stability"]["pss"]))
     judged = [[entry for entry in entries if entry[1]["judged"]] for entries in judged_tables.groups(summaries, None)]
@@ -33,17 +33,16 @@ def trade_off(summaries: Sequence[Summary], baseline: str | None = None) -> list
                 tables.append(_table(pairs, baseline))
     if not tables:
         raise InvalidRunError(
-            "--trade-off: no checkpoint has both a stability task and a judged task here; run it with both, such as "
+            "--trade-off: no checkpoint has both a stability task and a judged task here. Run one with both, such as "
             "--tasks math500,personagym --judge …."
         )
     return tables
 
 
 def _pair(left: Sequence[Entry], right: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
-    """Return a stability part with a fidelity part for each checkpoint: of one run where one has both.
+    """A stability and a fidelity entry for each checkpoint, from one run if one has both.
 
-    A checkpoint's runs in one group have the same settings, and so the same answers but for those drawn anew: the first
-    stands for them.
+    A checkpoint's runs in one group have the same settings, so that the first represents them.
     """
     found: dict[tuple[str, str], tuple[Entry, Entry]] = {}
     candidates = [(one, other) for one in left for other in right if _checkpoint(one) == _checkpoint(other)]
@@ -66,7 +65,7 @@ def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
     before = next((pair for pair in pairs if pair[0] is base), None)
     compared = (
         [
-            against([pair[side] for pair in pairs], before[side], names, tested)
+            table_changes([pair[side] for pair in pairs], before[side], names, tested)
             for side, tested in ((0, ("pss",)), (1, ("persona_score",)))
         ]
         if before is not None
@@ -86,7 +85,7 @@ def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:
     notes = []
     for kind, own in zip(("Stability", "Fidelity"), compared, strict=False):
         notes += [f"{kind}: {note}" for note in own.notes]
-    notes.append("PSS rises with accuracy even where nothing became more stable: read it beside accuracy and κ.")
+    notes.append("PSS rises with accuracy even if nothing became more stable: read it beside accuracy and κ.")
     notes += [
         f"{name}: {warning}." for name, (one, _) in zip(names, pairs, strict=True) for warning in one[1]["warnings"]
     ]

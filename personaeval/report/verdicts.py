@@ -1,4 +1,4 @@
-"""A check's report: for people, as JSON, as JUnit."""
+"""A check's report as Markdown, JSON and JUnit XML."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SAYS = {
 
 
 def to_markdown(report: Report) -> str:
-    """Return the table and the verdict."""
+    """The table of findings and the overall verdict."""
     columns = ("task", "metric", "severity", "base", "candidate", "worse by", "at most", "allowed", "verdict", "why")
     rows: list[tuple[Cell, ...]] = [
         (
@@ -51,7 +51,7 @@ def to_markdown(report: Report) -> str:
 
 
 def conclusion(report: Report) -> str:
-    """Return the verdict in a line."""
+    """The overall verdict in one line."""
     named = [f for f in report.findings if f.decides and f.outcome is report.outcome]
     if report.outcome is Outcome.INCONCLUSIVE:
         named = [f for f in named if f.severity.value == "critical"]
@@ -61,7 +61,7 @@ def conclusion(report: Report) -> str:
 
 
 def to_json(report: Report) -> str:
-    """Return the report as JSON."""
+    """The report as JSON."""
     content = {
         "format": _FORMAT,
         "base": report.base,
@@ -75,9 +75,9 @@ def to_json(report: Report) -> str:
 
 
 def to_junit(report: Report) -> str:
-    """Return a test case per gating metric: REGRESSION a failure, INCONCLUSIVE skipped, not valid an error.
+    """JUnit XML with a test case per gating metric: REGRESSION fails, INCONCLUSIVE is skipped, INVALID is an error.
 
-    A supporting metric that is not defined is skipped.
+    A supporting metric without a value is skipped.
     """
     gating = [finding for finding in report.findings if finding.gates]
     tags = [_tag(finding) for finding in gating]
@@ -101,7 +101,7 @@ def to_junit(report: Report) -> str:
 
 
 def _tag(finding: Finding) -> str | None:
-    """Return what a test case holds; a supporting metric without a value decides nothing, and is no error."""
+    """The element of a test case; None for a PASS. A supporting metric without a value is skipped."""
     return _TAGS.get(finding.outcome) if finding.decides else "skipped"
 
 
@@ -114,5 +114,5 @@ def _message(finding: Finding) -> str:
 
 
 def _printable(text: str) -> str:
-    """XML has no place for control characters, which a checkpoint's name may hold."""
+    """Text without control characters, which XML forbids and a checkpoint's name may contain."""
     return printable(text, "?")

@@ -132,7 +132,7 @@ def _written(path: Path) -> float:
         return 0.0
 
 
-def open_sides(texts: Sequence[str]) -> list[CheckpointRuns]:
+def open_checkpoints(texts: Sequence[str]) -> list[CheckpointRuns]:
     """Several checkpoints, with names that differ.
 
     Raises:
