@@ -31,7 +31,7 @@ from personaeval.results.records import PanelRecord
 from personaeval.results.responses import read_responses
 from personaeval.results.runs import FinishedRun, open_run
 from personaeval.types import Response, Verdict
-from personaeval.verify import Verifier
+from personaeval.verify import Verifier, decoys_of
 
 _CHUNK = 4096
 
@@ -196,6 +196,7 @@ def _verify_again(
 ) -> Iterator[tuple[Response, Response]]:
     """Each response before and after scoring; one that the engine never gave stays unscored."""
     known = {items.task.name: ({item.id: item for item in items.items}, items.task.scorer) for items in eval_set.items}
+    decoys = {items.task.name: decoys_of(items.task, items.items) for items in eval_set.items}
     while chunk := list(islice(responses, _CHUNK)):
         futures: list[Future[Verdict] | None] = []
         for response in chunk:
@@ -207,7 +208,15 @@ def _verify_again(
             if isinstance(scorer, JudgedScorer):
                 futures.append(None)
             else:
-                futures.append(verifier.submit(scorer, item.gold, response.text, choices=item.choices))
+                futures.append(
+                    verifier.submit(
+                        scorer,
+                        item.gold,
+                        response.text,
+                        choices=item.choices,
+                        decoys=decoys[response.task].get(item.id, ()),
+                    )
+                )
         for response, future in zip(chunk, futures, strict=True):
             if future is None:
                 own = ratings.get(response.task)
@@ -223,5 +232,8 @@ def _verify_again(
                     status=verdict.status.value,
                     score=verdict.score,
                     reason=verdict.reason,
+                    evidence=verdict.evidence,
+                    suspect=verdict.suspect if verdict.score is not None else None,
+                    suspect_chance=verdict.chance if verdict.score is not None else None,
                 ),
             )

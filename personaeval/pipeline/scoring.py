@@ -17,7 +17,7 @@ from personaeval.models.prompts import split_thinking
 from personaeval.progress import Counts
 from personaeval.results.ledger import KEY_BYTES, Ledger, Stored
 from personaeval.types import ANSWERED, Completion, Response, Verdict
-from personaeval.verify import Verifier
+from personaeval.verify import Verifier, decoys_of
 from personaeval.verify.verdict import unscored
 
 _CHUNK = 1024
@@ -41,6 +41,7 @@ class Scoring:
         self._opened = opened
         self._counts = counts
         self._verdict_states = {task.items.task.name: self._verdict_state(task.items.task) for task in plan.tasks}
+        self._all_decoys = {task.items.task.name: decoys_of(task.items.task, task.items.items) for task in plan.tasks}
         self._unscored: dict[int, Verdict] = {}
         self._failure: BaseException | None = None
         self._queue: queue.SimpleQueue[Completion | Iterator[int] | threading.Event | None] = queue.SimpleQueue()
@@ -122,6 +123,9 @@ class Scoring:
             prompt_tokens=completion.prompt_tokens if completion else 0,
             completion_tokens=completion.completion_tokens if completion else 0,
             reason=verdict.reason,
+            evidence=verdict.evidence,
+            suspect=verdict.suspect if verdict.score is not None else None,
+            suspect_chance=verdict.chance if verdict.score is not None else None,
         )
 
     def _split(self, text: str, reasoning: str | None) -> tuple[str, str | None]:
@@ -134,7 +138,11 @@ class Scoring:
         answer, _ = self._split(text, reasoning)
         scorer = row.task.items.task.scorer
         assert not isinstance(scorer, JudgedScorer), "judged rows are passed over"
-        return self._verifier.submit(scorer, row.item.gold, answer, choices=row.item.choices)
+        decoys = self._decoys(row)
+        return self._verifier.submit(scorer, row.item.gold, answer, choices=row.item.choices, decoys=decoys)
+
+    def _decoys(self, row: Row) -> tuple[str, ...]:
+        return self._all_decoys[row.task.items.task.name].get(row.item.id, ())
 
     def _verdict_state(self, task: Task) -> hashlib.blake2b:
         shared = f"{verify.VERSION}\0{task.scorer.model_dump_json()}\0{self._reasoning_end}\0{self._opened}\0"
@@ -142,7 +150,7 @@ class Scoring:
 
     def _verdict_key(self, row: Row, key: bytes) -> bytes:
         state = self._verdict_states[row.task.items.task.name].copy()
-        state.update(key + "\0".join((row.item.gold, *row.item.choices)).encode())
+        state.update(key + "\0".join((row.item.gold, *row.item.choices, *self._decoys(row))).encode())
         return state.digest()
 
     def _work(self) -> None:

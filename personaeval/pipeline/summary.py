@@ -11,8 +11,9 @@ from personaeval.judge.judgements import Ratings
 from personaeval.library.personas import Persona
 from personaeval.metrics import stability
 from personaeval.metrics.coverage_warnings import TRUNCATED_LIMIT, UNSCORED_LIMIT, coverage_warnings
+from personaeval.metrics.suspect import excess_by_persona, overall_excess, suspect_cautions
 from personaeval.metrics.variance_components import decompose
-from personaeval.results.cells import Cells, CellTable, JudgedCells
+from personaeval.results.cells import EVIDENCE, Cells, CellTable, JudgedCells
 from personaeval.results.files import FORMAT
 from personaeval.results.records import RunRecord
 from personaeval.results.summaries import RunSummary
@@ -68,6 +69,7 @@ def _summarise_stability(record: RunRecord, table: CellTable, personas: Sequence
     )
     numbers = stability.summarise(cells, domain=task.domain).to_json()
     warnings = _warnings(counts, total, record.placement.verified)
+    suspects, suspect_warnings = _readings(table, [persona.id for persona in personas])
     return {
         "kind": "stability",
         "title": task.title,
@@ -78,10 +80,32 @@ def _summarise_stability(record: RunRecord, table: CellTable, personas: Sequence
         "template": task.template,
         "sampling": task.sampling,
         "counts": counts | {"total": total},
-        "warnings": [*warnings, *_coverage(task.items, cells, numbers)],
+        "warnings": [*warnings, *suspect_warnings, *_coverage(task.items, cells, numbers)],
         "stability": numbers,
         "wording": _wording(cells, personas),
+        "reader": task.scorer.get("version"),
+        "readings": suspects,
     }
+
+
+def _readings(table: CellTable, personas: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """How answers were recognised and how many may be misread, overall and per persona; and the cautions."""
+    suspect, chance, scored = table.readings["suspect"], table.readings["suspect_chance"], table.counts["scored"]
+    overall = overall_excess(suspect, chance, scored)
+    own = excess_by_persona(suspect, chance, scored)
+    evidence = {kind: table.readings[f"read_by_{kind}"].sum(axis=0) for kind in EVIDENCE}
+    by_persona = [
+        {
+            "persona": name,
+            "suspect": entry.suspect,
+            "expected": entry.expected,
+            "excess": entry.share.to_json(),
+            "evidence": {kind: int(counts[place]) for kind, counts in evidence.items() if counts[place]},
+        }
+        for place, (name, entry) in enumerate(zip(personas, own, strict=True))
+    ]
+    whole = {"suspect": overall.suspect, "expected": overall.expected, "excess": overall.share.to_json()}
+    return whole | {"by_persona": by_persona}, suspect_cautions(overall, own, personas)
 
 
 def _coverage(items: int, cells: stability.Cells, numbers: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ Runs share a table if prompts, sampling and gold answers are the same; for judge
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from personaeval.analysis.compare import interpret_pss_change
@@ -60,7 +60,8 @@ def leaderboard(
     for number, (entries, base) in enumerate(zip([*stability, *judged], bases, strict=True)):
         absent = (f"No run of {baseline} is comparable with these.",) if baseline is not None and base is None else ()
         if number < len(stability):
-            tables.append(_leaderboard_table(entries, base, absent, generalise))
+            more = (*absent, *_reader_notes(entries, stability))
+            tables.append(_leaderboard_table(entries, base, more, generalise))
         else:
             tables.append(judged_tables.table(entries, base, absent))
     return tables
@@ -70,6 +71,26 @@ def persona_tables(summaries: Sequence[Summary], task: str | None = None) -> lis
     """A table per comparable group, a row per persona; with flips against ``none`` if it has one checkpoint."""
     stability = [_persona_table(entries) for entries in _groups(summaries, task)]
     return [*stability, *(judged_tables.persona_table(entries) for entries in judged_tables.groups(summaries, task))]
+
+
+def _reader_notes(entries: Sequence[Entry], groups: Groups) -> list[str]:
+    """Say so where another table of the same task differs in the version of the program that read its answers."""
+    own = entries[0][1]
+    others = [
+        part for other in groups if other is not entries for _, part in other[:1] if part["title"] == own["title"]
+    ]
+    versions = sorted({_reader(part) for part in others} - {_reader(own)})
+    if not versions:
+        return []
+    told = ", ".join(f"version {version}" if version else "an older version" for version in versions)
+    return [
+        f"Answers read by version {_reader(own) or 'older'} of the reader; runs of this task read by {told} stand in a "
+        "table of their own: personaeval score RUN reads a run's answers again, and generates nothing."
+    ]
+
+
+def _reader(part: Mapping[str, Any]) -> int:
+    return int(part.get("reader") or 0)
 
 
 def _groups(summaries: Sequence[Summary], task: str | None) -> Groups:

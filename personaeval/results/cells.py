@@ -39,6 +39,13 @@ def script(text: str) -> str | None:
 COUNTS = ("scored", "correct", "no_answer", "truncated", "wrong_truncated", "unscored", "other_script")
 
 
+EVIDENCE = ("box", "hashes", "statement", "pattern", "letter", "words", "option_text", "last_number")
+"""By what an answer is recognised."""
+
+READINGS = ("suspect", "suspect_chance", *(f"read_by_{kind}" for kind in EVIDENCE))
+"""Columns that older files lack: suspect answers, how many chance gives, and answers by their evidence."""
+
+
 class CellTable:
     """Counts of one task per (item, persona); personas in the run's order, the baseline first."""
 
@@ -49,6 +56,10 @@ class CellTable:
         self._pass_threshold = pass_threshold
         self.counts = {name: np.zeros((len(items), len(personas)), dtype=np.int32) for name in COUNTS}
         self.score_sum = np.zeros((len(items), len(personas)))
+        self.readings = {
+            name: np.zeros((len(items), len(personas)), dtype=np.float64 if name == "suspect_chance" else np.int32)
+            for name in READINGS
+        }
 
     def count(self, item: int, persona: int, response: Response, question: str) -> None:
         """Add one response of item number ``item`` under persona number ``persona``."""
@@ -60,6 +71,11 @@ class CellTable:
             return
         counts["scored"][item, persona] += 1
         self.score_sum[item, persona] += response.score
+        if response.evidence in EVIDENCE:
+            self.readings[f"read_by_{response.evidence}"][item, persona] += 1
+        if response.suspect is not None:
+            self.readings["suspect"][item, persona] += response.suspect
+            self.readings["suspect_chance"][item, persona] += response.suspect_chance or 0.0
         if response.score >= self._pass_threshold:
             counts["correct"][item, persona] += 1
             return
@@ -81,6 +97,7 @@ class CellTable:
         columns["score_sum"] = pa.array(self.score_sum.ravel())
         columns["dimension"] = pa.nulls(items * personas, pa.string())
         columns["digest"] = _digests(self.items, personas)
+        columns |= {name: pa.array(values.ravel()) for name, values in self.readings.items()}
         return pa.table(columns)
 
 
@@ -114,7 +131,20 @@ class JudgedCells:
         columns["score_sum"] = pa.array(self.score_sum)
         columns["dimension"] = pa.array([item.dimension for item in self.items])
         columns["digest"] = _digests(self.items, 1)
+        columns |= {name: pa.nulls(len(self.items), _reading_type(name)) for name in READINGS}
         return pa.table(columns)
+
+
+def _reading_type(name: str) -> pa.DataType:
+    return pa.float64() if name == "suspect_chance" else pa.int32()
+
+
+def with_readings(table: pa.Table) -> pa.Table:
+    """Cells with the columns that older files lack, null."""
+    for name in READINGS:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.nulls(len(table), _reading_type(name)))
+    return table
 
 
 def _digests(items: Sequence[Item], times: int) -> pa.Array:

@@ -44,6 +44,9 @@ CREATE TABLE IF NOT EXISTS completions (
 CREATE TABLE IF NOT EXISTS verdicts (
     key BLOB PRIMARY KEY, status TEXT NOT NULL, score REAL, answer TEXT, reason TEXT
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS readings (
+    key BLOB PRIMARY KEY, evidence TEXT, suspect INTEGER NOT NULL, chance REAL NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS weights (key BLOB PRIMARY KEY, weights TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -150,8 +153,12 @@ class Ledger:
 
     def verdicts(self, keys: Sequence[bytes]) -> dict[bytes, Verdict]:
         """Verdicts by verdict key; keys without one are absent."""
-        rows = self._select("key, status, score, answer, reason", "verdicts", keys)
-        return {key: Verdict(score, answer, Status(status), reason) for key, status, score, answer, reason in rows}
+        columns = "key, status, score, answer, reason, evidence, suspect, chance"
+        rows = self._select(columns, "verdicts LEFT JOIN readings USING (key)", keys)
+        return {
+            key: Verdict(score, answer, Status(status), reason, evidence, bool(suspect), chance or 0.0)
+            for key, status, score, answer, reason, evidence, suspect, chance in rows
+        }
 
     def _text(self, packed: bytes) -> str:
         return self._unpack.decompress(packed).decode()
@@ -253,6 +260,10 @@ class Ledger:
                             _storable(verdict.answer),
                             _storable(verdict.reason),
                         ),
+                    )
+                    connection.execute(
+                        "INSERT OR REPLACE INTO readings VALUES (?,?,?,?)",
+                        (key, verdict.evidence, verdict.suspect, verdict.chance),
                     )
             connection.execute("COMMIT")
         except BaseException:

@@ -30,6 +30,9 @@ RESPONSE_SCHEMA = pa.schema(
         pa.field("prompt_tokens", pa.int32(), False),
         pa.field("completion_tokens", pa.int32(), False),
         pa.field("reason", pa.string()),
+        pa.field("evidence", pa.string()),
+        pa.field("suspect", pa.bool_()),
+        pa.field("suspect_chance", pa.float64()),
     ]
 )
 

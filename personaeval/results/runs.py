@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personaeval.errors import UsageError, suggest
-from personaeval.results.cells import COUNTS
+from personaeval.results.cells import COUNTS, with_readings
 from personaeval.results.files import CELLS, RUN, SUMMARY
 from personaeval.results.persona_table import PersonaRow, read_personas
 from personaeval.results.records import Personas, RunRecord, TaskRecord, read_record
@@ -104,7 +104,7 @@ class CheckpointRuns:
                 f"{path}: it holds {len(table)} rows of {task}, and {expected} belong there; personaeval score writes "
                 "it anew."
             )
-        return table
+        return with_readings(table)
 
 
 def open_run(folder: Path) -> FinishedRun:

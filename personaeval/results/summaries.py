@@ -41,6 +41,10 @@ class StabilitySummary(_TaskSummary):
         description="Metrics by name: a number, or an estimate with value, low and high; by_persona, by_category."
     )
     wording: dict[str, Any] | None = Field(default=None, description="Variance of wordings; null without paraphrases.")
+    reader: int | None = Field(default=None, description="Version of the reader of answers; null if older than 3.")
+    readings: dict[str, Any] | None = Field(
+        default=None, description="Suspect answers, how many chance gives, the excess; by_persona, with the evidence."
+    )
 
 
 class JudgeSummary(_Part):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from personaeval.types import Status, Verdict
+from personaeval.verify.suspicion import decoys_of
 from personaeval.verify.verdict import VERSION
 from personaeval.verify.verifier import Verifier
 
-__all__ = ["VERSION", "Status", "Verdict", "Verifier"]
+__all__ = ["VERSION", "Status", "Verdict", "Verifier", "decoys_of"]

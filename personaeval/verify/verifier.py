@@ -20,7 +20,7 @@ from personaeval.verify import patterns, reader, worker
 from personaeval.verify.latex import repair
 from personaeval.verify.pool import WorkerPool
 from personaeval.verify.reading import Candidate, Reading
-from personaeval.verify.suspect import suspicion
+from personaeval.verify.suspicion import suspicion
 from personaeval.verify.verdict import graded, judged, unscored
 
 _Pair = tuple[str, str]

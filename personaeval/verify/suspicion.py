@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from personaeval.library.tasks import ChoiceScorer, ExtractingScorer, Item
+from personaeval.library.tasks import ChoiceScorer, ExactScorer, ExtractingScorer, Item, MathScorer, NumericScorer, Task
 from personaeval.verify import read_numeric, reader
 from personaeval.verify.equivalence import read_letter
 from personaeval.verify.normalise import HEAD, lowered, prose, unify, untex
@@ -106,8 +106,13 @@ def _last_sentence(text: str) -> str:
     return next((part for part in reversed(_SENTENCE.split(plain_text)) if re.search(r"\w", part)), "")[-1000:]
 
 
-def decoys_of(items: Sequence[Item]) -> dict[str, tuple[str, ...]]:
-    """For each item's id, the gold answers of up to 20 other items that look alike and are not in its prompt."""
+def decoys_of(task: Task, items: Sequence[Item]) -> dict[str, tuple[str, ...]]:
+    """For each item's id, the gold answers of up to 20 other items that look alike and are not in its prompt.
+
+    Empty where the other options tell what chance gives, or another program scores.
+    """
+    if not isinstance(task.scorer, NumericScorer | MathScorer | ExactScorer):
+        return {}
     alike: dict[str, list[str]] = {}
     for item in items:
         group = alike.setdefault(_shape(item.gold), [])
