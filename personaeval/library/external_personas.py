@@ -127,10 +127,10 @@ def _identifier(row: Row, text: str) -> str:
 
 
 def _leave_out_repeats(personas: Sequence[Persona]) -> tuple[list[Persona], int]:
-    originals = [persona for persona in personas if persona.paraphrase_of is None]
-    repeats = near_duplicates([persona.text for persona in originals])
-    left_out = {id(originals[index]) for index in repeats}
-    return [persona for persona in personas if id(persona) not in left_out], len(repeats)
+    originals = [place for place, persona in enumerate(personas) if persona.paraphrase_of is None]
+    repeats = near_duplicates([personas[place].text for place in originals])
+    left_out = {originals[index] for index in repeats}
+    return [persona for place, persona in enumerate(personas) if place not in left_out], len(repeats)
 
 
 def _refuse_one_id_twice(personas: Sequence[Persona], named: str) -> None:
