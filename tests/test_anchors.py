@@ -152,7 +152,7 @@ def test_the_expected_score_is_the_mean_over_the_scores_that_might_have_been(pla
     part = read_json(result.folder / "summary.json")["tasks"]["play"]
     assert part["fidelity"]["persona_score"]["value"] == pytest.approx(expected)
     assert {row.expected for row in judgements(whole)} == {None}
-    assert "by its log-probabilities" in personaeval("leaderboard", tmp_path / "out").stdout
+    assert "by their log-probabilities" in personaeval("leaderboard", tmp_path / "out").stdout
 
 
 def test_probabilities_of_another_digit_than_the_score_are_not_taken_for_its(play, tmp_path, model):
@@ -172,5 +172,5 @@ def test_an_endpoint_without_log_probabilities_is_named_before_much_is_spent(pla
 
 
 def test_a_local_judge_has_no_expected_score(play, tmp_path, model):
-    with pytest.raises(UsageError, match="endpoints alone"):
+    with pytest.raises(UsageError, match="only endpoints give"):
         perform_play(play, tmp_path / "out", model, [], judge=("vllm:/nowhere",), expected_score=True)

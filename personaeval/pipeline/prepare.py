@@ -124,10 +124,11 @@ def prepare(config: RunConfig, models: Sequence[Model] | None = None) -> Prepare
         PersonaevalError: bad input, an unusable model, or a persona that does not fit a model's context.
     """
     eval_set = load_eval_set(config)
+    # Before any model is opened: a wrong template is found in milliseconds.
+    sentences = eval_set.sentences(config.template)
     models = models or [open_model(parse_model(text), config.model_options) for text in config.model]
     panel = open_panel(config.judge_options, config.model_options)
     prices = read_prices(config.prices)
-    sentences = eval_set.sentences(config.template)
     thinking = opening(config.reasoning_end)
     placed = [(one, place(one.probe, sentences, config.persona_role, thinking)) for one in models]
     for model, placement in placed:
