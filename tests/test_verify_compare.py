@@ -118,6 +118,7 @@ def test_a_word_is_right_only_as_that_word(answer: str):
         ("x = 5", "6"),
         ("6 - 5i", "6 + 5i"),
         ("x^2 + 1", "x^2 - 1"),
+        ("9^{9^{9^9}}", "7"),
     ],
 )
 def test_formulas_with_other_values_differ(gold: str, answer: str):
@@ -137,7 +138,6 @@ def test_formulas_with_other_values_differ(gold: str, answer: str):
         ("1, 2", "2, 1"),
         (r"\cot x", "7"),
         (r"1 \pm 2", "7"),
-        ("9^{9^{9^9}}", "7"),
         ("1/0", "7"),
         ("(" * 290, "7"),
         ("x" + "^2" * 100, "7"),

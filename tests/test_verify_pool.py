@@ -23,10 +23,10 @@ pytestmark = pytest.mark.alone
 ROOT = Path(__file__).resolve().parent.parent
 MATH = MathScorer(kind="math")
 HANGS = [
-    "9^{{9^{{9^{{9}}}}}}+{n}",
-    "\\sqrt{{9^{{9^{{9^9}}}}+{n}}}",
-    "10^{{10^{{10^{{{n}}}}}}}",
-    "{n}^{{9^{{9^9}}}}",
+    "\\log(9^{{9^{{9^{{9}}}}}}+{n})",
+    "\\sin(\\sqrt{{9^{{9^{{9^9}}}}+{n}}})",
+    "\\cos(10^{{10^{{10^{{{n}}}}}}})",
+    "\\tan({n}^{{9^{{9^9}}}})",
     "\\sum_{{k=1}}^{{10^9}} \\frac{{{n}}}{{k^2+1}}",
     "(" * 200 + "{n}" + ")" * 200,
 ]
@@ -51,11 +51,11 @@ def test_an_answer_that_breaks_the_comparison_is_unscored():
         assert verifier.submit(own, "5", long).result(timeout=60).status != Status.CORRECT
 
 
-def test_a_hundred_hanging_answers_cost_their_timeout_and_no_more():
+def test_thirty_hanging_answers_cost_their_timeout_and_no_more():
     """Each is unscored, and right after them the pool still tells right from wrong."""
     with Verifier(workers=2, timeout=0.5) as verifier:
         assert verifier.submit(MATH, "x+y", "\\boxed{y+x}").result().status == Status.CORRECT
-        futures = [verifier.submit(MATH, "2\\sqrt{5}+x", f"\\boxed{{{hanging(n)}}}") for n in range(100)]
+        futures = [verifier.submit(MATH, "2\\sqrt{5}+x", f"\\boxed{{{hanging(n)}}}") for n in range(30)]
         for future in futures:
             verdict = future.result()
             assert verdict.status == Status.UNSCORED
@@ -65,9 +65,64 @@ def test_a_hundred_hanging_answers_cost_their_timeout_and_no_more():
         assert verifier.submit(MATH, "\\cot x", "\\boxed{\\tan x}").result().status == Status.WRONG
 
 
-def test_a_power_tower_of_nines_is_unscored():
-    with Verifier(workers=1, timeout=0.5) as verifier:
-        assert verifier.submit(MATH, "2", "\\boxed{9^{9^{9^{9}}}}").result().status == Status.UNSCORED
+@pytest.mark.parametrize("answer", ["9^{9^{9^{9}}}", "\\sqrt{9^{9^{9^9}}+1}", "10^{10^{10^{12}}}", "-7^{9^{9^9}}"])
+def test_a_tower_of_powers_is_wrong_and_no_worker_is_asked(answer: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(WorkerPool, "run", lambda self, function, *arguments: pytest.fail("a worker was asked"))
+    with Verifier(workers=1) as verifier:
+        assert verifier.submit(MATH, "42", f"\\boxed{{{answer}}}").result().status == Status.WRONG
+
+
+def test_a_suspended_program_loses_no_verdict(tmp_path: Path):
+    """A job's time is CPU time: workers and program are stopped for four times what a job may take."""
+    script = tmp_path / "suspended.py"
+    script.write_text(SUSPENDED)
+    process = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(8)
+    os.killpg(process.pid, signal.SIGCONT)
+    assert process.stdout.readline() == "40 of 40 correct\n"
+    process.wait()
+
+
+SUSPENDED = """
+from personaeval.library.tasks import MathScorer
+from personaeval.verify import Verifier
+if __name__ == "__main__":
+    scorer = MathScorer(kind="math")
+    with Verifier(workers=2, timeout=2) as verifier:
+        assert verifier.submit(scorer, "x+y", r"\\boxed{y+x}").result().score == 1.0
+        futures = [verifier.submit(scorer, f"(x+{n})^3", rf"\\boxed{{(x+{n})(x+{n})^2}}") for n in range(2, 42)]
+        print("started", flush=True)
+        verdicts = [future.result() for future in futures]
+        print(sum(verdict.score == 1.0 for verdict in verdicts), "of", len(verdicts), "correct", flush=True)
+"""
+
+
+def test_a_job_that_runs_out_of_time_is_tried_once_more(tmp_path: Path):
+    marks = tmp_path / "tries"
+    pool = WorkerPool(1, 0.3, "personaeval.verify.worker")
+    try:
+        with pytest.raises(TimeoutError):
+            pool.run(spin, str(marks)).result(timeout=120)
+    finally:
+        pool.close()
+    assert marks.read_text() == "xx"
+
+
+def spin(path: str) -> None:
+    """Leave a mark, and use CPU time without end."""
+    with Path(path).open("a") as file:
+        file.write("x")
+    while True:
+        pass
 
 
 def test_other_answers_do_not_wait_for_a_hanging_one():

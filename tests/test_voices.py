@@ -19,7 +19,6 @@ from tests.voices import KINDS, SHAPES, cases, in_words, listen, read, voices, w
 pytestmark = pytest.mark.slow
 
 BUILT_IN = {"math", "numeric", "choice", "exact"}
-unread = pytest.mark.xfail(strict=False, reason="the reader does not read these yet")
 SHOWN = 40
 
 
@@ -40,7 +39,6 @@ def misread(readings, right: bool) -> str:
     return "\n".join([f"{len(found)} misread:", *found[:SHOWN]])
 
 
-@unread
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_right_answer_is_right_in_every_voice(shape, verifier):
     readings = listen(shape, True, verifier)
@@ -105,7 +103,6 @@ def play(tmp_path, personaeval):
     return run
 
 
-@unread
 def test_a_run_measures_the_model_and_not_its_voices(play):
     right, wrong = play(right=True), play(right=False)
     for task in RUN:

@@ -9,6 +9,7 @@ below (words, units, relations, ``\pm``, subscripts, functions) is not evaluated
 from __future__ import annotations
 
 import cmath
+import math
 import re
 
 from personaeval.verify.latex import canonical
@@ -112,6 +113,8 @@ def _split(body: str) -> list[str]:
 
 
 def _far(left: complex, right: complex) -> bool:
+    if cmath.isinf(left) or cmath.isinf(right):
+        return cmath.isfinite(left) or cmath.isfinite(right)
     return abs(left - right) > _MARGIN * max(1.0, abs(left), abs(right))
 
 
@@ -190,6 +193,9 @@ class _Reader:
         if symbol != "{" and len(symbol) != 1:
             raise _UnknownError
         exponent = self._atom()
+        if not isinstance(base, complex) and not isinstance(exponent, complex) and base >= 2 and exponent > 1000:
+            # A tower of powers: greater than any gold answer, and no algebra need find out how much.
+            return math.inf
         if abs(exponent) > 100 or abs(base) > 1e6 or self._peek() == "^":
             raise _UnknownError
         if not isinstance(base, complex) and base < 0 and exponent != int(exponent.real):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
@@ -14,6 +15,12 @@ from personaeval.verify import worker
 
 _ATTEMPTS = 3
 
+_TRIES = 2
+"""A job that runs out of time is tried once more: the first time another program may have had its memory or cache."""
+
+_PATIENCE = 10
+"""Times its CPU time that a job may take by the clock."""
+
 
 @dataclass(eq=False, slots=True)
 class _Job:
@@ -21,6 +28,7 @@ class _Job:
     arguments: tuple[Any, ...]
     future: Future[Any] = field(default_factory=Future)
     attempts: int = _ATTEMPTS
+    tries: int = _TRIES
 
 
 class WorkerPool:
@@ -31,7 +39,7 @@ class WorkerPool:
 
     Args:
         workers: number of processes; they start with the first job.
-        timeout: seconds a job may run; waiting for a free worker does not count.
+        timeout: seconds of CPU time a job may use; by the clock it may take ten times as long.
         module: what every worker imports before its first job, so that no job's time goes into that.
     """
 
@@ -81,7 +89,8 @@ class WorkerPool:
                 self._pool = None
             if self._pool is None:
                 self._pool = self._start()
-            scheduled = self._pool.schedule(job.function, args=job.arguments, timeout=self._timeout)
+            arguments = (self._timeout, job.function, *job.arguments)
+            scheduled = self._pool.schedule(worker.timed, args=arguments, timeout=_PATIENCE * self._timeout)
         scheduled.add_done_callback(lambda done: self._finish(job, done))
 
     def _start(self) -> Any:
@@ -95,7 +104,11 @@ class WorkerPool:
 
     def _finish(self, job: _Job, done: Future[Any]) -> None:
         error = CancelledError() if done.cancelled() else done.exception()
-        if isinstance(error, BrokenProcessPool) and job.attempts:
+        if getattr(error, "exitcode", None) == -signal.SIGPROF:
+            error = TimeoutError()
+        if isinstance(error, TimeoutError):
+            job.tries -= 1
+        if (isinstance(error, BrokenProcessPool) and job.attempts) or (isinstance(error, TimeoutError) and job.tries):
             self._schedule(job)
             return
         with self._lock:

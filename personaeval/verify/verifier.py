@@ -81,7 +81,8 @@ class Verifier:
 
     Args:
         workers: number of worker processes; default: a quarter of the cores, from 2 to 8.
-        timeout: seconds one comparison may take in a worker; beyond, the worker is killed and the answer unscored.
+        timeout: seconds of CPU time one comparison may take in a worker, and ten times that by the clock; beyond, the
+            worker is killed, the comparison tried once more, and then the answer is unscored.
     """
 
     def __init__(self, workers: int | None = None, timeout: float = 5.0) -> None:
