@@ -1,5 +1,6 @@
 """What is read as the answer, and in what time."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,24 @@ def test_nothing_else_is_taken_for_right(kind: str, verifier: Verifier):
 def test_the_evidence_is_recorded(kind: str, text: str, evidence: str | None, verifier: Verifier):
     gold = "B" if kind == "choice" else "7"
     assert verifier.submit(SCORERS[kind], gold, text, choices=OPTIONS).result().evidence == evidence
+
+
+def test_answers_of_personas_are_read_as_people_read_them(verifier: Verifier):
+    """A set of answers from another hand: what is right, the status, and nothing taken for right."""
+    path = Path(__file__).parent.parent.parent / "shared" / "cases" / "answers.jsonl"
+    if not path.exists():
+        pytest.skip(f"{path} is not there: these answers are not checked")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["expected"] != "debatable"]
+    futures = [
+        verifier.submit(SCORERS[row["task_kind"]], row["gold"], row["response"], choices=tuple(row.get("choices", ())))
+        for row in rows
+    ]
+    statuses = [future.result().status.value for future in futures]
+    pairs = [(row["expected"], status) for row, status in zip(rows, statuses, strict=True)]
+    assert sum((a == "correct") == (b == "correct") for a, b in pairs) >= 0.97 * len(pairs)
+    assert sum(a == b for a, b in pairs) >= 0.95 * len(pairs)
+    assert [row for row, (a, b) in zip(rows, pairs, strict=True) if b == "correct" != a] == []
 
 
 def test_a_task_s_own_pattern_is_one_more_source(verifier: Verifier):

@@ -107,8 +107,8 @@ Source = Annotated[RowSource | QuestionSource | HarnessSource, Field(discriminat
 class _Extracting(_Model):
     patterns: tuple[str, ...] = Field(
         default=(),
-        description="Regular expressions tried in order after the last \\boxed{}; the last match's first group "
-        "(or the whole match) is the answer.",
+        description="Regular expressions, tried in order: the last match's first group (or the whole match) is one "
+        "more candidate, below a box or a stated answer and above a bare number.",
     )
 
     @field_validator("patterns")

@@ -71,7 +71,7 @@ def suspect_cautions(overall: Excess, by_persona: Sequence[Excess], personas: Se
     if overall.is_high and overall.share.high is not None:
         found.append(
             f"up to {_percent(overall.share.high)} of the answers may be right but misread "
-            "(personaeval show RUN --suspect)"
+            "(column suspect of responses.parquet)"
         )
     high = [
         f"{name}: up to {_percent(own.share.high)} of its answers may be right but misread"

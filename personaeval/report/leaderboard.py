@@ -144,6 +144,8 @@ def _persona_table(entries: Sequence[Entry]) -> Table:
     alone = len(entries) == 1
     columns = ["persona", "category", *([] if alone else names)]
     columns += ["accuracy", "gained", "lost", "p (BH)", "no answer", "truncated"] if alone else []
+    suspects = {row["persona"]: row for row in (entries[0][1].get("readings") or {}).get("by_persona", ())}
+    columns += ["suspect"] if alone and suspects else []
     rows = []
     for persona, first in parts[0].items():
         row = [part[persona] for part in parts]
@@ -153,13 +155,20 @@ def _persona_table(entries: Sequence[Entry]) -> Table:
             wrong = first["wrong"]
             cells += [FormattedEstimate(first.get("gained"), digits=1), FormattedEstimate(first.get("lost"), digits=1)]
             cells += [FormattedEstimate(first.get("p_adjusted")), wrong["no_answer"], wrong["truncated"]]
+            cells += [_suspect(suspects[persona])] if persona in suspects else []
         rows.append(tuple(cells))
     notes = _notes(entries, names)
     if alone:
         notes.append(
             "gained: items right under the persona and wrong under none; lost: the reverse; p: for no difference."
         )
+    if alone and suspects:
+        notes.append("suspect: wrong, though the text holds the right answer where one would stand (by chance).")
     return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(notes))
+
+
+def _suspect(row: Mapping[str, Any]) -> str:
+    return f"{row['suspect']} ({row['expected']:.1f})" if row["suspect"] else "0"
 
 
 def _title(entry: Entry) -> str:
