@@ -25,6 +25,8 @@ from personaeval.verify.tidy import tidy
 
 _OPTION = re.compile(r"\(?([A-Z])\)?")
 
+_TAGGED = re.compile(r"<answer>([^<]{1,2000})</answer>", re.IGNORECASE)
+
 # No problem has a longer formula for an answer; what a model loops on is not worth a comparison.
 _LONGEST = 10_000
 
@@ -65,7 +67,12 @@ def _entry(text: str, gold: str) -> Reading:
     chosen = reading.chosen
     if chosen is None:
         return reading
-    return Reading(replace(chosen, answer=_written(chosen, wanted)), reading.rest)
+    answer = _written(chosen, wanted)
+    if answer != wanted and (tagged := _TAGGED.findall(text)):
+        # What stands in the tag is the whole answer, such as an expression of the same value; it is for the entry's
+        # own scorer to judge.
+        answer = tagged[-1].strip()
+    return Reading(replace(chosen, answer=answer), reading.rest)
 
 
 def _written(candidate: Candidate, wanted: str) -> str:
