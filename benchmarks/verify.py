@@ -8,9 +8,10 @@ the gold answer changed, its sign flipped, the answers to other problems; never 
 corrected, see docs/verification.md). Each stands in ``\boxed{}`` at the end of a
 response of 100 to 800 characters. All is seeded.
 
-Three figures: rows a second of the whole sweep, worker start-up and an empty memo included; of the distinct (gold,
-answer) pairs alone, workers up and memo empty; and of ``math_verify.parse`` and ``verify`` as they come, on the
-responses of a seeded sample. On the sample every verdict must be the same, else the exit status is 1.
+Four figures: rows a second of the whole sweep when all of it was seen before (warm); worker start-up and an empty memo
+included; of the distinct (gold, answer) pairs alone, workers up and memo empty; and of ``math_verify.parse`` and
+``verify`` as they come, on the responses of a seeded sample. On the sample every verdict must be the same, else the
+exit status is 1.
 """
 
 from __future__ import annotations
@@ -71,12 +72,16 @@ def main() -> int:
     pairs = list({row[:2]: row for row in rows}.values())
 
     whole, verdicts, _ = time_verifier(rows, warm=False)
+    with Verifier() as verifier:
+        time_submissions(verifier, rows)
+        again, _, _ = time_submissions(verifier, rows)
     cold, _, symbolic = time_verifier(pairs, warm=True)
     picked = random.Random(1).sample(range(len(rows)), min(options.sample, len(rows)))
     plain, expected = time_math_verify([rows[number] for number in picked])
     differing = [n for n, right in zip(picked, expected, strict=True) if (verdicts[n].score == 1.0) is not right]
 
     table = [
+        ["whole sweep, warm", len(rows), again, len(rows) / again, (len(rows) / again) / (len(picked) / plain)],
         ["whole sweep", len(rows), whole, len(rows) / whole, (len(rows) / whole) / (len(picked) / plain)],
         [
             "distinct pairs, memo empty",
@@ -157,14 +162,19 @@ def time_verifier(rows: list[Row], warm: bool) -> tuple[float, list[Verdict], in
     with Verifier() as verifier:
         if warm:
             verifier.submit(SCORER, "x+1", r"\boxed{1+x}").result()
-        start = time.perf_counter()
-        futures: list[Future[Verdict]] = []
-        asked = 0
-        for gold, _, response in rows:
-            futures.append(verifier.submit(SCORER, gold, response))
-            asked += not futures[-1].done()
-        verdicts = [future.result() for future in futures]
-        return time.perf_counter() - start, verdicts, asked
+        return time_submissions(verifier, rows)
+
+
+def time_submissions(verifier: Verifier, rows: list[Row]) -> tuple[float, list[Verdict], int]:
+    """Seconds and verdicts of one verifier, and for how many rows a worker was asked."""
+    start = time.perf_counter()
+    futures: list[Future[Verdict]] = []
+    asked = 0
+    for gold, _, response in rows:
+        futures.append(verifier.submit(SCORER, gold, response))
+        asked += not futures[-1].done()
+    verdicts = [future.result() for future in futures]
+    return time.perf_counter() - start, verdicts, asked
 
 
 def time_math_verify(rows: list[Row]) -> tuple[float, list[bool]]:

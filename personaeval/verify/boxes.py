@@ -63,14 +63,15 @@ def boxes(text: str) -> list[Box]:
 
 def without_empty(text: str) -> str:
     """A text without the empty boxes of a repeated instruction."""
-    return _EMPTY.sub("", text) if "box" in text else text
+    empty = "box" in text and any(sign in text for sign in ("box{}", "boxed{}", "box{ ", "boxed{ ", "ed {"))
+    return _EMPTY.sub("", text) if empty else text
 
 
 def _boxes(text: str) -> list[tuple[int, int, str]]:
     """(start, end, content) of each balanced, non-empty box that holds no other, by position."""
     opened: list[tuple[int, int] | None] = []
     found: list[tuple[int, int, str]] = []
-    for token in _BRACES.finditer(text):
+    for token in _BRACES.finditer(text, max(0, text.index("box") - 8)):
         sign = token[0]
         if sign == "{":
             opened.append(None)

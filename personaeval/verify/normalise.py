@@ -75,6 +75,8 @@ _BLOCK_TAGS = frozenset({"p", "br", "div", "li", "ul", "ol", "tr", "table", "h1"
 
 _FENCE = re.compile(r"^[ \t]{0,3}```[^\n]{0,40}$", re.MULTILINE)
 
+_SHORT = 2_000
+
 _RUNS = re.compile(r"([^\w\s])\1{8,}|\n{9,}")
 
 _SPACES = re.compile(r"[ \t\f\v]{3,}")
@@ -171,6 +173,8 @@ def prose(text: str) -> str:
 
 def squeezed(text: str) -> str:
     """A text whose runs of one sign or of spaces are short: what repeats for thousands of signs says nothing."""
+    if len(text) < _SHORT:
+        return text
     return _RUNS.sub(lambda run: run[0][:8], _SPACES.sub("  ", text))
 
 

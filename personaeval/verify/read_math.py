@@ -39,15 +39,18 @@ _MATHY = re.compile(r"[\d$\\^=√π]")
 
 def read(text: str, gold: str) -> Reading:
     """Read a windowed, unified completion; of ``gold`` only the kind is looked at."""
-    if _LOCAL.search(text) and parse_number(gold) is not None:
+    located = boxes(text)[-20:]
+    probe = " ".join(box.content for box in located) or text
+    if _LOCAL.search(probe) and parse_number(gold) is not None:
         text = _without_locale(text)
-    found = [Candidate("box", box.start, *_tidied(box.content, gold)) for box in boxes(text)[-20:]]
+        located = boxes(text)[-20:]
+    found = [Candidate("box", box.start, *_tidied(box.content, gold)) for box in located]
+    tail = text[located[-1].end :] if located else ""
+    taken_back = [located[-1].end + place for place in _corrections(tail)] if located else []
+    if found and not taken_back and (len(found) == 1 or len({one.answer for one in found}) == 1):
+        return Reading(found[-1], lambda: [*found, *_from_plain_statements(text, gold)])
     plain = prose(text)
     low = lowered(plain)
-    codes = spoken(low) if len(low) < 400 else ("en",)
-    taken_back = corrections(low, codes) if found else []
-    if found and not taken_back and (len(found) == 1 or len({one.answer for one in found}) == 1):
-        return Reading(found[-1], lambda: [*found, *_from_statements(plain, low, gold)])
     stated = [*_from_hashes(plain, gold), *_from_statements(plain, low, gold)]
     if len(found) > 1:
         behind = [one for one in stated if one.evidence == "statement" and one.start > found[-1].start]
@@ -57,6 +60,19 @@ def read(text: str, gold: str) -> Reading:
     if not candidates or taken_back:
         candidates += _from_prose(text, plain, low, gold, bool(taken_back))
     return Reading(choose(candidates, taken_back), lambda: candidates)
+
+
+def _corrections(tail: str) -> list[int]:
+    """Where a text takes back what stands before it."""
+    if not any(map(str.isalpha, tail)):
+        return []
+    low = lowered(tail)
+    return corrections(low, spoken(low) if len(low) < 400 else ("en",))
+
+
+def _from_plain_statements(text: str, gold: str) -> Iterator[Candidate]:
+    plain = prose(text)
+    return _from_statements(plain, lowered(plain), gold)
 
 
 def _without_locale(text: str) -> str:
@@ -96,7 +112,9 @@ def _content(formula: re.Match[str]) -> str:
 
 
 def _from_statements(text: str, low: str, gold: str) -> Iterator[Candidate]:
-    for statement in statements(low):
+    # What is boxed within a statement is a candidate already.
+    told = [one for one in statements(low) if "boxed" not in low[one.start : one.end + 1]]
+    for statement in told:
         evidence = "statement" if statement.strong else "words"
         stretch = _in_quotes(text, statement.start) or text[statement.start : _sentence_end(text, statement.start)]
         content = _stated(stretch, gold)
@@ -111,7 +129,7 @@ def _from_statements(text: str, low: str, gold: str) -> Iterator[Candidate]:
                     content = _content(formulas[-1])
         if content is not None:
             yield Candidate(evidence, statement.start, *_tidied(content, gold), rank=1)
-    if parse_number(gold) is not None:
+    if told and parse_number(gold) is not None:
         # Numbers in words and before the marker are read as numeric tasks read them.
         for candidate in read_numeric.stated(text):
             yield Candidate(

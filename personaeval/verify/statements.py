@@ -50,8 +50,13 @@ class Statement:
 
 
 @cache
-def _markers() -> re.Pattern[str]:
-    return re.compile(f"(?P<strong>{alternation('answer')})|(?P<weak>{alternation('result')})")
+def _markers(ascii_only: bool) -> re.Pattern[str]:
+    return re.compile(alternation("answer", "result", ascii_only=ascii_only))
+
+
+@cache
+def _strong() -> frozenset[str]:
+    return frozenset(word for language in languages() for word in listed(language.answer))
 
 
 @cache
@@ -89,7 +94,7 @@ def sentence_start(text: str, place: int) -> int:
 
 def statements(low: str) -> Iterator[Statement]:
     """All statements of a unified lower-case text without markup, in order; of very many the last."""
-    found = list(_markers().finditer(low))[-_MOST:]
+    found = list(_markers(low.isascii()).finditer(low))[-_MOST:]
     for place, marker in enumerate(found):
         follower = found[place + 1].start() if place + 1 < len(found) else len(low)
         if _WRONG_KIND.search(low, max(0, marker.start() - 24), marker.start()):
@@ -98,7 +103,7 @@ def statements(low: str) -> Iterator[Statement]:
 
 
 def _statement(low: str, marker: re.Match[str], follower: int) -> Iterator[Statement]:
-    strong = marker["strong"] is not None
+    strong = marker[0] in _strong()
     sentence = sentence_start(low, marker.start())
     tight = _TIGHT.match(low, marker.end())
     start = tight.end() if tight else marker.end()

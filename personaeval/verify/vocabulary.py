@@ -28,22 +28,41 @@ _LOOKED_AT = 3_000
 
 
 @cache
-def alternation(*fields: str, codes: tuple[str, ...] | None = None) -> str:
+def alternation(*fields: str, codes: tuple[str, ...] | None = None, ascii_only: bool = False) -> str:
     """Alternatives of all entries of some fields, each a whole word where its language separates words.
 
     Args:
         fields: of :class:`~personaeval.verify.markers.Language`.
         codes: only of these languages; default: of all.
+        ascii_only: without those that an ASCII text cannot hold.
     """
-    spaced = sorted({word for field in fields for word in words(field, True, codes)}, key=len, reverse=True)
-    joined = sorted({word for field in fields for word in words(field, False, codes)}, key=len, reverse=True)
+
+    def entries(spaced: bool) -> list[str]:
+        found = {word for field in fields for word in words(field, spaced, codes)}
+        return sorted(word for word in found if word.isascii() or not ascii_only)
+
     parts = []
-    if spaced:
+    if spaced := entries(True):
         # A word boundary behind a sign ("no,") would ask for a letter there.
-        parts.append(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, spaced))})(?![^\W_])")
-    if joined:
-        parts.append(f"(?:{'|'.join(map(re.escape, joined))})")
+        parts.append(rf"{_trie(spaced, _BEGINS)}(?![^\W_])")
+    if joined := entries(False):
+        parts.append(_trie(joined))
     return f"(?:{'|'.join(parts)})" if parts else "(?!)"
+
+
+# Looked at behind the first sign, so that a search skips to the places where such a sign stands.
+_BEGINS = r"(?<![^\W_].)"
+
+
+def _trie(entries: list[str], after_head: str = "") -> str:
+    """Sorted words as nested alternatives, the longest match first: few signs decide at each place of a text."""
+    heads: dict[str, list[str]] = {}
+    for word in entries:
+        if word:
+            heads.setdefault(word[0], []).append(word[1:])
+    branches = [re.escape(head) + after_head + (_trie(rest) if any(rest) else "") for head, rest in heads.items()]
+    nested = f"(?:{'|'.join(branches)})"
+    return f"{nested}?" if "" in entries else nested
 
 
 @lru_cache(maxsize=512)
