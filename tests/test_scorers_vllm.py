@@ -14,7 +14,7 @@ DATA = Path(__file__).parent / "data" / "tasks"
 PROCEDURAL = ("mini-arith", "mini-spelling", "reasoning_gym:chain_sum?size=4")
 
 
-def test_each_kind_is_asked_and_scored(smollm2, personaeval, tmp_path):
+def test_each_kind_is_asked_and_scored(smollm2, personaeval_process, tmp_path):
     sums, choice = (
         write_task(tmp_path, name, rows, content)
         for name, rows, content in (("tiny_sums", SUMS, GENERATE), ("tiny_choice", CHOICES, CHOOSE))
@@ -22,7 +22,7 @@ def test_each_kind_is_asked_and_scored(smollm2, personaeval, tmp_path):
     files = {name: DATA / f"{name}.jsonl" for name in ("math500", "gsm8k", "arc_challenge", "bbh-boolean_expressions")}
     tasks = [*files, *PROCEDURAL, f"lm_eval:{sums}", f"lm_eval:{choice}"]
     data = [part for name, file in files.items() for part in ("--data", f"{name}={file}")]
-    done = personaeval(
+    done = personaeval_process(
         *("run", "--model", f"vllm:{smollm2}", "--tasks", ",".join(tasks), *data, "--personas", "core/village-baker"),
         *("--limit", 2, "--max-tokens", 24, "--output", tmp_path / "results", "--quiet"),
         env={"VLLM_CPU_KVCACHE_SPACE": "2"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from personaeval.results.cells import COUNTS
+from personaeval.results.cells import COUNTS, READINGS
 
 LIST = pa.list_(pa.string())
 
@@ -31,6 +31,7 @@ CELLS = IDENTITY | {
     "dimension": pa.string(),
     **dict.fromkeys(COUNTS, pa.int64()),
     "score_sum": pa.float64(),
+    **{name: pa.float64() if name == "suspect_chance" else pa.int64() for name in READINGS},
 }
 
 RESPONSES = IDENTITY | {
@@ -50,6 +51,9 @@ RESPONSES = IDENTITY | {
     "prompt_tokens": pa.int64(),
     "completion_tokens": pa.int64(),
     "reason": pa.string(),
+    "evidence": pa.string(),
+    "suspect": pa.bool_(),
+    "suspect_chance": pa.float64(),
 }
 
 TEXTS = ("question", "text", "thinking")
