@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from personaeval.verify import number_words
+from personaeval.verify.scales import SCALES
 from personaeval.verify.vocabulary import spoken, writes_commas
 
 _LONGEST = 120
@@ -33,83 +34,6 @@ _PERCENT = re.compile(
 )
 
 _MIXED = re.compile(r" (?:and )?(\d{1,9})/(\d{1,9})(?![\d/])")
-
-_SCALES = {
-    **dict.fromkeys(("hundred", "hundreds"), 100),
-    **dict.fromkeys(
-        (
-            "thousand",
-            "thousands",
-            "k",
-            "mil",
-            "mille",
-            "tausend",
-            "tsd",
-            "ribu",
-            "elfu",
-            "тыс",
-            "тысяч",
-            "тысячи",
-            "हज़ार",
-            "हजार",
-            "ألف",
-            "duizend",
-            "mila",
-        ),
-        10**3,
-    ),
-    **dict.fromkeys(("lakh", "lakhs", "lac", "lacs", "लाख", "laki"), 10**5),
-    **dict.fromkeys(
-        (
-            "million",
-            "millions",
-            "millionen",
-            "millones",
-            "millón",
-            "milhões",
-            "milhão",
-            "milioni",
-            "milione",
-            "miljoen",
-            "mio",
-            "mln",
-            "juta",
-            "млн",
-            "миллион",
-            "миллиона",
-            "миллионов",
-            "مليون",
-        ),
-        10**6,
-    ),
-    **dict.fromkeys(("crore", "crores", "करोड़"), 10**7),
-    **dict.fromkeys(
-        (
-            "billion",
-            "billions",
-            "bn",
-            "milliard",
-            "milliards",
-            "milliarde",
-            "milliarden",
-            "миллиард",
-            "миллиарда",
-            "миллиардов",
-            "miliar",
-        ),
-        10**9,
-    ),
-    **dict.fromkeys(("trillion", "trillions"), 10**12),
-    **dict.fromkeys(("dozen", "dozens", "dutzend", "docenas", "douzaines", "दर्जन"), 12),
-    "萬": 10**4,
-    "万": 10**4,
-    "억": 10**8,
-    "億": 10**8,
-    "亿": 10**8,
-    "千": 1000,
-    "百": 100,
-    "만": 10**4,
-}
 
 _SCALE = re.compile(r"(?:\s|-)?([^\W\d_]+(?:\u093c[^\W\d_]*)?\.?)")
 
@@ -296,11 +220,11 @@ def _scaled(low: str, value: Fraction, end: int) -> tuple[Fraction, int]:
         if word is None:
             break
         name = word[1].rstrip(".")
-        scale = _SCALES.get(name) or (_SCALES.get(name[0]) if name[0] > "\u2e80" else None)
+        scale = SCALES.get(name) or (SCALES.get(name[0]) if name[0] > "\u2e80" else None)
         if scale is None or (name == "k" and low[end : end + 1].isspace()):
             break
         value *= scale
-        end = word.start(1) + (len(name) if name in _SCALES else 1)
+        end = word.start(1) + (len(name) if name in SCALES else 1)
     return value, end
 
 

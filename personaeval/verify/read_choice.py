@@ -8,26 +8,13 @@ from dataclasses import replace
 from functools import cache
 
 from personaeval.verify.boxes import boxes, hashes
+from personaeval.verify.choice_lines import LONE, from_lines, is_alternative
 from personaeval.verify.normalise import lowered, prose, untex
 from personaeval.verify.options import Mention, Options, foreign, mentions, named_texts, options, plain, single
 from personaeval.verify.patterns import last_match
 from personaeval.verify.reading import Candidate, Reading, choose
 from personaeval.verify.statements import Statement, corrections, sentence_end, sentence_start, statements
 from personaeval.verify.vocabulary import alternation, pattern, spoken
-
-_LONE = re.compile(
-    r"^[\s\"'*_>#|=~\[({-]{0,8}(?:[Oo]ption|[Cc]hoice|[Ll]etter|OPTION|CHOICE|LETTER|[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore|SO|[Ee]rgo|[Aa]lso|[Dd]onc|→|=>|->)?"
-    r"[\s:,\"'*_({\[]{0,4}([A-Za-z])[\s\"'*_>)\]}|.,:;!?~=-]*[^\w]*$"
-)
-
-_OPENS = re.compile(r"^[\s\"'*_>#|\[({-]{0,6}([A-Z])[\"'*_]{0,3}(?:[)\].:,!;]|\s[-–—=]|\s?[–—]|\s*$|\s?->|\s\()")
-
-_OPENS_SMALL = re.compile(r"^[\s\"'*_>#|\[({-]{0,6}([a-z])[\"'*_]{0,3}[)\]]")
-
-_GAP = re.compile(
-    r"[\s\"')\].,:*_-]{0,5}[^.!?;\n]{0,24}?(?:/|&|,|(?<!\w)(?:or|and|nor|maybe|perhaps|oder|und|ou|et|o|y|u|e|или|и|または|和|或)(?!\w)|或|和|أو|या|または)"
-    r"[\s\"'(\[*_]{0,4}(?:(?:maybe|perhaps|possibly|even|both|option|vielleicht|quizás)\s)?[\s\"'(\[*_]{0,3}"
-)
 
 _LIST_AND = re.compile(r",|&|/|\band\b|\bor\b|(?<!\w)(?:either|both)(?!\w)")
 
@@ -63,7 +50,7 @@ def read(text: str, choices: tuple[str, ...]) -> Reading:
     if boxed and not taken_back:
         return Reading(boxed[-1], lambda: [*boxed, *_from_statements(plain_text, low, given)])
     strong = [*boxed, *_from_hashes(text, given), *_from_statements(plain_text, low, given)]
-    weak = [*_from_lines(plain_text, given), *_from_words(plain_text, low, given)]
+    weak = [*from_lines(plain_text, given), *_from_words(plain_text, low, given)]
     found = [*strong, *weak]
     if not any(one.evidence in ("box", "hashes", "statement", "letter") for one in found):
         found += _from_texts(low, given)
@@ -88,7 +75,7 @@ def _from_boxes(text: str, given: Options, choices: tuple[str, ...]) -> Iterator
 
 def _from_hashes(text: str, given: Options) -> Iterator[Candidate]:
     for start, line in hashes(text):
-        lone = _LONE.match(line)
+        lone = LONE.match(line)
         if lone and lone[1].upper() in given.letters and len(line) < 12:
             yield Candidate("hashes", start, lone[1].upper(), lone[1].upper())
 
@@ -97,7 +84,7 @@ def read_short(content: str, given: Options, choices: tuple[str, ...]) -> Candid
     """Read what a box holds: ``B``, ``(b)``, ``B. Paris``, ``Paris``, ``The answer is B``; None for all else."""
     text = " ".join(untex(prose(content)).split())
     whole = single(choices, content)
-    lone = _LONE.match(text)
+    lone = LONE.match(text)
     if lone and lone[1].upper() in given.letters and (whole is None or len(text.strip(" .()")) == 1):
         return Candidate("box", 0, lone[1].upper(), lone[1].upper())
     if whole:
@@ -119,7 +106,7 @@ def _choice_of(text: str, start: int, end: int, given: Options, evidence: str) -
         if _WITHDRAWN.match(lowered(text[first.end : first.end + 24])):
             return None
         rivals = [one for one in kept[1:] if one.letter != first.letter]
-        if rivals and _is_alternative(text, first, rivals[0]):
+        if rivals and is_alternative(text, first, rivals[0]):
             letters = list(dict.fromkeys(one.letter for one in kept))
             return Candidate(evidence, first.start, " or ".join(letters), None, firm=False)
         return Candidate(evidence, first.start, first.letter, first.letter, rank=int(first.marked))
@@ -148,13 +135,6 @@ def _within_text(text: str, start: int, mention: Mention, given: Options) -> boo
     )
 
 
-def _is_alternative(text: str, first: Mention, second: Mention) -> bool:
-    gap = lowered(text[first.end : second.start])
-    if "(" in gap and not re.search(r"\b(?:or|maybe)\b", gap):
-        return False
-    return len(gap) < 40 and bool(_GAP.fullmatch(gap))
-
-
 def _from_statements(text: str, low: str, given: Options) -> Iterator[Candidate]:
     for statement in statements(low):
         candidate = _state(text, low, statement, given)
@@ -169,7 +149,7 @@ def _from_statements(text: str, low: str, given: Options) -> Iterator[Candidate]
 def _state(text: str, low: str, statement: Statement, given: Options) -> Candidate | None:
     evidence = "statement" if statement.strong else "words"
     start, end = statement.start, statement.end
-    lone = _LONE.match(text[start : min(end, start + 30)])
+    lone = LONE.match(text[start : min(end, start + 30)])
     if lone and lone[1].upper() in given.letters and (end - start < 30):
         candidate: Candidate | None = Candidate(evidence, start, lone[1].upper(), lone[1].upper(), rank=1)
     else:
@@ -219,7 +199,7 @@ def _before(text: str, low: str, statement: Statement, given: Options) -> Candid
     last = kept[-1]
     if last.rejected:
         return None
-    if len(kept) > 1 and kept[-2].letter != last.letter and _is_alternative(text, kept[-2], last):
+    if len(kept) > 1 and kept[-2].letter != last.letter and is_alternative(text, kept[-2], last):
         return Candidate("statement", last.start, f"{kept[-2].letter} or {last.letter}", None, firm=False)
     return Candidate("statement", last.start, last.letter, last.letter)
 
@@ -227,58 +207,6 @@ def _before(text: str, low: str, statement: Statement, given: Options) -> Candid
 @cache
 def _leads_back() -> re.Pattern[str]:
     return re.compile(f"(?:{alternation('copula')}|[,:–—-]|が|は|是|为)[^.!?]{{0,40}}$")
-
-
-def _from_lines(text: str, given: Options) -> list[Candidate]:
-    """Letters that open or are the first or last line, or the last sentence: ``B``, ``B) Paris``, ``So B.``."""
-    lines = [(match.start(), match[0]) for match in re.finditer(r"[^\n]*\S[^\n]*", text)]
-    if not lines:
-        return []
-    found: list[Candidate] = []
-    openings = [letter for _, line in lines[:200] if (letter := _opening(line, given))]
-    for number in dict.fromkeys((0, len(lines) - 1)):
-        start, line = lines[number]
-        lone = _LONE.match(line[:80]) if len(line) <= 80 else None
-        if lone and lone[1].upper() in given.letters and (lone[1].isupper() or len(lone[0].strip(" .!()")) <= 2):
-            found.append(Candidate("letter", start, lone[1].upper(), lone[1].upper(), rank=1))
-            continue
-        letter = _opening(line, given)
-        others = [other for other in openings if other != letter]
-        if letter and not others:
-            seen = mentions(text, start, start + min(len(line), 300), given)
-            if seen and seen[0].letter == letter and not seen[0].rejected:
-                rivals = [one for one in seen[1:] if one.letter != letter]
-                hedged = bool(rivals) and _is_alternative(text, seen[0], rivals[0])
-                found.append(Candidate("letter", start, letter, None if hedged else letter, firm=not hedged))
-    start, line = lines[-1]
-    sentence = re.split(r"(?<=[.!?])\s+", line[-200:])[-1]
-    opening = _opening(sentence, given) if len(sentence) < min(40, len(line)) else None
-    if opening and not found and not mentions(sentence, 2, len(sentence), given):
-        found.append(Candidate("letter", start + len(line) - len(sentence), opening, opening))
-    sentence = re.split(r"(?<=[.!?;:,–—→])\s+", line[-200:])[-1]
-    lone = _LONE.match(sentence) if len(sentence) < 40 else None
-    if lone and lone[1].isupper() and lone[1] in given.letters and not found[-1:]:
-        place = start + len(line) - len(sentence)
-        before = lowered(text[max(0, place - 30) : place])
-        if not re.search(r"(?:\bnot|nor|except)\W*$", before) and not _listed(text, place, given):
-            found.append(Candidate("letter", place, lone[1], lone[1]))
-    return found
-
-
-def _listed(text: str, place: int, given: Options) -> bool:
-    """Whether a letter ends a list of letters: ``A, B, C``."""
-    before = text[max(0, place - 8) : place]
-    return bool(re.search(r"[A-Z]\W{0,3},\s*$", before))
-
-
-def _opening(line: str, given: Options) -> str | None:
-    match = _OPENS.match(line) or _OPENS_SMALL.match(line)
-    letter = match[1].upper() if match else ""
-    if not letter or letter not in given.letters:
-        return None
-    if letter == "I" and re.match(r"[\s\"'*_>#|\[({-]{0,6}I,\s", line):
-        return None
-    return letter
 
 
 @cache
