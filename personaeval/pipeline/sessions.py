@@ -1,6 +1,6 @@
 """The sessions in which a run was generated: one holds its folder, and says when, with what and on what it worked.
 
-A run may take several: it is interrupted and goes on, or fails in part and is tried again. sessions.json is written
+A run may take several: it is interrupted and resumed, or fails in part and is run again. sessions.json is written
 as soon as one begins, so that one that was killed is in the record too.
 """
 

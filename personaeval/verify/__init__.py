@@ -1,4 +1,9 @@
-"""Verification: a completion in, a verdict out."""
+"""Verification: a completion in, a verdict out::
+
+with Verifier() as verifier:
+    verdict = verifier.submit(task.scorer, item.gold, completion.text, choices=item.choices).result()
+    verdict.status, verdict.answer, verdict.evidence
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 One protocol for all of them: requests go in (lazily pulled from an iterator), completions come out *as they
 finish*, in any order::
 
-    engine = await open_engine(checkpoint, settings)
+    engine = await transformers.open_engine(folder, tokenizer, settings)
     try:
         async for completion in engine.generate(requests):
             ...
