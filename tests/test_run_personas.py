@@ -90,7 +90,7 @@ def test_the_share_of_wording_stands_under_the_table(evaluate):
         "wordings": 120,
     }
     shown = render(leaderboard([summary]), "markdown")
-    assert "25% of the variance of correctness within an item is the personas', 75% that of their wording" in shown
+    assert "25% of the variance of correctness within an item is between personas, 75% is wording" in shown
 
 
 def test_a_persona_longer_than_the_context_is_refused_before_anything_is_asked(evaluate, library, tmp_path):
