@@ -121,6 +121,11 @@ def test_the_top_of_the_package_is_read_at_a_glance():
     assert len(files) <= 10, files
 
 
+def test_no_module_is_longer_than_four_hundred_lines():
+    lengths = {name: len(file.read_text().splitlines()) for name, file in modules(PACKAGE).items()}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
 def test_no_file_name_twice_outside_the_command_line():
     names = [
         file.name
