@@ -214,7 +214,7 @@ class VllmEngine:
         self._watchdog = watchdog
         self._context = int(engine.model_config.max_model_len)
         self._running: set[asyncio.Task[Completion]] = set()
-        self._is_finite = False
+        self._is_probed = False
         self._closed = False
 
     async def generate(self, requests: Iterator[Request]) -> AsyncIterator[Completion]:
@@ -305,13 +305,9 @@ class VllmEngine:
         )
 
     def _refuse_not_finite(self, answer: Any) -> None:
-        """Refuse a model whose first log-probabilities are no numbers."""
-        if self._is_finite or not answer.logprobs:
-            return
-        first = next(iter(answer.logprobs[0].values()))
-        if math.isnan(first.logprob):
+        """Refuse a model whose first log-probability is no number."""
+        if answer.logprobs and math.isnan(next(iter(answer.logprobs[0].values())).logprob):
             raise not_computing("vLLM")
-        self._is_finite = True
 
     async def _last_output(self, request: Request, ids: list[int]) -> Any:
         from vllm import SamplingParams, TokensPrompt
@@ -324,14 +320,15 @@ class VllmEngine:
             top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
             max_tokens=sampling.max_tokens,
             seed=request.seed,
-            # The first answers show whether the model computes at all; more would cost memory for nothing.
-            logprobs=None if self._is_finite else 0,
+            # The first answer shows whether the model computes at all; more would cost memory for nothing.
+            logprobs=None if self._is_probed else 0,
             stop=list(sampling.stop),
             structured_outputs=StructuredOutputsParams(json=sampling.schema) if sampling.schema else None,
             allowed_token_ids=answer_token_ids(self._tokenizer, sampling.answer_tokens) or None,
             skip_special_tokens=not self._marks.any_kept,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
+        self._is_probed = True
         prompt = TokensPrompt(prompt_token_ids=ids)
         output = None
         async for output in self._engine.generate(prompt, parameters, str(request.row)):  # noqa: B007
