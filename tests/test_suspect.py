@@ -9,12 +9,12 @@ from personaeval.library.tasks import ChoiceScorer, Item, MathScorer, NumericSco
 from personaeval.metrics.suspect import excess_by_persona, overall_excess, suspect_cautions
 from personaeval.types import Status
 from personaeval.verify import Verifier
-from personaeval.verify.suspicion import decoys_of
+from personaeval.verify.suspicion import DECOYS, decoys_of
 
 CHOICE = ChoiceScorer(kind="choice")
 NUMERIC = NumericScorer(kind="numeric")
 OPTIONS = ("Berlin", "Paris", "Madrid", "Rome")
-ITEMS, PERSONAS = 160, 4
+ITEMS, PERSONAS = 400, 4
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,8 @@ def weighers(kind: str, source: random.Random):
             ]
         else:
             gold = str(source.randint(10, 59))
-            decoys = tuple(str(number) for number in range(10, 60) if str(number) != gold)
+            others = [str(number) for number in range(10, 60) if str(number) != gold]
+            decoys = tuple(source.sample(others, DECOYS))
             row = []
             for _ in range(PERSONAS):
                 weighed = [str(source.randint(10, 59)) for _ in range(6)]

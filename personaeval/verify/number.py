@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from personaeval.verify.latex import canonical
 from personaeval.verify.patterns import last_match
@@ -61,8 +62,12 @@ class Number:
 
 def parse_number(text: str) -> Number | None:
     r"""Read an answer that is one number, perhaps with a unit in ``\text{…}``; None for all else."""
-    if len(text) > _LONGEST:
-        return None
+    return _parsed(text) if len(text) <= _LONGEST else None
+
+
+# One gold answer is compared with many candidates, and a decoy with many answers.
+@lru_cache(maxsize=8192)
+def _parsed(text: str) -> Number | None:
     unit = _UNIT.search(text)
     word = unit[1].strip().lower().rstrip("s.") if unit and unit.start() else ""
     body = canonical(text[: unit.start()] if unit and unit.start() else text)
@@ -79,9 +84,11 @@ def read_number(text: str) -> Number | None:
 
     An expression still to be evaluated (``3 + 4``) and two numbers (``5 or 6``) are not one number.
     """
-    number = parse_number(text)
-    if number is not None or len(text) > _LONGEST:
-        return number
+    return (_parsed(text) or _read_among_words(text)) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=8192)
+def _read_among_words(text: str) -> Number | None:
     body = _HEDGE.sub("", canonical(text.rsplit("=", 1)[-1]).strip())
     words = _WORDS.fullmatch(body)
     if words is None:

@@ -149,6 +149,8 @@ def _is_number(candidate: Candidate, expected: Number, tolerance: float) -> bool
     given = [value]
     if candidate.percent and not expected.percent:
         given.append(value / 100)
+    if not tolerance:
+        return expected.value in given
     margin = abs(expected.value) * Fraction(tolerance)
     return any(abs(one - expected.value) <= margin for one in given)
 

@@ -52,7 +52,9 @@ def suspicion(
         letter = read_letter(gold, choices)
         left = [one for one in options(choices).letters[: len(choices)] if one not in (letter, chosen and chosen.value)]
         return found.holds(letter or gold), _mean([found.holds(one) for one in left])
-    return found.holds(gold), _mean([found.holds(decoy) for decoy in decoys])
+    # The gold answer of a wrong verdict is never the one read; a decoy that is would count the answer itself as a hit.
+    left = [one for one in decoys if chosen is None or not reader.states(scorer, one, [chosen], choices)]
+    return found.holds(gold), _mean([found.holds(one) for one in left])
 
 
 def _is_bare(chosen: Candidate | None) -> bool:
