@@ -47,23 +47,23 @@ Floats = NDArray[np.float64]
 
 
 def draw(n: int, m: int, samples: int, seed: int = 0) -> Cells:
-    """Return the cells of a run from a population with an accuracy of 0.7."""
+    """The cells of a run from a population with an accuracy of 0.7."""
     return drawn_cells(Population(0.7).draw(np.random.default_rng(seed), n, m, samples), samples)
 
 
 def by_items(cells: Cells, replicates: int) -> list[Estimate]:
-    """Return BCa intervals of everything in a task's summary that has one."""
+    """BCa intervals of everything in a task's summary that has one."""
     sums = item_sums(cells, "", ())
     return bootstrap(sums.matrix, sums.estimate, seed=0, replicates=replicates)
 
 
 def by_items_and_personas(cells: Cells, replicates: int) -> Any:
-    """Return two-way errors of the headline metrics."""
+    """Two-way errors of the headline metrics."""
     return two_way_bootstrap.estimates(cells, replicates=replicates)
 
 
 def timed(function: Any, replicates: int) -> tuple[float, float]:
-    """Return seconds and the process's peak memory in GB."""
+    """Seconds and the process's peak memory in GB."""
     cells = draw(*LARGE)
     began = time.perf_counter()
     function(cells, replicates)
@@ -71,7 +71,7 @@ def timed(function: Any, replicates: int) -> tuple[float, float]:
 
 
 def by_scipy(cells: Cells, replicates: int) -> tuple[Floats, Floats]:
-    """Return scipy's percentile bounds of what ``PEERED`` names, then of each persona's accuracy."""
+    """Percentile bounds by scipy of the metrics in ``PEERED``, then of each persona's accuracy."""
     from scipy.stats import bootstrap as peer
 
     correct, samples = cells.correct[:, 1:].astype(np.float64), float(cells.scored.max())
@@ -101,7 +101,7 @@ def by_scipy(cells: Cells, replicates: int) -> tuple[Floats, Floats]:
 
 
 def by_us(cells: Cells, replicates: int) -> tuple[Floats, Floats]:
-    """Return the same bounds of the same numbers by our replicates."""
+    """The same bounds of the same numbers by our replicates."""
     sums = item_sums(cells, "", ())
     drawn = sums.estimate(resampled_sums(sums.matrix, 0, replicates))
     # Accuracy per persona follows the headline, that of the baseline first.
@@ -157,7 +157,7 @@ def write_runs(folder: Path, count: int) -> None:
 
 
 def make_record(label: str, n: int, samples: int, personas: list[Persona]) -> dict[str, Any]:
-    """Return what tables and comparisons read of run.json."""
+    """What tables and comparisons read of run.json."""
     task = {
         "title": "Sums",
         "work": "w",

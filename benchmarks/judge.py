@@ -62,7 +62,7 @@ def serve(ports: Any) -> None:
 
 
 def make_exhibits(count: int) -> list[JudgeInput]:
-    """Return responses of the usual length, all different, over all rubrics."""
+    """Responses of the usual length, all different, over all rubrics."""
     folder = builtin_folder() / "tasks" / "personagym" / "rubrics"
     rubrics = load_rubrics(folder, [path.stem for path in folder.glob("*.yaml")])
     leads = [(name, preamble(rubric)) for name, rubric in rubrics.items()]
@@ -78,7 +78,7 @@ def make_exhibits(count: int) -> list[JudgeInput]:
 
 
 def bare(url: str, judge_inputs: list[JudgeInput], concurrency: int) -> float:
-    """Return the seconds that the bare loop takes."""
+    """The seconds that the bare loop takes."""
 
     async def run() -> float:
         client = Endpoint(url, "judge-0").connect(60, 0, concurrency)
@@ -106,7 +106,7 @@ def bare(url: str, judge_inputs: list[JudgeInput], concurrency: int) -> float:
 
 
 def judged(url: str, judge_inputs: list[JudgeInput], concurrency: int, folder: Path) -> float:
-    """Return the seconds that the panel takes, from responses to ratings."""
+    """The seconds that the panel takes, from responses to ratings."""
     judges = tuple(f"openai:judge-{number}@{url}" for number in range(JUDGES))
     panel = open_panel(JudgeOptions(judge=judges), ModelOptions(concurrency=concurrency))
     assert panel is not None

@@ -65,7 +65,7 @@ class Kept:
 
 
 async def through_run(model: Kept, plan: Plan) -> float:
-    """Return the seconds from the first submit to the last verdict, everything on disk."""
+    """The seconds from the first submit to the last verdict, everything on disk."""
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
         pending = PendingRequests(plan, ledger)
         with Scoring(plan, ledger, "</think>", False, pending.counts) as scoring:
@@ -79,7 +79,7 @@ async def through_run(model: Kept, plan: Plan) -> float:
 
 
 async def bare(engine: Any, requests: list[tuple[list[int], Request]]) -> float:
-    """Return the seconds in which vLLM alone answers the requests."""
+    """The seconds in which vLLM alone answers the requests."""
     from vllm import SamplingParams, TokensPrompt
     from vllm.sampling_params import RequestOutputKind
 
@@ -100,7 +100,7 @@ async def bare(engine: Any, requests: list[tuple[list[int], Request]]) -> float:
 
 
 async def measure(model: LocalModel, plan: Plan, pairs: int) -> list[tuple[float, float]]:
-    """Return (run, bare) seconds of each pair, the order within a pair alternating."""
+    """(run, bare) seconds of each pair, the order within a pair alternating."""
     engine = await model.open_engine()
     raw: Any = engine._engine  # type: ignore[attr-defined]  # the benchmark is about what stands around it
     tokenizer: Any = engine._tokenizer  # type: ignore[attr-defined]

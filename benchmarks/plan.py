@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def peak_memory() -> float:
-    """Return the process's peak resident memory so far, in MB."""
+    """The process's peak resident memory so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

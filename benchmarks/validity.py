@@ -96,29 +96,29 @@ class Result:
 
 
 def share(hits: Sequence[bool]) -> tuple[float, float]:
-    """Return a share with its Monte-Carlo standard error."""
+    """A share with its Monte-Carlo standard error."""
     value = float(np.mean(hits))
     return value, math.sqrt(max(value * (1 - value), 1e-9) / len(hits))
 
 
 def fall_of(change: Change) -> NonInferiorityTest:
-    """Return a change over items as a decline of a metric of which more is better."""
+    """A change over items as a decline of a metric of which more is better."""
     return NonInferiorityTest(change.decline(1), float(change.tested.clusters[0]))
 
 
 def passes(fall: NonInferiorityTest, max_drop: float) -> bool:
-    """Return whether a decline is shown to be at most ``max_drop``."""
+    """Whether a decline is shown to be at most ``max_drop``."""
     high = fall.bounds[1]
     return high is not None and high <= max_drop
 
 
 def covers(interval: Estimate, truth: float) -> bool:
-    """Return whether an interval holds the truth; one without bounds does not."""
+    """Whether an interval holds the truth; one without bounds does not."""
     return interval.low is not None and interval.high is not None and interval.low <= truth <= interval.high
 
 
 def one_run(cell: Cell, experiments: int, seed: int) -> list[Result]:
-    """Return coverage and bias of a run's own numbers, and coverage of differences that are zero in truth."""
+    """Coverage and bias of a run's own numbers, and coverage of differences that are truly zero."""
     truth, rng = cell.population.truth(), np.random.default_rng(seed)
     names = [name for name in SHOWN if cell.samples > 1 or name != "corrected_pss"]
     covered: dict[str, list[bool]] = {name: [] for name in names}
@@ -151,7 +151,7 @@ def one_run(cell: Cell, experiments: int, seed: int) -> list[Result]:
 
 
 def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int) -> list[Result]:
-    """Return the errors of the verdicts on one metric, and its power, at the decline that ``plan`` calls detectable.
+    """Error rates of the verdicts on one metric, and its power, at the decline that ``plan`` calls detectable.
 
     The candidate's true decline is d. Against max_drop = d a REGRESSION is false, against d / 2 a PASS is; against 0 a
     REGRESSION is right, and ``plan`` says how often it comes.
@@ -185,7 +185,7 @@ def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int) -> list
 
 
 def two_way(cell: Cell, experiments: int, seed: int) -> list[Result]:
-    """Return coverage of two-way intervals where personas are drawn as well, from a population that has effects."""
+    """Coverage of two-way intervals when personas are drawn too, from a population with persona effects."""
     population = Population(ACCURACIES[cell.level], persona=0.05, cell=0.15)
     truth, rng = population.truth(), np.random.default_rng(seed)
     names = [name for name in SHOWN if cell.samples > 1 or name != "corrected_pss"]
@@ -203,7 +203,7 @@ def two_way(cell: Cell, experiments: int, seed: int) -> list[Result]:
 
 
 def rare_losses(n: int, max_drop: float, is_worst: bool, experiments: int, seed: int) -> list[Result]:
-    """Return how often a candidate passes that is worse by just max_drop, in items lost as a whole.
+    """How often a candidate passes that is worse by exactly max_drop because it loses whole items.
 
     Accuracy 0.9 under 8 personas, independent; one answer in a hundred flips; the rest of the decline are items that
     the candidate loses under every persona: so few that a sample may hold none.
@@ -229,7 +229,7 @@ DIMENSIONS, QUESTIONS = 5, 10
 
 
 def rare_gains(n: int, max_drop: float, experiments: int, seed: int) -> list[Result]:
-    """Return how often a candidate is falsely a REGRESSION that is worse by just max_drop, and gains few items whole.
+    """How often a candidate that is worse by exactly max_drop, but gains a few whole items, is falsely a REGRESSION.
 
     A tenth of the items is never solved by the base; the candidate solves one in ten of those under every persona, and
     loses answers to the others here and there.
@@ -249,7 +249,7 @@ def rare_gains(n: int, max_drop: float, experiments: int, seed: int) -> list[Res
 
 
 def worst(cell: Cell, experiments: int, seed: int) -> list[Result]:
-    """Return coverage of the change of the worst persona's accuracy, where no persona is worse than another in truth.
+    """Coverage of the change of the worst persona's accuracy when all personas are truly equal.
 
     Whichever is chosen on one half then has the population's accuracy on the other, so that the truth is known.
     """
@@ -267,7 +267,7 @@ def worst(cell: Cell, experiments: int, seed: int) -> list[Result]:
 
 
 def judged(personas: int, level: str, experiments: int, seed: int) -> list[Result]:
-    """Return coverage of PersonaScore and of its paired differences.
+    """Coverage of PersonaScore and of its paired differences.
 
     A response's score is 1 to 5: a normal, cut at four thresholds, of its persona's part (shared by both checkpoints),
     and of its own.
@@ -308,14 +308,14 @@ def judged(personas: int, level: str, experiments: int, seed: int) -> list[Resul
 
 
 def expected_score(centre: float) -> float:
-    """Return the mean of a standard normal about a centre, rounded and kept in 1 to 5."""
+    """Mean of a normal with this centre, rounded and clipped to 1 to 5."""
     from scipy.special import ndtr
 
     return 1 + float(sum(1 - ndtr(threshold - centre) for threshold in (1.5, 2.5, 3.5, 4.5)))
 
 
 def cells_of(correct: np.ndarray[tuple[int, ...], np.dtype[np.int32]], samples: int) -> Cells:
-    """Return the cells of a drawn run."""
+    """The cells of a drawn run."""
     return power.drawn_cells(correct, samples)
 
 
@@ -373,7 +373,7 @@ def show(results: Sequence[Result]) -> None:
 
 
 def misses(results: Sequence[Result]) -> list[str]:
-    """Return what misses its limit where the program promises it."""
+    """Results that miss their limit in designs where the program promises coverage."""
     found, near = [], Counter[bool]()
     for one in results:
         if not one.promised:

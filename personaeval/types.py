@@ -132,10 +132,10 @@ class Verdict:
         answer: the final answer read from the text, None if none was found.
         status: the outcome.
         reason: why it is unscored, else None.
-        evidence: by what the answer was recognised (box, hashes, statement, pattern, letter, words, option_text,
-            last_number); None where there is no answer, or another program's scorer read it.
+        evidence: how the answer was recognised (box, hashes, statement, pattern, letter, words, option_text,
+            last_number); None without an answer, or if another program's scorer read it.
         suspect: wrong, though the text holds the right answer where an answer would stand.
-        chance: how likely that would be for an answer that is not the right one; 0 unless wrong.
+        chance: probability that a wrong answer looks suspect by chance; 0 unless wrong.
     """
 
     score: float | None

@@ -65,7 +65,7 @@ def speak(messages: list[dict[str, str]], seed: int) -> str:
 
 
 def scene(prompt: str) -> str:
-    """Return the response in a judge's prompt."""
+    """The response in a judge's prompt."""
     found = re.findall(r"^\[response (\w+) begins\]\n(.*)\n\[response \1 ends\]$", prompt, re.MULTILINE | re.DOTALL)
     assert len(found) == 1, "the response must be bounded exactly once"
     return found[0][1]
@@ -81,7 +81,7 @@ def reply(score: object, **more: object) -> str:
 
 
 def judge_named(name: str):
-    """Return a scripted judge with known scores."""
+    """A scripted judge with known scores."""
 
     def answer(messages: list[dict[str, str]], seed: int) -> str:
         return reply(known_score(scene(messages[-1]["content"]), name))

@@ -40,7 +40,7 @@ Answer = Callable[[list[dict[str, str]], int], str]
 
 
 def share_of(*parts: object) -> float:
-    """Return a number in [0, 1) that is a function of the parts alone."""
+    """A number in [0, 1) that is a function of the parts alone."""
     digest = hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
 
@@ -119,7 +119,7 @@ class Script:
     rules: tuple[Rule, ...] = ()
 
     def changed(self, **values: Any) -> Script:
-        """Return a copy with other values; rules may be given as dicts."""
+        """A copy with other values; rules may be given as dicts."""
         if "aliases" in values:
             values["aliases"] = tuple(values["aliases"])
         if "rules" in values:

@@ -86,7 +86,7 @@ def test_a_real_judge_killed_on_the_way_judges_everything_once_and_validly(smoll
 
 
 def cacheable(model: Path, calls: int) -> float:
-    """Return the tokens of the static prefixes, rounded down to blocks, for every call after the first of a rubric."""
+    """The tokens of the static prefixes, rounded down to blocks, for every call after the first of a rubric."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)

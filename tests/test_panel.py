@@ -175,7 +175,7 @@ def test_another_rubric_judge_or_repeat_asks_only_for_what_is_new(play, tmp_path
 
 
 def unreadable(messages: list[dict[str, str]], share: float, good: str) -> str | None:
-    """Return one of many unreadable replies for this share of the responses, whatever the reminder says."""
+    """One of many unreadable replies for this share of the responses, whatever the reminder says."""
     response = scene(messages[-1]["content"])
     place = share_of("unreadable", response)
     kinds = ("**Score: 4**", reply(10), "I would say four.", '{"reasoning": "cut o', "", "   ", good.replace("}", ""))

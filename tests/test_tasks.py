@@ -192,7 +192,7 @@ def test_a_scorer_of_ones_own_behind_an_entry_point(tmp_path, monkeypatch):
         found = [verifier.submit(scorer, "oh", text).result() for text in ("oh oh", "oh oh oh oh", "raise", "two")]
     assert [verdict.score for verdict in found] == [0.5, 1.0, None, None]
     assert "cannot read this" in found[2].reason
-    assert "no number from 0 to 1" in found[3].reason
+    assert "not a number from 0 to 1" in found[3].reason
 
 
 def test_a_scorer_that_nobody_has_is_refused(tmp_path):

@@ -33,7 +33,7 @@ HANGS = [
 
 
 def hanging(number: int) -> str:
-    """Return an answer that Math-Verify does not come to an end with, another for every number."""
+    """An answer on which Math-Verify hangs; a different one for every number."""
     return HANGS[number % len(HANGS)].format(n=number + 11)
 
 
@@ -210,7 +210,7 @@ def test_a_worker_killed_from_outside_costs_at_most_its_own_answer():
 
 
 def busy_worker(verifier: Verifier) -> int:
-    """Return the worker that is at a job, once it is."""
+    """The worker that is busy, once one is."""
     while True:
         for pid in pids(verifier):
             used = psutil.Process(pid).cpu_times().user

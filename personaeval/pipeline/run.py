@@ -36,9 +36,9 @@ from personaeval.types import Response
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of one checkpoint: its folder, and how many requests failed (running again tries only those).
+    """Result for one checkpoint: its folder, and how many requests failed (running again retries only those).
 
-    ``folder`` is None where nothing could be asked, because the engine failed or another process holds the run.
+    ``folder`` is None if nothing could be asked, because the engine failed or another process holds the run.
     ``unjudged`` is how many judgements the judges' engines did not give.
     """
 
@@ -53,9 +53,9 @@ def run(config: RunConfig, progress: Progress, models: Sequence[Model] = ()) -> 
     """Evaluate every checkpoint of the configuration, one after the other.
 
     Args:
-        config: what is asked of whom.
+        config: the run's configuration.
         progress: shows the work.
-        models: models that are open already, in place of opening the configuration's.
+        models: open models to evaluate instead of the configuration's.
 
     Raises:
         PersonaevalError: bad input, an unusable model, a results folder that cannot be written, or no checkpoint at

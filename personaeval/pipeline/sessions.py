@@ -32,12 +32,12 @@ class Sessions:
         return [SessionRecord(**entry) for entry in self.entries]
 
     def begin(self) -> None:
-        """Note that generation begins."""
+        """Record that generation begins."""
         self.entries.append({"began": time.time(), "versions": versions(), "hardware": hardware()})
         self._write()
 
     def end(self, counts: Counts, failed: int, engine_error: str | None, seconds: float) -> None:
-        """Note what came of it.
+        """Record the session's result.
 
         Args:
             counts: of this session.
@@ -56,7 +56,7 @@ class Sessions:
         self._write()
 
     def judged(self, usages: Sequence[JudgeUsage]) -> None:
-        """Note the judges' part, where any was asked anything."""
+        """Record the judges' part, if any judge was asked."""
         if any(usage.calls or usage.failed for usage in usages):
             judges = [asdict(usage) for usage in usages]
             self.entries.append(

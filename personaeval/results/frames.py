@@ -249,7 +249,7 @@ def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _looked_up(table: pa.Table, column: str, values: Mapping[tuple[str, str], str | None]) -> pa.Array:
-    """For each row the value of its (task, ``column``); null where there is none."""
+    """The value for each row's (task, ``column``); null if it has none."""
     keys = pc.binary_join_element_wise(table["task"].cast(pa.string()), table[column].cast(pa.string()), "\0")
     known = pa.array([f"{task}\0{name}" for task, name in values], pa.string())
     return pa.array(list(values.values()), pa.string()).take(pc.index_in(keys, value_set=known).combine_chunks())

@@ -31,7 +31,7 @@ class _Record(BaseModel):
 
 
 class ModelRecord(_Record):
-    """A model: what identifies it, and what is known of it. Endpoints and local checkpoints add fields of their own."""
+    """A model: its identity and its known properties. Endpoints and local checkpoints add further fields."""
 
     fingerprint: str
     fingerprint_verifiable: bool = False

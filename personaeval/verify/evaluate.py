@@ -47,7 +47,7 @@ class _UnknownError(Exception):
 
 
 def differ(gold: str, answer: str) -> bool:
-    """Tell that two formulas, or lists of formulas in any order, surely differ in value; False says nothing."""
+    """True if two formulas, or lists of formulas in any order, certainly differ in value; False says nothing."""
     try:
         left, right = _formula(gold), _formula(answer)
         named = [_ASSIGNMENT.fullmatch(left), _ASSIGNMENT.fullmatch(right)]
@@ -63,7 +63,7 @@ def differ(gold: str, answer: str) -> bool:
 
 
 def equal_constants(gold: str, answer: str) -> bool:
-    """Tell that two formulas without letters and without decimals have the same value; False says nothing.
+    """True if two formulas without letters and decimals have the same value; False says nothing.
 
     Numbers, roots, π, e and i alone: two such formulas of a few signs agree in twelve figures only if they are equal.
     """
@@ -90,7 +90,7 @@ def _formula(text: str) -> str:
 
 
 def _elements(formula: str) -> list[complex]:
-    """Return the values of a list's elements in an order of their own; one value for a single formula."""
+    """Sorted values of a list's elements; one value for a single formula."""
     body = formula
     if "," in formula and formula[0] in "([" and formula[-1] in ")]":
         body = formula[1:-1]

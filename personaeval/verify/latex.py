@@ -88,7 +88,7 @@ def _constant(found: re.Match[str]) -> str:
 
 
 def repair(text: str) -> str:
-    r"""Return an answer as LaTeX that a parser reads: without wrappers, full stop and characters TeX lacks.
+    r"""An answer as LaTeX that a parser reads: without wrappers, full stop and characters that TeX lacks.
 
     ``"**−7.**"`` becomes ``"-7"``, ``"90°"`` becomes ``"90^\circ"``, ``"6.7e-5"`` becomes ``"6.7 \times 10^{-5}"``.
     """
@@ -127,7 +127,7 @@ def _trim(text: str) -> str:
 
 
 def canonical(text: str) -> str:
-    r"""Return the one spelling of an answer that differs from others only in typesetting.
+    r"""One spelling for all answers that differ only in typesetting.
 
     Fraction styles, ``\left`` and ``\right``, fonts, spaces that TeX ignores, degree and dollar signs, separators of
     thousands, ``\frac12`` for ``\frac{1}{2}``: all of these go. Letters keep their case.
@@ -149,7 +149,7 @@ def canonical(text: str) -> str:
 
 
 def unfont(text: str) -> str:
-    r"""Return a formula with ``\text{…}`` and its like replaced by what they hold, three levels deep."""
+    r"""A formula with ``\text{…}`` and similar commands replaced by their content, three levels deep."""
     for _ in range(3):
         plain = _FONT.sub(r" \1 ", text)
         if plain == text:

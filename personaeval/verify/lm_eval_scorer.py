@@ -17,7 +17,7 @@ from personaeval.library.tasks import HarnessScorer
 
 
 def score(file: str, settings: str, gold: str, text: str) -> float:
-    """Return what the harness gives a completion, from 0 to 1; may run for ever.
+    """The harness's score of a completion, from 0 to 1; may run forever.
 
     Args:
         file: the task's YAML file.
@@ -26,7 +26,7 @@ def score(file: str, settings: str, gold: str, text: str) -> float:
         text: the completion.
 
     Raises:
-        ValueError: the metric is no number from 0 to 1.
+        ValueError: the metric is not a number from 0 to 1.
     """
     scorer = HarnessScorer.model_validate_json(settings)
     doc = json.loads(gold)
@@ -34,7 +34,7 @@ def score(file: str, settings: str, gold: str, text: str) -> float:
     results = _likelihoods(scorer, text) if scorer.answer_tokens else [_filtered(task, scorer, doc, text)]
     found = task.process_results(doc, results).get(scorer.metric)
     if not isinstance(found, (bool, int, float)) or not 0 <= found <= 1:
-        raise ValueError(f"{scorer.metric} of {scorer.task} gave {found!r}, which is no number from 0 to 1")
+        raise ValueError(f"{scorer.metric} of {scorer.task} returned {found!r}, which is not a number from 0 to 1")
     return float(found)
 
 
@@ -47,7 +47,7 @@ class _First:
 
 @functools.lru_cache(maxsize=32)
 def _task(file: str, settings: str, first: _First) -> Any:
-    """Return the harness's task without its data: one document stands for it."""
+    """The harness's task without its data: one document is enough."""
     scorer = HarnessScorer.model_validate_json(settings)
 
     def data(**_: Any) -> Any:
@@ -83,6 +83,6 @@ def _filtered(task: Any, scorer: HarnessScorer, doc: Any, text: str) -> Any:
 
 
 def _likelihoods(scorer: HarnessScorer, text: str) -> list[tuple[float, bool]]:
-    """What the harness expects for every answer token: the one that was answered is the likeliest."""
+    """A likelihood for every answer token, as the harness expects: the token that was answered is the likeliest."""
     chosen = [token.strip() for token in scorer.answer_tokens].index(text.strip()) if text.strip() else -1
     return [(-1.0 if place == chosen else -1e6, place == chosen) for place in range(len(scorer.answer_tokens))]

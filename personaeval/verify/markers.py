@@ -21,23 +21,23 @@ class Language:
     """Words of one language.
 
     Attributes:
-        code: ISO 639-1, or 639-3 where there is none.
+        code: ISO 639-1, or 639-3 for languages without one.
         answer: nouns that announce the answer.
         result: nouns that may announce it: "result", "total".
         copula: verbs between such a noun and the answer.
-        choose: what a speaker says before the option chosen.
+        choose: phrases before the chosen option: "I pick".
         option: words for "option" or "letter".
         so: words that open a conclusion.
-        it: what points at a value: "it is", "there are".
+        it: phrases that point at a value: "it is", "there are".
         either: words that join alternatives: "or", "and".
-        negation: "not" and its like.
-        wrong: what is said of a rejected option.
-        right: what is said of the right one.
-        correction: words that take back what was said.
-        bound: words that make a number a bound: "at least", "more than".
-        common: frequent words that tell the language.
+        negation: "not" and similar words.
+        wrong: words for a rejected option.
+        right: words for the right one.
+        correction: words that retract an earlier statement.
+        bound: words that turn a number into a bound: "at least", "more than".
+        common: frequent words that identify the language.
         yes, no, true, false: these words.
-        letters: letters that few other languages have.
+        letters: letters that few other languages use.
         comma: whether a comma is its decimal sign, and a dot or a space separates thousands.
         spaced: whether words are separated by spaces.
     """

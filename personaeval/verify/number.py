@@ -61,7 +61,7 @@ class Number:
 
 
 def parse_number(text: str) -> Number | None:
-    r"""Read an answer that is one number, perhaps with a unit in ``\text{…}``; None for all else."""
+    r"""Read an answer that is one number, perhaps with a unit in ``\text{…}``; None for anything else."""
     return _parsed(text) if len(text) <= _LONGEST else None
 
 
@@ -136,12 +136,12 @@ def _signed(sign: str, value: Fraction) -> Fraction:
 
 
 def first_number(text: str) -> str | None:
-    """Return the first number in running text as it is written there."""
+    """The first number in running text, as written."""
     match = _IN_TEXT.search(text)
     return match[0] if match else None
 
 
 def last_number(text: str) -> str | None:
-    """Return the last number in running text as it is written there."""
+    """The last number in running text, as written."""
     last = last_match(_IN_TEXT, text)
     return last[0] if last else None

@@ -57,7 +57,7 @@ class Options:
 
 @lru_cache(maxsize=4096)
 def options(choices: tuple[str, ...]) -> Options:
-    """The options of an item by their texts; 26 letters where there are none."""
+    """An item's options from their texts; 26 letters without texts."""
     letters = "".join(chr(ord("A") + place) for place in range(min(len(choices), 26) or 26))
     return Options(letters, tuple(plain(choice) for choice in choices[:26]))
 
@@ -70,7 +70,7 @@ def plain(text: str) -> str:
 
 @lru_cache(maxsize=512)
 def _tokens(letters: str, codes: tuple[str, ...]) -> re.Pattern[str]:
-    """Letters, and the words that say what is thought of them."""
+    """Pattern of option letters and of the words that accept or reject them."""
     small = letters.lower()
     last = letters[-1]
     return re.compile(

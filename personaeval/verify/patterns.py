@@ -17,18 +17,18 @@ SHORT = 4_000
 
 @lru_cache(maxsize=256)
 def compiled(patterns: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    """Return a scorer's patterns compiled; the task's file was refused if one is no regular expression."""
+    """A scorer's compiled patterns; reading the task file has refused those that are no regular expressions."""
     return tuple(map(re.compile, patterns))
 
 
 def last_match(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    """Return a pattern's last match in a text; None without any."""
+    """A pattern's last match in a text; None without any."""
     found = deque(pattern.finditer(text), maxlen=1)
     return found[0] if found else None
 
 
 def search(patterns: tuple[str, ...], text: str) -> str | None:
-    """Return the first group (or all) of the last match of the first pattern that matches, stripped; None without."""
+    """First group (or all) of the last match of the first pattern that matches, stripped; None without a match."""
     for pattern in compiled(patterns):
         last = last_match(pattern, text)
         if last is not None:
@@ -40,7 +40,7 @@ def search(patterns: tuple[str, ...], text: str) -> str | None:
 
 @lru_cache(maxsize=256)
 def telling(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    """The patterns that ask for more than a number or a letter alone: those the reader finds better by itself."""
+    """The patterns that match more than a bare number or letter; the reader finds those better without a pattern."""
     return tuple(
         pattern
         for pattern in patterns
@@ -50,7 +50,7 @@ def telling(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 @lru_cache(maxsize=256)
 def is_tame(patterns: tuple[str, ...]) -> bool:
-    """Tell whether no pattern repeats a group that can itself vary in length (``(a+)*``, ``(a|ab)+``)."""
+    """Whether no pattern repeats a group that can itself vary in length (``(a+)*``, ``(a|ab)+``)."""
     return all(_is_tame(pattern) for pattern in patterns)
 
 

@@ -281,7 +281,7 @@ def _from_words(text: str, low: str, given: Options) -> Iterator[Candidate]:
 
 
 def _later_rejected(text: str, low: str, candidate: Candidate, given: Options) -> bool:
-    """Whether the same sentence goes on to say that the option is wrong: ``option B …, and it is wrong``."""
+    """Whether the same sentence later rejects the option: ``option B …, and it is wrong``."""
     end = sentence_end(low, candidate.start, 160)
     tail = low[candidate.start : end]
     wrong = pattern("wrong", codes=given.codes).search(tail)

@@ -59,7 +59,7 @@ _TRAILING = re.compile(r"[\s\"'*_)<|#=~`$€£₹¥%.!,;:?-]*(?:[^\W\d_]+[\s\"'*
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A completion made ready, its numbers and their language."""
+    """A normalised completion, its numbers and its languages."""
 
     text: str
     low: str
@@ -89,12 +89,12 @@ def read(text: str) -> Reading:
 
 
 def stated(text: str) -> list[Candidate]:
-    """What a unified text says behind or before a marker."""
+    """Values that a unified text states after or before a marker."""
     return list(_from_statements(_make(text)))
 
 
 def candidates(text: str) -> list[Candidate]:
-    """All candidates of a unified text without boxes; the last number only where there is no other."""
+    """All candidates of a unified text without boxes; the last number only if there is no other candidate."""
     made = _make(text)
     found = [*_from_hashes(made), *_from_statements(made), *_from_sentences(made)]
     return found or ([last] if (last := _last(made)) else [])
@@ -233,7 +233,7 @@ def _values(made: _Text, start: int, end: int) -> list[Quantity]:
 
 
 def _lone_roman(text: str) -> Quantity | None:
-    """A Roman numeral of one letter counts where nothing else stands there."""
+    """A Roman numeral of one letter, which counts only if it is alone."""
     alone = re.fullmatch(r"[\s\"'(*]{0,5}(minus )?([MDCLXVI])[\s\"').!*,]{0,5}", text)
     if alone is None:
         return None
@@ -242,7 +242,7 @@ def _lone_roman(text: str) -> Quantity | None:
 
 
 def _settled(made: _Text, found: list[Quantity], start: int, end: int) -> tuple[Quantity, bool] | None:
-    """The value a stretch states, and whether it leaves it at that; None where it only says what it is not."""
+    """The value a passage states, and whether it is final; None if the passage only says what the value is not."""
     low = made.low
     for place, quantity in enumerate(found):
         if _is_negated(made, start, quantity.start):
@@ -357,7 +357,7 @@ def _worded(made: _Text) -> list[Candidate]:
 
 
 def _last(made: _Text) -> Candidate | None:
-    """The last number of all, where nothing better is there and the text does not refuse."""
+    """The very last number, unless the text refuses to answer."""
     low = made.low
     refusal = _REFUSAL.search(low)
     found = [

@@ -13,9 +13,9 @@ for _name in ("math_verify", "latex2sympy2_extended"):
 
 
 def equal(gold: str, answer: str) -> bool:
-    """Tell whether an answer equals the gold answer, both in LaTeX; may run for ever.
+    """Whether an answer equals the gold answer, both in LaTeX; may run forever.
 
-    Math-Verify is told of no time-out: its own is an alarm signal, which does not reach long computations in C.
+    Math-Verify runs without its own time-out, an alarm signal that cannot interrupt long computations in C.
     """
     return bool(verify(_gold(gold), _parse(answer), timeout_seconds=None))
 

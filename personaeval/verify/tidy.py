@@ -194,7 +194,7 @@ def _closes(text: str) -> bool:
 
 
 def is_wordy(text: str) -> bool:
-    """Whether words stand in a formula."""
+    """Whether a formula contains words."""
     if not _WORDY.search(text):
         return False
     bare = _COMMANDS.sub(" ", text)
@@ -204,17 +204,17 @@ def is_wordy(text: str) -> bool:
 
 @lru_cache(maxsize=4_096)
 def is_word(gold: str) -> bool:
-    """Whether a gold answer is in words alone: no number with a unit."""
+    """Whether a gold answer consists of words only: no number with a unit."""
     return is_wordy(gold) and not any(map(str.isdigit, gold))
 
 
 @lru_cache(maxsize=65_536)
 def tidy(content: str, gold: str) -> tuple[str, bool]:
-    """A formula without what is no part of it, and whether it is stated as the answer.
+    """A formula without the words around it, and whether it is stated as the answer.
 
     Args:
-        content: of a box, or a stretch behind a marker.
-        gold: only its kind is looked at: a number, a word, an interval.
+        content: content of a box, or the text after a marker.
+        gold: the gold answer; only its kind matters (a number, a word, an interval).
     """
     text = undressed(content)
     if len(text) > 2_000:

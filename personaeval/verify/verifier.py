@@ -38,7 +38,7 @@ def _default_workers() -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What is to be verified, and the verdicts there can be on it."""
+    """A completion to verify, and its possible verdicts."""
 
     scorer: ExtractingScorer
     gold: str
@@ -191,7 +191,7 @@ class Verifier:
                 _settle(verdict, asked.verdict(reading, right))
 
     def _ask(self, verdict: Future[Verdict], pair: _Pair, asked: _Asked, reading: Reading) -> None:
-        """Have Math-Verify compare a pair, unless that is known or under way."""
+        """Let Math-Verify compare a pair, unless its result is known or a worker is already at it."""
         with self._lock:
             outcome = self._memo.get(pair)
             job = self._running.get(pair)
@@ -227,7 +227,7 @@ class Verifier:
         *arguments: Any,
         evidence: str | None = None,
     ) -> None:
-        """Have a job give the score, by workers that have loaded ``module`` beforehand."""
+        """Let a job compute the score in a worker that has loaded ``module`` beforehand."""
 
         def tell(done: Future[float]) -> None:
             if done.cancelled():
@@ -264,7 +264,7 @@ class Verifier:
 
 
 def harness_job(scorer: HarnessScorer) -> tuple[str, str]:
-    """Return the YAML file of the harness's task and the scorer as JSON: what a worker needs."""
+    """What a worker needs: the YAML file of the harness's task, and the scorer as JSON."""
     return str(config_file(scorer.task)), scorer.model_dump_json()
 
 

@@ -22,11 +22,11 @@ HARNESS = "personaeval.verify.lm_eval_scorer"
 
 
 def start(module: str) -> None:
-    """Make this process one that ends with the program, ignores Ctrl-C, and dies at once when told to.
+    """Set up the process: it ends with the program, ignores Ctrl-C, and dies at once when terminated.
 
     It imports a module before any job.
     """
-    # The pool's own handler is in Python, and would wait for the very computation that is to be ended.
+    # The pool's own handler is in Python, and would wait for the computation that it should end.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with(multiprocessing.parent_process())
@@ -48,10 +48,10 @@ def timed(seconds: float, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _end_with(program: BaseProcess | None) -> None:
-    """Have the kernel end this process when the program is gone, whatever either is doing then.
+    """Let the kernel end this process when the program is gone, whatever either is doing then.
 
-    The program holds the other end of its sentinel, a pipe: that end closing raises a signal here, whose default is
-    to terminate. No thread could do it, as a long computation in C keeps all threads waiting.
+    The program holds the other end of its sentinel, a pipe. When that end closes, a signal is raised here, whose
+    default action is to terminate. A thread could not do this: a long computation in C blocks all threads.
     """
     if program is None:
         return
@@ -64,14 +64,14 @@ def _end_with(program: BaseProcess | None) -> None:
 
 
 def equal(gold: str, answer: str) -> bool:
-    """Tell whether an answer equals the gold answer, both in LaTeX; may run for ever."""
+    """Whether an answer equals the gold answer, both in LaTeX; may run forever."""
     from personaeval.verify import symbolic
 
     return symbolic.equal(gold, answer)
 
 
 def score_gym(dataset: str, seed: int, size: int, parameters: str, index: int, answer: str) -> float:
-    """Return reasoning-gym's own score of an answer to one of its entries, from 0 to 1."""
+    """reasoning-gym's own score of an answer to one of its entries, from 0 to 1."""
     made = _gym(dataset, seed, size, parameters)
     return float(made.score_answer(answer, made[index]))
 
@@ -84,26 +84,26 @@ def _gym(dataset: str, seed: int, size: int, parameters: str) -> Any:
 
 
 def score_own(name: str, gold: str, text: str) -> float:
-    """Return what a scorer of the user's own gives a completion, from 0 to 1; may run for ever.
+    """A custom scorer's score of a completion, from 0 to 1; may run forever.
 
     Raises:
-        ValueError: it gives something else.
+        ValueError: it returned something else.
     """
     from personaeval.library.custom_scorers import load_scorer
 
     score = load_scorer(name)(gold, text)
     if not isinstance(score, (bool, int, float)) or not 0 <= score <= 1:
-        raise ValueError(f"the scorer {name} gave {score!r}, which is no number from 0 to 1")
+        raise ValueError(f"the scorer {name} returned {score!r}, which is not a number from 0 to 1")
     return float(score)
 
 
 def score_harness(file: str, settings: str, gold: str, text: str) -> float:
-    """Return lm-evaluation-harness's own score of a completion, from 0 to 1; may run for ever."""
+    """lm-evaluation-harness's own score of a completion, from 0 to 1; may run forever."""
     from personaeval.verify import lm_eval_scorer
 
     return lm_eval_scorer.score(file, settings, gold, text)
 
 
 def search(scorer_patterns: tuple[str, ...], text: str) -> str | None:
-    """Search a text with a task's own patterns; may run for ever."""
+    """Search a text with a task's own patterns; may run forever."""
     return patterns.search(scorer_patterns, text)

@@ -261,9 +261,9 @@ class VllmEngine:
             self._watchdog.dismiss()
 
     async def _wait_for_any(self, finished: asyncio.Queue[asyncio.Task[Completion]]) -> None:
-        """Return once a request has finished.
+        """Wait until a request has finished.
 
-        When vLLM dies, it fails the requests it was answering, but leaves some queued ones waiting.
+        A dying vLLM fails the requests it is answering, but leaves some queued ones waiting.
         """
         while finished.empty():
             with contextlib.suppress(TimeoutError):
