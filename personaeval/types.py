@@ -89,13 +89,17 @@ class Request:
     special_tokens: bool = False
 
 
+EMPTY = "empty"
+"""Finish reason of an answer that had neither text nor tokens, and still had none when it was asked for again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """What an engine returned for a request.
 
     ``text`` is everything the model wrote, including thinking unless the endpoint returns that separately as
-    ``reasoning``. ``finish_reason`` is ``"stop"`` or ``"length"`` (truncated). With ``error`` set, the text is
-    empty and means nothing. ``weights`` are the probabilities of the sampling's score tokens, if it has any.
+    ``reasoning``. ``finish_reason`` is ``"stop"``, ``"length"`` (truncated) or :data:`EMPTY`. With ``error`` set, the
+    text is empty and means nothing. ``weights`` are the probabilities of the sampling's score tokens, if it has any.
     """
 
     row: int
@@ -108,6 +112,12 @@ class Completion:
     reasoning: str | None = None
     error: str | None = None
     weights: Mapping[str, float] | None = None
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it has neither text nor reasoning nor tokens, and nothing that explains it: perhaps a fault."""
+        is_silent = not self.text.strip() and not (self.reasoning or "").strip()
+        return is_silent and self.completion_tokens == 0 and self.finish_reason == "stop" and self.error is None
 
 
 class Status(StrEnum):

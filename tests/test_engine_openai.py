@@ -89,7 +89,6 @@ def test_reasoning_is_kept_apart(server, name):
     [
         (message(content=""), 1, ("", "stop", None)),
         (message(content="abc") | {"finish_reason": "length"}, 1, ("abc", "length", None)),
-        (message(content="abc") | {"finish_reason": None}, 1, ("abc", "stop", None)),
         (message(content=None, reasoning="Hm"), 0, ("", "stop", "Hm")),
         (message(content=None) | {"finish_reason": "length"}, 0, ("", "length", None)),
         (message(content=None), 1, ("", "stop", None)),

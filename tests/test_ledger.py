@@ -31,7 +31,7 @@ def test_what_goes_in_comes_out(tmp_path):
     hostile = "ä \0 \x1b[31m 漢 \ud800 " + "x" * 100_000
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         ledger.add(completion(1, hostile, reasoning="because"))
-        ledger.add(completion(2, ""))
+        ledger.add(completion(2, "", completion_tokens=1))
         ledger.add_verdict(key(101), key(1), RIGHT)
         ledger.flush()
         assert ledger.present([key(1), key(2), key(3)]) == {key(1), key(2)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from personaeval.analysis.comparability import items_that_differ, placement_notes, settings_that_differ
 from personaeval.errors import InvalidRunError, UsageError, suggest
@@ -17,6 +18,7 @@ from personaeval.metrics.coverage_warnings import (
     TRUNCATED_LIMIT,
     UNSCORED_LIMIT,
     coverage_warnings,
+    empty_warnings,
     few_personas_warning,
 )
 from personaeval.metrics.fidelity import PersonaSums
@@ -25,6 +27,7 @@ from personaeval.metrics.jackknife import intervals
 from personaeval.metrics.paired import Change, changes, make_changes, shared
 from personaeval.metrics.sums import Cells, item_sums
 from personaeval.metrics.two_way_bootstrap import RESAMPLED
+from personaeval.results.cells import EMPTY
 from personaeval.results.persona_table import PersonaRow
 from personaeval.results.records import TaskRecord
 from personaeval.results.runs import CheckpointRuns
@@ -133,9 +136,9 @@ def align(
     is_judged = base.task_record(task).is_judged
     if is_judged != candidate.task_record(task).is_judged:
         raise InvalidRunError(f"{task}: only one of {base.name} and {candidate.name} is judged.")
-    if is_judged:
-        return _align_judged(base, candidate, task, rows, notes)
-    return _align_counted(base, candidate, task, rows, notes)
+    aligned = (_align_judged if is_judged else _align_counted)(base, candidate, task, rows, notes)
+    empty = _empty_answers((base, candidate), task, rows)
+    return replace(aligned, warnings=(*aligned.warnings, *empty)) if empty else aligned
 
 
 def _align_counted(
@@ -277,6 +280,19 @@ def _shares(
         if share > TRUNCATED_LIMIT
     ]
     return (unscored[0], unscored[1]), told
+
+
+def _empty_answers(checkpoints: Sequence[CheckpointRuns], task: str, rows: Sequence[pa.Table]) -> list[str]:
+    """Warnings on each checkpoint's empty answers, of all its items and personas."""
+    found = []
+    for checkpoint, table in zip(checkpoints, rows, strict=True):
+        # Older files do not count them.
+        empty, with_reasoning = (pc.sum(table[name]).as_py() or 0 for name in EMPTY)
+        answers = sum(pc.sum(table[name]).as_py() for name in ("scored", "unscored"))
+        is_endpoint = checkpoint.runs[task].record.model.engine == "openai"
+        whose = f"{checkpoint.name}'s "
+        found += empty_warnings(empty, with_reasoning, answers, is_endpoint=is_endpoint, whose=whose)
+    return [f"{warning[0].upper()}{warning[1:]}." for warning in found]
 
 
 def _common(ids: Sequence[Sequence[str]]) -> list[str]:

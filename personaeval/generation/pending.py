@@ -35,6 +35,8 @@ class RequestSource(Protocol):
 class PendingRequests:
     """Requests that the ledger has no answer to, and the errors of those that failed.
 
+    ``blank`` of them have a reply without text and tokens in the ledger, which an earlier version took for an answer.
+
     Rows with the same key (two tasks that differ only in their scorers, say) are one request: the first row asks, and
     the others share its answer.
     """
@@ -43,12 +45,15 @@ class PendingRequests:
         self.source = source
         self.ledger = ledger
         self.errors: dict[int, str] = {}
+        self.blank = 0
         self._missing = bytearray(source.size)
         self._duplicates: dict[int, int] = {}
         asked: dict[bytes, int] = {}
         for start in range(0, source.size, CHUNK):
             keys = source.keys(start, min(start + CHUNK, source.size))
             present = ledger.present(keys)
+            if len(present) < len(keys):
+                self.blank += len(ledger.blank(keys))
             for row, key in enumerate(keys, start):
                 if key in present:
                     continue
@@ -61,6 +66,15 @@ class PendingRequests:
     def is_missing(self, row: int) -> bool:
         """Whether a row must be asked."""
         return bool(self._missing[row]) and row not in self._duplicates
+
+    def describe_blank(self) -> str | None:
+        """Why stored replies are asked for again; None if none are."""
+        if not self.blank:
+            return None
+        return (
+            f"{self.blank:,} stored answers have neither text nor tokens: a server's fault may look like that, so they "
+            "are asked for again."
+        )
 
     @property
     def present(self) -> int:

@@ -142,6 +142,8 @@ class StructuredQuery(Generic[T]):
     def ask(self, progress: Progress, title: str) -> str | None:
         """Ask what the ledger lacks; return why the engine failed as a whole, if it did. What came is kept."""
         failure = None
+        if (blank := self._first.describe_blank()) is not None:
+            progress.message(f"{title}: {blank}")
         try:
             run_requests(self.model, self._rounds(), progress, title)
         except EngineError as error:

@@ -1,4 +1,7 @@
-"""Warnings where 95 % intervals are known to cover less often than 95 %; ``benchmarks/validity.py`` measures it."""
+"""Warnings where answers are missing or 95 % intervals are known to cover less often than 95 %.
+
+``benchmarks/validity.py`` measures the coverage.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ UNSCORED_LIMIT = 0.01
 
 TRUNCATED_LIMIT = 0.05
 """Largest share of answers cut off at ``max_tokens`` without a warning."""
+
+EMPTY_LIMIT = 0.02
+"""Largest share of empty answers without a warning."""
 
 FEW_ITEMS = 100
 
@@ -44,6 +50,30 @@ def coverage_warnings(
             f"PSS as shown is biased by about {bias:+.3f}, as ratios are with few right answers; its interval is "
             "corrected for that"
         )
+    return found
+
+
+def empty_warnings(
+    empty: int, with_reasoning: int, answers: int, *, is_endpoint: bool, whose: str = "the "
+) -> list[str]:
+    """Warnings on answers without text that were not cut off, without a full stop.
+
+    Args:
+        empty: how many there are.
+        with_reasoning: those of them that came with reasoning.
+        answers: all answers.
+        is_endpoint: whether a server told reasoning and text apart.
+        whose: determiner of "answers", a checkpoint's name where several are shown.
+    """
+    found = []
+    if is_endpoint and with_reasoning:
+        found.append(
+            f"the server's reasoning parser may be swallowing answers: {with_reasoning:,} of {whose}{answers:,} "
+            "answers came empty with reasoning beside them; check the server's --reasoning-parser and chat template"
+        )
+        empty -= with_reasoning
+    if empty > EMPTY_LIMIT * answers:
+        found.append(f"{empty / answers:.1%} of {whose}answers are empty")
     return found
 
 

@@ -93,6 +93,8 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
         pending = PendingRequests(plan, ledger)
         sessions = Sessions(folder)
         progress.message(announce(model.spec, folder, plan, pending, config))
+        if (blank := pending.describe_blank()) is not None:
+            progress.message(blank)
         warn_of_judges(manifest, progress)
         if not placement.verified:
             progress.message(

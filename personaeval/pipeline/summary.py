@@ -10,10 +10,15 @@ from personaeval.judge.fidelity_summary import summarise_fidelity
 from personaeval.judge.judgements import Ratings
 from personaeval.library.personas import Persona
 from personaeval.metrics import stability
-from personaeval.metrics.coverage_warnings import TRUNCATED_LIMIT, UNSCORED_LIMIT, coverage_warnings
+from personaeval.metrics.coverage_warnings import (
+    TRUNCATED_LIMIT,
+    UNSCORED_LIMIT,
+    coverage_warnings,
+    empty_warnings,
+)
 from personaeval.metrics.suspect import excess_by_persona, overall_excess, suspect_cautions
 from personaeval.metrics.variance_components import decompose
-from personaeval.results.cells import EVIDENCE, Cells, CellTable, JudgedCells
+from personaeval.results.cells import EMPTY, EVIDENCE, Cells, CellTable, JudgedCells
 from personaeval.results.files import FORMAT
 from personaeval.results.records import RunRecord
 from personaeval.results.summaries import RunSummary
@@ -68,7 +73,7 @@ def _summarise_stability(record: RunRecord, table: CellTable, personas: Sequence
         **table.counts,
     )
     numbers = stability.summarise(cells, domain=task.domain).to_json()
-    warnings = _warnings(counts, total, record.placement.verified)
+    warnings = _warnings(record, table, counts, total)
     suspects, suspect_warnings = _readings(table, [persona.id for persona in personas])
     return {
         "kind": "stability",
@@ -132,7 +137,7 @@ def _summarise_fidelity(
         "judged": ratings is not None,
     }
     if ratings is None:
-        return part | {"warnings": _warnings(counts | {"unscored": 0}, total, record.placement.verified)}
+        return part | {"warnings": _warnings(record, table, counts | {"unscored": 0}, total)}
     assert panel is not None, "ratings are a panel's"
     part["exemplars_by"] = panel.exemplars_by
     part["expected_score"] = any(judge.sampling.get("options") for judge in panel.judges)
@@ -142,7 +147,7 @@ def _summarise_fidelity(
     heard = [judge["label"] for judge in part["judges"] if judge["unscored"] < judge["judgements"] / 2]
     if len(heard) < len(part["judges"]):
         part["group"] = hash_json([part["group"], heard])
-    warnings = _warnings(counts, total, record.placement.verified)
+    warnings = _warnings(record, table, counts, total)
     warnings += [
         f"{judge['label']} scored {judge['judgements'] - judge['unscored']} of {judge['judgements']} times; the scores "
         "of those responses are the other judges'"
@@ -162,12 +167,14 @@ def _wording(cells: stability.Cells, personas: Sequence[Persona]) -> dict[str, A
     return decompose(cells.correct, cells.scored, groups)
 
 
-def _warnings(counts: dict[str, int], total: int, verified: bool) -> list[str]:
+def _warnings(record: RunRecord, table: Cells, counts: dict[str, int], total: int) -> list[str]:
     found = []
     if counts["unscored"] > UNSCORED_LIMIT * total:
         found.append(f"{counts['unscored'] / total:.1%} of the completions are unscored")
     if counts["truncated"] > TRUNCATED_LIMIT * total:
         found.append(f"{counts['truncated'] / total:.1%} of the completions were cut off at max_tokens")
-    if not verified:
+    empty, with_reasoning = (int(table.empty[name].sum()) for name in EMPTY)
+    found += empty_warnings(empty, with_reasoning, total, is_endpoint=record.model.engine == "openai")
+    if not record.placement.verified:
         found.append("that the personas reach the model's prompt is not verified")
     return found

@@ -45,6 +45,9 @@ EVIDENCE = ("box", "hashes", "statement", "pattern", "letter", "words", "option_
 READINGS = ("suspect", "suspect_chance", *(f"read_by_{kind}" for kind in EVIDENCE))
 """Columns that older files lack: suspect answers, how many chance gives, and answers by their evidence."""
 
+EMPTY = ("empty", "empty_with_reasoning")
+"""Columns that older files lack: answers without text though not cut off, and those of them with reasoning."""
+
 
 class CellTable:
     """Counts of one task per (item, persona); personas in the run's order, the baseline first."""
@@ -60,9 +63,11 @@ class CellTable:
             name: np.zeros((len(items), len(personas)), dtype=np.float64 if name == "suspect_chance" else np.int32)
             for name in READINGS
         }
+        self.empty = {name: np.zeros((len(items), len(personas)), dtype=np.int32) for name in EMPTY}
 
     def count(self, item: int, persona: int, response: Response, question: str) -> None:
         """Add one response of item number ``item`` under persona number ``persona``."""
+        _count_empty(self.empty, (item, persona), response)
         counts = self.counts
         if response.truncated:
             counts["truncated"][item, persona] += 1
@@ -97,7 +102,7 @@ class CellTable:
         columns["score_sum"] = pa.array(self.score_sum.ravel())
         columns["dimension"] = pa.nulls(items * personas, pa.string())
         columns["digest"] = _digests(self.items, personas)
-        columns |= {name: pa.array(values.ravel()) for name, values in self.readings.items()}
+        columns |= {name: pa.array(values.ravel()) for name, values in (self.readings | self.empty).items()}
         return pa.table(columns)
 
 
@@ -112,9 +117,11 @@ class JudgedCells:
         self.items = tuple(items)
         self.counts = {name: np.zeros(len(items), dtype=np.int32) for name in ("scored", "truncated", "unscored")}
         self.score_sum = np.zeros(len(items))
+        self.empty = {name: np.zeros(len(items), dtype=np.int32) for name in EMPTY}
 
     def count(self, item: int, persona: int, response: Response, question: str) -> None:
         """Add one response to item number ``item``, whose persona and question are its own."""
+        _count_empty(self.empty, (item,), response)
         self.counts["truncated"][item] += response.truncated
         self.counts["unscored" if response.score is None else "scored"][item] += 1
         self.score_sum[item] += response.score or 0.0
@@ -132,7 +139,15 @@ class JudgedCells:
         columns["dimension"] = pa.array([item.dimension for item in self.items])
         columns["digest"] = _digests(self.items, 1)
         columns |= {name: pa.nulls(len(self.items), _reading_type(name)) for name in READINGS}
+        columns |= {name: pa.array(values) for name, values in self.empty.items()}
         return pa.table(columns)
+
+
+def _count_empty(empty: dict[str, Any], place: tuple[int, ...], response: Response) -> None:
+    if response.text is None or response.text.strip() or response.truncated:
+        return
+    empty["empty"][place] += 1
+    empty["empty_with_reasoning"][place] += bool((response.thinking or "").strip())
 
 
 def _reading_type(name: str) -> pa.DataType:
@@ -141,7 +156,7 @@ def _reading_type(name: str) -> pa.DataType:
 
 def with_readings(table: pa.Table) -> pa.Table:
     """Cells with the columns that older files lack, null."""
-    for name in READINGS:
+    for name in (*READINGS, *EMPTY):
         if name not in table.column_names:
             table = table.append_column(name, pa.nulls(len(table), _reading_type(name)))
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from personaeval.results.cells import COUNTS, READINGS
+from personaeval.results.cells import COUNTS, EMPTY, READINGS
 
 LIST = pa.list_(pa.string())
 
@@ -32,6 +32,7 @@ CELLS = IDENTITY | {
     **dict.fromkeys(COUNTS, pa.int64()),
     "score_sum": pa.float64(),
     **{name: pa.float64() if name == "suspect_chance" else pa.int64() for name in READINGS},
+    **dict.fromkeys(EMPTY, pa.int64()),
 }
 
 RESPONSES = IDENTITY | {

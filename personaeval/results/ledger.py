@@ -51,6 +51,19 @@ CREATE TABLE IF NOT EXISTS weights (key BLOB PRIMARY KEY, weights TEXT NOT NULL)
 """
 
 
+_BLANK = """completions.finish_reason = 'stop' AND completions.completion_tokens = 0 AND length(completions.text) < 64
+    AND no_text(completions.text) AND (completions.reasoning IS NULL OR no_text(completions.reasoning))"""
+"""A reply without text and tokens, which earlier versions took for an answer; it counts as absent."""
+
+_INSERT = f"""
+INSERT INTO completions VALUES (?,?,?,?,?,?) ON CONFLICT (key) DO UPDATE SET
+    text = excluded.text, reasoning = excluded.reasoning, finish_reason = excluded.finish_reason,
+    prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens
+WHERE {_BLANK}
+"""  # noqa: S608
+"""The first answer counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """A completion as the ledger keeps it; ``weights`` only where they are asked for."""
@@ -131,7 +144,11 @@ class Ledger:
 
     def present(self, keys: Sequence[bytes]) -> set[bytes]:
         """The request keys that have a completion."""
-        return {row[0] for row in self._select("key", "completions", keys)}
+        return {row[0] for row in self._select("key", "completions", keys, f"NOT ({_BLANK})")}
+
+    def blank(self, keys: Sequence[bytes]) -> set[bytes]:
+        """The request keys whose completion has neither text nor tokens and was never asked for again."""
+        return {row[0] for row in self._select("key", "completions", keys, _BLANK)}
 
     def completions(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
         """Completions by request key; keys without one are absent."""
@@ -144,7 +161,9 @@ class Ledger:
                 prompt,
                 new,
             )
-            for key, text, reasoning, reason, prompt, new in self._select(columns, "completions", keys)
+            for key, text, reasoning, reason, prompt, new in self._select(
+                columns, "completions", keys, f"NOT ({_BLANK})"
+            )
         }
 
     def weights(self, keys: Sequence[bytes]) -> dict[bytes, dict[str, float]]:
@@ -163,11 +182,12 @@ class Ledger:
     def _text(self, packed: bytes) -> str:
         return self._unpack.decompress(packed).decode()
 
-    def _select(self, columns: str, table: str, keys: Sequence[bytes]) -> Iterator[tuple]:  # type: ignore[type-arg]
+    def _select(self, columns: str, table: str, keys: Sequence[bytes], condition: str = "TRUE") -> Iterator[tuple]:  # type: ignore[type-arg]
         for start in range(0, len(keys), _LOOKUP):
             chunk = keys[start : start + _LOOKUP]
             marks = ",".join("?" * len(chunk))
-            yield from self._reader.execute(f"SELECT {columns} FROM {table} WHERE key IN ({marks})", chunk)  # noqa: S608
+            statement = f"SELECT {columns} FROM {table} WHERE key IN ({marks}) AND {condition}"  # noqa: S608
+            yield from self._reader.execute(statement, chunk)
 
     def _connect(self) -> sqlite3.Connection:
         try:
@@ -175,6 +195,7 @@ class Ledger:
             connection = sqlite3.connect(
                 self._path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
             )
+            connection.create_function("no_text", 1, _has_no_text, deterministic=True)
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version > _VERSION:
                 raise UsageError(f"{self._path}: written by a newer personaeval (ledger version {version}); upgrade.")
@@ -241,8 +262,7 @@ class Ledger:
         try:
             for entry in batch:
                 if isinstance(entry, Completion):
-                    row = _pack(entry, pack)
-                    added = connection.execute("INSERT OR IGNORE INTO completions VALUES (?,?,?,?,?,?)", row).rowcount
+                    added = connection.execute(_INSERT, _pack(entry, pack)).rowcount
                     if not added:
                         # Another run answered the same request first: its text counts, our verdict is on another.
                         self._foreign.add(entry.key)
@@ -283,6 +303,10 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
+
+
+def _has_no_text(packed: bytes) -> bool:
+    return not zstandard.ZstdDecompressor().decompress(packed).strip()
 
 
 def _storable(text: str | None) -> str | None:

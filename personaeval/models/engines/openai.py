@@ -1,8 +1,9 @@
 """Any OpenAI-compatible endpoint, through the ``openai`` client.
 
 The client retries cut connections, time-outs, 408, 409, 429 and 5xx, with back-off and respecting ``Retry-After``.
-Malformed answers of status 200 are retried here. What still fails becomes a completion with ``error``; no part of a
-failure ever becomes text.
+Malformed answers of status 200 are retried here, and so are those that were broken off. What still fails becomes a
+completion with ``error``; no part of a failure ever becomes text. An empty answer without a single token is asked for
+again too; if it stays empty, it is the answer.
 
 Three refusals lead to another request for the same answer. A model that wants ``max_completion_tokens`` gets that name
 from then on. A chat whose prompt and ``max_tokens`` together exceed the context is asked once more without a limit, so
@@ -16,17 +17,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import math
 import random
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from personaeval.errors import EngineError, UsageError
 from personaeval.models.engines import EngineSettings
-from personaeval.models.engines.endpoint import Endpoint, public, reason_of, redact
+from personaeval.models.engines.chat_completion import UNNAMED, SenselessError, UnusableError, read_completion
+from personaeval.models.engines.endpoint import Endpoint, public, reason_of
 from personaeval.models.engines.rate_limiter import RateLimiter
-from personaeval.types import Completion, Request, repair_surrogates
+from personaeval.types import EMPTY, Completion, Request
 
 if TYPE_CHECKING:
     import openai
@@ -39,6 +41,9 @@ _RETRIES = 5
 
 _RETRY_DELAY = 0.5
 """Seconds before the first repeat after a senseless answer; doubled each time."""
+
+_DOUBTS = 2
+"""Repeats of an answer that may be a fault and may be all there is; a model without a word to say repeats itself."""
 
 _LEAST_FAILURES = 20
 
@@ -54,22 +59,6 @@ _NO_SCHEMA = re.compile(r"response_format|json_?schema|structured[ _]output|guid
 
 _TOP = 20
 """Alternatives of a token that are asked for: the most that hosted models and vLLM give."""
-
-_UNUSABLE = {
-    "content_filter": "the endpoint's content filter withheld the answer",
-    "tool_calls": "the model called a tool in place of an answer",
-    "function_call": "the model called a function in place of an answer",
-}
-
-_BROKEN_OFF = ("error", "abort")
-
-
-class _SenselessError(Exception):
-    """A response of status 200 without an answer; a retry may succeed."""
-
-
-class _UnusableError(Exception):
-    """A well-formed response that is not an answer; a retry would not help."""
 
 
 async def open_engine(endpoint: Endpoint, settings: EngineSettings) -> OpenAIEngine:
@@ -104,6 +93,7 @@ class OpenAIEngine:
         self._client = endpoint.connect(settings.timeout, retries, settings.concurrency)
         self._limit_name = "max_tokens"
         self._takes_schemas = True
+        self._names_ends = self._leaves_out_ends = False
         self._health = _Health(endpoint.url, max(2 * settings.concurrency, _LEAST_FAILURES))
         self._rate_limiter = RateLimiter(settings)
         self._workers: set[asyncio.Task[None]] = set()
@@ -152,30 +142,51 @@ class OpenAIEngine:
         import openai
 
         body = self._body(request)
-        tries = senseless = 0
+        tries = again = 0
         while True:
             try:
                 response = await self._send(request, body)
                 tries += response.retries_taken + 1
-                completion = _read_answer(response.content, request)
+                completion = self._settle(read_completion(response.content, request), again)
             except openai.APIError as error:
                 revised = self._revise(request, body, error)
                 if revised is None:
                     return self._give_up(request, error, tries)
                 body = revised
-            except _UnusableError as error:
+            except UnusableError as error:
                 self._health.answered()
                 return _failure(request, str(error))
-            except _SenselessError as error:
-                senseless += 1
-                if senseless > self._retries:
+            except SenselessError as error:
+                again += 1
+                if again > self._retries:
                     self._health.failed(str(error))
                     return _failure(request, f"{error}{_after(tries)}")
                 # Random, or all workers would retry at the same moment.
-                await asyncio.sleep(self._retry_delay * 2.0 ** (senseless - 1) * random.uniform(0.75, 1))  # noqa: S311
+                await asyncio.sleep(self._retry_delay * 2.0 ** (again - 1) * random.uniform(0.75, 1))  # noqa: S311
             else:
                 self._health.answered()
                 return completion
+
+    def _settle(self, completion: Completion, again: int) -> Completion:
+        """The completion if it is an answer, which a doubtful one is only after ``again`` repeats.
+
+        Raises:
+            SenselessError: it may be a fault.
+        """
+        is_last = again >= min(_DOUBTS, self._retries)
+        if completion.finish_reason != UNNAMED:
+            self._names_ends = True
+        elif self._names_ends or not (is_last or self._leaves_out_ends):
+            raise SenselessError("the endpoint broke off the answer (no finish_reason)")
+        else:
+            # It names none: some servers never do.
+            self._leaves_out_ends = True
+            completion = replace(completion, finish_reason="stop")
+        if not completion.is_blank:
+            return completion
+        if not is_last:
+            raise SenselessError("the answer is empty, without a single token")
+        return replace(completion, finish_reason=EMPTY)
 
     async def _send(self, request: Request, body: dict[str, Any]) -> Any:
         """Post one request and return the raw response: the client's parser accepts malformed answers."""
@@ -247,104 +258,6 @@ def _response_format(schema: str) -> dict[str, Any]:
     """The request field for a JSON schema, without length limits, which hosted models refuse."""
     content = json.loads(schema, object_hook=lambda part: {k: v for k, v in part.items() if k != "maxLength"})
     return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": content}}
-
-
-def _read_answer(content: bytes, request: Request) -> Completion:
-    """Read the body of a response of status 200.
-
-    Raises:
-        _SenselessError: it holds no answer, for example because a proxy failed.
-        _UnusableError: it holds a tool call or a filter's notice instead of an answer.
-    """
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        shown = redact(content[:80].decode(errors="replace"))
-        raise _SenselessError(f"the answer is not JSON ({shown!r})") from None
-    choice = _first_choice(body)
-    reason = choice.get("finish_reason")
-    if reason in _UNUSABLE:
-        raise _UnusableError(_UNUSABLE[reason])
-    if reason in _BROKEN_OFF:
-        raise _SenselessError(f"the endpoint broke off the answer ({reason})")
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    details = usage.get("prompt_tokens_details")
-    written = _count(usage, "completion_tokens")
-    score_tokens = request.sampling.score_tokens
-    text, reasoning = _texts(choice, request, may_be_empty=reason == "length" or written > 0)
-    return Completion(
-        row=request.row,
-        key=request.key,
-        text=text,
-        finish_reason="length" if reason == "length" else "stop",
-        prompt_tokens=_count(usage, "prompt_tokens"),
-        completion_tokens=written,
-        cached_tokens=_count(details, "cached_tokens") if isinstance(details, dict) else 0,
-        reasoning=reasoning,
-        weights=_weights(choice.get("logprobs"), score_tokens) if score_tokens else None,
-    )
-
-
-def _weights(logprobs: Any, score_tokens: Sequence[str]) -> dict[str, float]:
-    """Probabilities of the score tokens at the last position that holds one; empty if none does.
-
-    Raises:
-        EngineError: the endpoint gives no log-probabilities.
-    """
-    tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
-    if not isinstance(tokens, list) or not tokens:
-        raise EngineError("The endpoint gives no log-probabilities (logprobs); do without --expected-score.")
-    found: dict[str, float] = {}
-    place = next((one for one in reversed(tokens) if str(one.get("token")).strip() in score_tokens), None)
-    for one in (place or {}).get("top_logprobs") or ():
-        # "4" and " 4" are two tokens for the same answer.
-        text = str(one["token"]).strip()
-        if text in score_tokens:
-            found[text] = found.get(text, 0.0) + math.exp(min(float(one["logprob"]), 0.0))
-    return found
-
-
-def _first_choice(body: Any) -> dict[str, Any]:
-    if not isinstance(body, dict):
-        raise _SenselessError("the answer is JSON of another kind")
-    choices = body.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return choices[0]
-    if body.get("error"):
-        raise _SenselessError(f"status 200 with an error in it ({redact(str(body['error']))})")
-    raise _SenselessError("the answer has no choices")
-
-
-def _texts(choice: dict[str, Any], request: Request, may_be_empty: bool) -> tuple[str, str | None]:
-    """Text and reasoning of an answer.
-
-    ``may_be_empty``: the response shows that the model ran. Several servers write an empty answer as null; without
-    such a sign, null means that there is no answer.
-    """
-    if isinstance(request.prompt, str):
-        text, reasoning = choice.get("text"), None
-    else:
-        message = choice.get("message")
-        if not isinstance(message, dict):
-            raise _SenselessError("the answer has no message")
-        if message.get("tool_calls"):
-            raise _UnusableError(_UNUSABLE["tool_calls"])
-        reasoning = message.get("reasoning") or message.get("reasoning_content")
-        text = message.get("content")
-        # A refusal is the model's own text, which some servers put in another field.
-        text = message.get("refusal") if text is None else text
-    reasoning = repair_surrogates(reasoning) if isinstance(reasoning, str) else None
-    if text is None and (reasoning or may_be_empty):
-        return "", reasoning
-    if not isinstance(text, str):
-        raise _SenselessError("the answer holds no text")
-    return repair_surrogates(text), reasoning
-
-
-def _count(usage: dict[str, Any], name: str) -> int:
-    value = usage.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _failure(request: Request, reason: str) -> Completion:

@@ -20,6 +20,7 @@ from typing import Any
 
 from personaeval.errors import EngineError, UsageError, suggest
 from personaeval.models.engines import EngineSettings
+from personaeval.models.engines.finish_reasons import end_of
 from personaeval.models.engines.local import (
     SpecialTokenFilter,
     answer_token_ids,
@@ -40,8 +41,6 @@ _CHUNK = 256
 
 _ALIVE_SECONDS = 2.0
 """How often it is asked whether vLLM is alive while no completion arrives."""
-
-_FINISH_REASONS = ("stop", "length")
 
 _OWN_ARGUMENTS = {
     "model": "--model",
@@ -292,13 +291,14 @@ class VllmEngine:
             return failed(request, f"vLLM refused the request: {error.__cause__ or error}")
         answer = output.outputs[0]
         self._refuse_not_finite(answer)
-        if answer.finish_reason not in _FINISH_REASONS:
+        end = end_of(answer.finish_reason)
+        if end not in ("stop", "length"):
             return failed(request, f"vLLM ended the request without an answer ({answer.finish_reason})")
         return Completion(
             row=request.row,
             key=request.key,
             text=self._marks.strip(answer.text),
-            finish_reason=answer.finish_reason,
+            finish_reason=end,
             prompt_tokens=len(ids),
             completion_tokens=len(answer.token_ids),
             cached_tokens=output.num_cached_tokens or 0,
