@@ -324,7 +324,7 @@ def test_a_run_without_judges_is_judged_later_by_score(play, tmp_path, model, ju
     before = files(result.folder)
     summary = read_json(result.folder / "summary.json")
     assert summary["tasks"]["play"]["judged"] is True
-    assert read_json(result.folder / "run.json")["panel"]["judges"][0]["label"] == "ann"
+    assert read_json(result.folder / "run.json")["panel"]["judges"][0]["short_name"] == "ann"
     # Without --judge the judgements stay, and nobody is asked.
     sent = len(ann.sent)
     assert rescore(result.folder, {}, ()).changed == 0

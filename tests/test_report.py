@@ -44,7 +44,7 @@ def make_summary(label: str, correct, *, group: str = "g", fingerprint: str = "a
         "stability": summarise(cells, "mathematics").to_json(),
     }
     return {
-        "label": label,
+        "short_name": label,
         "fingerprint": fingerprint,
         "engine": "vllm",
         "dtype": "bfloat16",

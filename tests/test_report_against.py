@@ -134,7 +134,7 @@ def test_every_format_has_interval_and_p():
 
 def test_the_command_line(runs, tmp_path, personaeval):
     for summary in runs:
-        (tmp_path / summary["label"] / "summary.json").write_text(json.dumps({"format": 1} | summary))
+        (tmp_path / summary["short_name"] / "summary.json").write_text(json.dumps({"format": 1} | summary))
     shown = personaeval("leaderboard", tmp_path, "--baseline", "base", "--generalise-to-personas")
     assert shown.returncode == 0, shown.stderr
     assert "±" in shown.stdout and "other personas" in shown.stdout

@@ -16,7 +16,7 @@ PERSONAS = [
     Persona(id=f"p{n}", text="a tester", category=Category.BIOGRAPHY if n < 2 else Category.STYLE) for n in range(4)
 ]
 JUDGE = {
-    "label": "ann",
+    "short_name": "ann",
     "fingerprint": "b" * 32,
     "fingerprint_verifiable": False,
     "family": "Qwen",
@@ -34,7 +34,7 @@ def judged_part(scores, *, group="g", judge=JUDGE, model=None, panel_size=1):
         for d, score in zip(("manners", "wit"), row, strict=True)
         for j in range(panel_size)
     ]
-    judges = [JudgeRecord(**{**judge, "label": f"ann{j or ''}"}) for j in range(panel_size)]
+    judges = [JudgeRecord(**{**judge, "short_name": f"ann{j or ''}"}) for j in range(panel_size)]
     record = ModelRecord(**(model or {"fingerprint": "a" * 32}))
     fidelity = summarise_fidelity(collect(rows)["gym"], PanelRecord(hash="p", judges=judges), record, PERSONAS)
     return {

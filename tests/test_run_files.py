@@ -143,7 +143,7 @@ def test_a_judged_run_of_format_1_is_judged_by_other_judges(tmp_path):
         again = perform_play(library, tmp_path / "results", model, [ann])
         assert again.folder == result.folder
         assert (len(model.sent), len(ann.sent)) == asked
-    assert open_run(result.folder).record.panel.judges[0].label == "ann"
+    assert open_run(result.folder).record.panel.judges[0].short_name == "ann"
 
 
 def test_a_record_that_is_none_is_refused_by_file_and_key(both, tmp_path):

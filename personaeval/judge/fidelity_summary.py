@@ -32,7 +32,7 @@ def summarise_fidelity(
     """
     scores = ratings.scores
     ids = [persona.id for persona in personas]
-    places = [(ratings.judges[judge.label], judge) for judge in panel.judges]
+    places = [(ratings.judges[judge.short_name], judge) for judge in panel.judges]
     judges = [_describe_judge(ratings, place, judge, model, ids) for place, judge in places]
     return {
         "fidelity": _summarise_scores(ratings, ids, ratings.panel_scores),
@@ -124,7 +124,7 @@ def _describe_judge(
 ) -> dict[str, Any]:
     own = ratings.scores[:, place]
     return {
-        "label": judge.label,
+        "short_name": judge.short_name,
         "fingerprint": judge.fingerprint,
         "fingerprint_verifiable": judge.fingerprint_verifiable,
         **_own_scores(ratings, mean_scored(own), personas),

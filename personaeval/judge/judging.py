@@ -120,7 +120,7 @@ def compare_with_humans(
     if not labels:
         return {}
     fingerprint = record.model.fingerprint
-    names = (record.label, fingerprint, fingerprint[:8])
+    names = (record.short_name, fingerprint, fingerprint[:8])
     found = {}
     for items, rubrics in tasks:
         name = items.task.name
@@ -141,10 +141,10 @@ def warn_of_judges(record: RunRecord, progress: Progress) -> None:
     for judge in record.panel.judges if record.panel else ():
         kin = relation(judge.to_json(), record.model.to_json())
         if kin is not None:
-            progress.message(f"Judge {judge.label} is {kin} as the model it judges; such judges favour their own.")
+            progress.message(f"Judge {judge.short_name} is {kin} as the model it judges; such judges favour their own.")
         if judge.check is None:
             progress.message(
-                f"Judge {judge.label} was never checked; run personaeval judge-check before trusting its scores."
+                f"Judge {judge.short_name} was never checked; run personaeval judge-check before trusting its scores."
             )
         elif not judge.check["passed"]:
-            progress.message(f"Judge {judge.label} failed the judge check: it {judge.check['verdict']}")
+            progress.message(f"Judge {judge.short_name} failed the judge check: it {judge.check['verdict']}")

@@ -133,7 +133,7 @@ class Panel:
     def describe(self) -> dict[str, Any]:
         """The panel's entry in run.json."""
         judges = [
-            {**judge.identity(), **judge.model.record(), "label": name, "fingerprint": judge.fingerprint}
+            {**judge.identity(), **judge.model.record(), "short_name": name, "fingerprint": judge.fingerprint}
             for judge, name in zip(self.judges, self.short_names(), strict=True)
         ]
         author = {"exemplars_by": self.short_names()[0]} if self.exemplars else {}

@@ -168,7 +168,7 @@ def check_judge(panel: Panel, controls: Controls, output: Path, progress: Progre
     model = {name: value for name, value in judge.model.record().items() if name != "folder"}
     record = {
         "format": FORMAT,
-        "judge": {"label": usage.judge, **model, "sampling": judge.sampling.record()},
+        "judge": {"short_name": usage.judge, **model, "sampling": judge.sampling.record()},
         "wording": judge_prompt.VERSION,
         "controls": controls.hash,
         "repeats": panel.repeats,
@@ -311,9 +311,10 @@ def describe_check(record: Mapping[str, Any]) -> str:
     from tabulate import tabulate
 
     judge, injection, kappa = record["judge"], record["injection"], record["self_agreement"]
-    pairs = [[name, own["right"], own["count"]] for name, own in record["pairs"].items()]
+    name = judge["short_name"]
+    pairs = [[dimension, own["right"], own["count"]] for dimension, own in record["pairs"].items()]
     lines = [
-        f"{judge['label']} ({judge['fingerprint'][:8]}): {record['controls_judged']} controls × {record['repeats']}",
+        f"{name} ({judge['fingerprint'][:8]}): {record['controls_judged']} controls × {record['repeats']}",
         "",
         tabulate(pairs, headers=["dimension", "pairs ranked correctly", "pairs"], floatfmt=".2f", missingval="–"),
         "",
@@ -325,6 +326,6 @@ def describe_check(record: Mapping[str, Any]) -> str:
         f"replies that cannot be read: {record['parse_failures']:.1%}",
         f"agreement of its repeats (weighted κ): {'undefined' if kappa is None else f'{kappa:.2f}'}",
         "",
-        f"{judge['label']} {record['verdict']}",
+        f"{name} {record['verdict']}",
     ]
     return "\n".join(lines)

@@ -172,7 +172,7 @@ def _outlook(task: TaskPlan, output: Path, detect: float | None) -> Outlook:
         population, basis = Population(_ASSUMED), f"an assumed accuracy of {_ASSUMED}: no run of it in {output}"
     else:
         population = like(past["accuracy"], past["pss"], past["repeatability"])
-        basis = f"accuracy {past['accuracy']:.3f} and PSS {past['pss']:.3f} of {past['label']} in {output}"
+        basis = f"accuracy {past['accuracy']:.3f} and PSS {past['pss']:.3f} of {past['short_name']} in {output}"
     wanted = sorted({*SAMPLES, task.samples}) if detect is not None else []
     needed: dict[str, dict[int, int | None]] = {
         metric: {samples: required_sample_size(population, metric, detect or 0, m, samples) for samples in wanted}
@@ -196,7 +196,7 @@ def _past_metrics(output: Path, task: str) -> dict[str, Any] | None:
             continue
         values = {name: part.stability[name]["value"] for name in ("accuracy", "pss", "repeatability")}
         if values["accuracy"] is not None and values["pss"] is not None:
-            return {**values, "label": run.record.label}
+            return {**values, "short_name": run.record.short_name}
     return None
 
 

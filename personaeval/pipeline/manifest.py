@@ -46,7 +46,7 @@ def make_manifest(config: RunConfig, checkpoint: Checkpoint, eval_set: EvalSet) 
     }
     return RunRecord(
         plan=hash_json(identified),
-        label=model.spec.short_name,
+        short_name=model.spec.short_name,
         config=config.model_dump(mode="json", exclude={"model"}) | {"model": [_spec_text(model)]},
         model=ModelRecord(**model.record()),
         placement=PlacementRecord(**asdict(checkpoint.placement)),

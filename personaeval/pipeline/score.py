@@ -153,9 +153,9 @@ def _kept_ratings(folder: Path, panel: PanelRecord) -> Mapping[str, Ratings]:
     """
     rows = list(read_judgements(folder))
     found = {(row.judge, row.fingerprint, row.repeat) for row in rows}
-    named = {(judge.label, judge.fingerprint, repeat) for judge in panel.judges for repeat in range(panel.repeats)}
+    named = {(judge.short_name, judge.fingerprint, repeat) for judge in panel.judges for repeat in range(panel.repeats)}
     if rows and found != named:
-        judges = ", ".join(judge.label for judge in panel.judges)
+        judges = ", ".join(judge.short_name for judge in panel.judges)
         raise InvalidRunError(
             f"{folder / JUDGEMENTS}: it is not by the judges that run.json names ({judges}): it was cut "
             "off. Have it judged again, personaeval score RUN --judge …; what was judged before is not asked again."

@@ -49,7 +49,7 @@ def summarise_run(
             parts[table.task] = _summarise_stability(record, table, personas[table.task])
     return RunSummary(
         format=FORMAT,
-        label=record.label,
+        short_name=record.short_name,
         fingerprint=record.model.fingerprint,
         fingerprint_verifiable=record.model.fingerprint_verifiable,
         engine=record.model.engine,
@@ -144,13 +144,13 @@ def _summarise_fidelity(
     part |= summarise_fidelity(ratings, panel, record.model, personas)
     silent = [judge for judge in part["judges"] if judge["unscored"] > UNSCORED_LIMIT * judge["judgements"]]
     # A mean over fewer judges than the panel has is not ranked with those over all of it.
-    heard = [judge["label"] for judge in part["judges"] if judge["unscored"] < judge["judgements"] / 2]
+    heard = [judge["short_name"] for judge in part["judges"] if judge["unscored"] < judge["judgements"] / 2]
     if len(heard) < len(part["judges"]):
         part["group"] = hash_json([part["group"], heard])
     warnings = _warnings(record, table, counts, total)
     warnings += [
-        f"{judge['label']} scored {judge['judgements'] - judge['unscored']} of {judge['judgements']} times; the scores "
-        "of those responses are the other judges'"
+        f"{judge['short_name']} scored {judge['judgements'] - judge['unscored']} of {judge['judgements']} times; the "
+        "other responses have only the other judges' scores"
         for judge in silent
         if len(part["judges"]) > 1
     ]

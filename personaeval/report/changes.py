@@ -95,7 +95,7 @@ def _align(base: Entry, entry: Entry) -> AlignedTask:
         if "folder" not in summary:
             raise InvalidRunError("no folder with its cells.")
         task = next(name for name, own in summary["tasks"].items() if own is part)
-        checkpoints.append((replace(open_runs(str(Path(summary["folder"]))), name=summary["label"]), task))
+        checkpoints.append((replace(open_runs(str(Path(summary["folder"]))), name=summary["short_name"]), task))
     # Rows of one group are comparable by its key; the place of the persona has a note of its own.
     return align(checkpoints[0][0], checkpoints[1][0], checkpoints[0][1], allow_different_settings=True)
 

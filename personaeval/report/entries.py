@@ -59,12 +59,12 @@ def bases_of(groups: Groups, baseline: str) -> list[Entry | None]:
 
 
 def find_baseline(entries: Sequence[Entry], name: str) -> Entry | None:
-    """The run of a name: as the table shows it, its label, or its label with 8 digits of its fingerprint."""
+    """The run of a name: as the table shows it, its short name, or that with 8 digits of its fingerprint."""
     shown = names_of(entries)
     for own, entry in zip(shown, entries, strict=True):
         if name == own:
             return entry
-    found = [e for e in entries if name in (e[0]["label"], f"{e[0]['label']}-{e[0]['fingerprint'][:8]}")]
+    found = [e for e in entries if name in (e[0]["short_name"], f"{e[0]['short_name']}-{e[0]['fingerprint'][:8]}")]
     if len(found) > 1:
         raise UsageError(f"--baseline {name}: several runs have this name; choose one of {'; '.join(shown)}.")
     return found[0] if found else None
@@ -72,7 +72,7 @@ def find_baseline(entries: Sequence[Entry], name: str) -> Entry | None:
 
 def names_of(entries: Sequence[Entry]) -> list[str]:
     """A name per row, as short as distinct names can be."""
-    names = [summary["label"] for summary, _ in entries]
+    names = [summary["short_name"] for summary, _ in entries]
     for added in ("-{fingerprint:.8}", " ({engine}, {dtype})", " {plan:.8}"):
         if len(set(names)) == len(names):
             break

@@ -110,18 +110,19 @@ def notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
         ]
         if part["spread_between_judges"] is not None:
             each = ", ".join(
-                f"{judge['label']} {judge['persona_score']['value']:.2f}"
+                f"{judge['short_name']} {judge['persona_score']['value']:.2f}"
                 for judge in part["judges"]
                 if judge["persona_score"]["value"] is not None
             )
             lines.append(f"{name}: PersonaScore by judge: {each} (sd {part['spread_between_judges']:.2f}).")
         agreed = [judge for judge in part["judges"] if judge["self_agreement"] is not None]
         lines += [
-            f"{name}: {judge['label']} agrees with itself with weighted κ {judge['self_agreement']:.2f}."
+            f"{name}: {judge['short_name']} agrees with itself with weighted κ {judge['self_agreement']:.2f}."
             for judge in agreed
         ]
         lines += [
-            f"{name}: {judge['label']} is {judge['relation']} as the model it judges; such judges favour their own."
+            f"{name}: {judge['short_name']} is {judge['relation']} as the model it judges; such judges favour their "
+            "own."
             for judge in part["judges"]
             if judge["relation"]
         ]
@@ -134,15 +135,15 @@ def notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
 
 def judge_lines(judges: Sequence[dict[str, Any]]) -> list[str]:
     """The judges, and a line for each that has not passed the judge check."""
-    lines = ["Judged by " + ", ".join(f"{judge['label']} ({judge['fingerprint'][:8]})" for judge in judges) + "."]
+    lines = ["Judged by " + ", ".join(f"{judge['short_name']} ({judge['fingerprint'][:8]})" for judge in judges) + "."]
     for judge in judges:
         if judge["check"] is None:
             lines.append(
-                f"{judge['label']} has not been validated (personaeval judge-check --judge …): treat its scores as "
-                "unverified."
+                f"{judge['short_name']} has not been validated (personaeval judge-check --judge …): treat its scores "
+                "as unverified."
             )
         elif not judge["check"]["passed"]:
-            lines.append(f"{judge['label']} FAILED the judge check: it {judge['check']['verdict']}")
+            lines.append(f"{judge['short_name']} FAILED the judge check: it {judge['check']['verdict']}")
     return lines
 
 

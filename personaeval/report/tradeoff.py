@@ -53,7 +53,7 @@ def _pair(left: Sequence[Entry], right: Sequence[Entry]) -> list[tuple[Entry, En
 
 
 def _checkpoint(entry: Entry) -> tuple[str, str]:
-    return entry[0]["label"], entry[0]["fingerprint"]
+    return entry[0]["short_name"], entry[0]["fingerprint"]
 
 
 def _table(pairs: Sequence[tuple[Entry, Entry]], baseline: str | None) -> Table:

@@ -1,7 +1,7 @@
 """A run on disk: its files, the ledger, and the search for finished runs.
 
     for run in finished_runs(Path("results")):
-        print(run.record.label, run.record.config["seed"], len(run.personas()))
+        print(run.record.short_name, run.record.config["seed"], len(run.personas()))
         for response in read_responses(run.folder):
             print(response.item, response.answer)
 

@@ -67,7 +67,7 @@ class RunFiles:
     def identity(self) -> dict[str, Any]:
         """The columns that every frame begins with."""
         fingerprint, step = self.record.model.fingerprint, self.record.model.step
-        step = step_of(self.record.label) if step is None else step
+        step = step_of(self.record.short_name) if step is None else step
         return {"checkpoint": self.checkpoint, "fingerprint": fingerprint, "run": self.run, "step": step}
 
     @cached_property
@@ -201,13 +201,13 @@ def _own(columns: Iterable[str]) -> list[str]:
 
 
 def _named(found: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[RunFiles]:
-    """Runs with names that tell them apart: a label that two checkpoints share gets 8 digits of the fingerprint."""
+    """Runs with names that tell them apart: a name that two checkpoints share gets 8 digits of the fingerprint."""
     # A notebook may change its working folder afterwards.
     unique = {folder.resolve(): summary for folder, summary in found}
     opened = [(open_run(folder), summary) for folder, summary in unique.items()]
     owners: dict[str, set[str]] = {}
     for finished, _ in opened:
-        owners.setdefault(finished.record.label, set()).add(finished.record.model.fingerprint)
+        owners.setdefault(finished.record.short_name, set()).add(finished.record.model.fingerprint)
     seen: Counter[tuple[str, str]] = Counter()
     runs = []
     for finished, summary in opened:
@@ -219,7 +219,7 @@ def _named(found: Sequence[tuple[Path, Mapping[str, Any]]]) -> list[RunFiles]:
             RunFiles(
                 finished,
                 summary,
-                record.label if len(owners[record.label]) == 1 else record.checkpoint,
+                record.short_name if len(owners[record.short_name]) == 1 else record.checkpoint,
                 plan if copy == 1 else f"{plan}-{copy}",
             )
         )
@@ -282,7 +282,7 @@ def _metric_rows(part: Mapping[str, Any], run: RunFiles, task: str) -> Iterator[
         yield from _numbers(shares, {"level": "task"})
         return
     fidelity = part["fidelity"]
-    judges = {judge["label"]: {"persona_score": judge["persona_score"]} for judge in part["judges"]}
+    judges = {judge["short_name"]: {"persona_score": judge["persona_score"]} for judge in part["judges"]}
     whole = {"persona_score": fidelity["persona_score"], **fidelity["dimensions"], "judge": judges}
     corrected = (part.get("people") or {}).get("corrected") or {}
     whole |= {"human_corrected": corrected["persona_score"]} if corrected else {}

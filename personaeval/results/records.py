@@ -47,7 +47,7 @@ class ModelRecord(_Record):
 class JudgeRecord(ModelRecord):
     """A judge: a model with its sampling, and the result of its last judge check."""
 
-    label: str
+    short_name: str = Field(description="The judge's name in tables.")
     sampling: dict[str, Any] = {}
     reasoning_end: str | None = None
     check: dict[str, Any] | None = None
@@ -134,7 +134,7 @@ class RunRecord(_Record):
 
     format: int = RUN_FORMAT
     plan: str = Field(description="Identifies the work: the same command is the same plan.")
-    label: str
+    short_name: str = Field(description="The checkpoint's name in tables and folders.")
     config: dict[str, Any]
     model: ModelRecord
     placement: PlacementRecord
@@ -148,8 +148,8 @@ class RunRecord(_Record):
 
     @property
     def checkpoint(self) -> str:
-        """The label with eight digits of the fingerprint: the name of the checkpoint's folder."""
-        return f"{self.label}-{self.model.fingerprint[:8]}"
+        """The short name with eight digits of the fingerprint: the name of the checkpoint's folder."""
+        return f"{self.short_name}-{self.model.fingerprint[:8]}"
 
     def write(self, path: Path) -> None:
         """Write run.json, whole or not at all."""
@@ -178,8 +178,12 @@ def read_record(path: Path) -> tuple[RunRecord, Personas | None]:
 def upgrade_run(content: dict[str, Any], path: Path) -> tuple[dict[str, Any], Personas | None]:
     """The content of run.json in today's format, and the personas that it held itself.
 
-    Format 1 lists the personas, and tells a judged task by the list of its own.
+    Format 1 lists the personas, and marks a judged task by the list of its own. ``label`` is the old name of
+    ``short_name``.
     """
+    content = rename_label(content)
+    if isinstance(panel := content.get("panel"), dict):
+        content |= {"panel": panel | {"judges": [rename_label(judge) for judge in panel.get("judges", ())]}}
     if content.get("format", 1) >= RUN_FORMAT:
         return content, None
     if not isinstance(content.get("tasks"), dict) or not isinstance(content.get("personas"), list):
@@ -198,6 +202,11 @@ def upgrade_run(content: dict[str, Any], path: Path) -> tuple[dict[str, Any], Pe
         "personas": describe_personas(content["personas"]),
     }
     return content | upgraded, personas
+
+
+def rename_label(record: dict[str, Any]) -> dict[str, Any]:
+    """The record with its ``label``, as older versions wrote it, under the name ``short_name``."""
+    return {"short_name" if key == "label" else key: value for key, value in record.items()}
 
 
 def _judged(task: dict[str, Any], personas: Sequence[dict[str, Any]]) -> dict[str, Any]:

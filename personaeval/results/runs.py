@@ -167,7 +167,7 @@ def open_runs(text: str) -> CheckpointRuns:
     runs = sorted(finished_runs(path.parent), key=lambda run: run.folder)
     chosen = [run for run in runs if path.name in _names(run.record)]
     if not chosen:
-        known = {run.record.label for run in runs}
+        known = {run.record.short_name for run in runs}
         raise UsageError(
             f"{text}: neither the folder of a finished run nor a checkpoint's name.{suggest(path.name, known)}"
         )
@@ -175,7 +175,7 @@ def open_runs(text: str) -> CheckpointRuns:
 
 
 def _names(record: RunRecord) -> tuple[str, str]:
-    return record.label, record.checkpoint
+    return record.short_name, record.checkpoint
 
 
 def _checkpoint(found: Sequence[FinishedRun], text: str) -> CheckpointRuns:
@@ -190,7 +190,7 @@ def _checkpoint(found: Sequence[FinishedRun], text: str) -> CheckpointRuns:
                 raise UsageError(f"{text}: {task} was run more than once; name one folder: {other} or {run.folder}.")
             runs[task] = run
     record = found[0].record
-    return CheckpointRuns(record.label, record.model.fingerprint, record.model.fingerprint_verifiable, runs)
+    return CheckpointRuns(record.short_name, record.model.fingerprint, record.model.fingerprint_verifiable, runs)
 
 
 def step_of(name: str) -> int | None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from personaeval.errors import UsageError
 from personaeval.results.files import FORMAT, SUMMARY, read_json, write_json
+from personaeval.results.records import rename_label
 
 
 class _Part(BaseModel):
@@ -50,7 +51,7 @@ class StabilitySummary(_TaskSummary):
 class JudgeSummary(_Part):
     """One judge of a task."""
 
-    label: str
+    short_name: str
     fingerprint: str
     persona_score: dict[str, Any]
     dimensions: dict[str, Any]
@@ -88,7 +89,7 @@ class RunSummary(_Part):
     """summary.json."""
 
     format: int
-    label: str
+    short_name: str
     fingerprint: str | None = None
     fingerprint_verifiable: bool = False
     engine: str | None = None
@@ -123,8 +124,17 @@ def read_summary(folder: Path) -> RunSummary:
 
 
 def upgrade_summary(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of summary.json in today's format, 1, which the first files leave the kind of a task out of."""
+    """The content of summary.json with today's keys.
+
+    The first files lack the kind of a task; ``label`` is the old name of ``short_name``.
+    """
+    content = rename_label(content)
     tasks = content.get("tasks")
     if not isinstance(tasks, dict):
         return content
-    return content | {"tasks": {name: {"kind": "stability", **part} for name, part in tasks.items()}}
+    return content | {"tasks": {name: _upgrade_task(part) for name, part in tasks.items()}}
+
+
+def _upgrade_task(part: dict[str, Any]) -> dict[str, Any]:
+    judges = {"judges": [rename_label(judge) for judge in part["judges"]]} if "judges" in part else {}
+    return {"kind": "stability", **part, **judges}
