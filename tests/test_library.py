@@ -141,7 +141,7 @@ def test_options_become_letters(library):
     text = (
         text.replace("name: sums", "name: pick").replace("sums.jsonl", "../choice.jsonl").replace("numeric", "choice")
     )
-    text = text.replace('"{{ id }}"', '"{{ q }}"').replace('"{{ question }}"', '"{{ q }}\\n{{ options }}"')
+    text = text.replace('"{{ id }}"', '"{{ q }}"').replace('"{{ question }}"', '"{{ q }}\\n{{ lettered_choices }}"')
     text = text.replace('gold: "{{ answer }}"', 'gold: "{{ right }}"\n  choices: options_list')
     (library / "tasks" / "pick.yaml").write_text(text)
     loaded = items_of("pick", library)

@@ -15,6 +15,8 @@ from personaeval.library.tasks import Item, Task
 Row = Mapping[str, Any]
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LETTERED = ("lettered_choices", "options")
+"""Template variable with the lettered choices, and its old name."""
 
 
 def _refuse_none(value: object) -> object:
@@ -50,7 +52,8 @@ class ItemBuilder:
         choices = self._choices(row, where)
         order = self._order(len(choices), item_id)
         choices = tuple(choices[place] for place in order)
-        row["options"] = "\n".join(f"{_LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
+        lettered = "\n".join(f"{_LETTERS[i]}. {choice}" for i, choice in enumerate(choices))
+        row |= dict.fromkeys(_LETTERED, lettered)
         filled["prompt"] = self._fill("prompt", row, where)
         if any(not _is_text(value) for value in filled.values()):
             raise UsageError(f"{where}: it holds half a surrogate pair, which is not valid text.")
@@ -76,7 +79,7 @@ class ItemBuilder:
         try:
             return self._templates[name].render(row)
         except jinja2.UndefinedError as error:
-            columns = ", ".join(sorted(str(column) for column in row if column not in ("row", "options")))
+            columns = ", ".join(sorted(str(column) for column in row if column not in ("row", *_LETTERED)))
             raise UsageError(
                 f"{where}: the {name} template of task {self._task.name} cannot be filled: {error.message}; "
                 f"columns there: {columns}."

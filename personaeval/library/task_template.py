@@ -40,7 +40,7 @@ item:
 
     Put your final answer in \\boxed{{}}.
   gold: "{{{{ answer }}}}"
-  # Of multiple choice: the list of options, put into the prompt with {{{{ options }}}}, in an order of its own.
+  # Multiple choice: the list of choices; the prompt shows them where it says {{{{ lettered_choices }}}}.
   # choices: options
   # shuffle: true
 

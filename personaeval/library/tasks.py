@@ -208,7 +208,7 @@ class ItemTemplates(_Model):
     """Jinja2 templates over a row of the source (sandboxed).
 
     They see the row's columns by name, the whole row as ``row`` (for names that are not identifiers), and the lettered
-    choices as ``options``.
+    choices as ``lettered_choices`` (formerly ``options``).
     """
 
     id: str | None = Field(default=None, description="Default: the row number.")

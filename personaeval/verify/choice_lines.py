@@ -1,11 +1,11 @@
-"""Letters of options that open or are a line."""
+"""Choice letters that open a line or are all of it."""
 
 from __future__ import annotations
 
 import re
 
+from personaeval.verify.choices import Choices, Mention, mentions
 from personaeval.verify.normalise import lowered
-from personaeval.verify.options import Mention, Options, mentions
 from personaeval.verify.reading import Candidate
 
 LONE = re.compile(
@@ -32,7 +32,7 @@ def is_alternative(text: str, first: Mention, second: Mention) -> bool:
     return len(gap) < 40 and bool(_GAP.fullmatch(gap))
 
 
-def from_lines(text: str, given: Options) -> list[Candidate]:
+def from_lines(text: str, given: Choices) -> list[Candidate]:
     """Letters that open or are the first or last line, or the last sentence: ``B``, ``B) Paris``, ``So B.``."""
     lines = [(match.start(), match[0]) for match in re.finditer(r"[^\n]*\S[^\n]*", text)]
     if not lines:
@@ -68,13 +68,13 @@ def from_lines(text: str, given: Options) -> list[Candidate]:
     return found
 
 
-def _listed(text: str, place: int, given: Options) -> bool:
+def _listed(text: str, place: int, given: Choices) -> bool:
     """Whether a letter ends a list of letters: ``A, B, C``."""
     before = text[max(0, place - 8) : place]
     return bool(re.search(r"[A-Z]\W{0,3},\s*$", before))
 
 
-def _opening(line: str, given: Options) -> str | None:
+def _opening(line: str, given: Choices) -> str | None:
     match = _OPENS.match(line) or _OPENS_SMALL.match(line)
     letter = match[1].upper() if match else ""
     if not letter or letter not in given.letters:

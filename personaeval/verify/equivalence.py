@@ -108,7 +108,7 @@ def compare_numeric(gold: str, answer: str, tolerance: float) -> bool | None:
 
 
 def read_letter(text: str, choices: tuple[str, ...]) -> str | None:
-    """Read an option's letter from ``B``, ``(b)``, ``B) 42`` or the option's own text; None for all else."""
+    """Read a choice's letter from ``B``, ``(b)``, ``B) 42`` or the choice's own text; None for anything else."""
     plain = unfont(text).strip().strip("*$.").strip()
     allowed = {chr(ord("A") + place) for place in range(len(choices) or 26)}
     lone = _LETTER.fullmatch(plain)
@@ -124,7 +124,7 @@ def read_letter(text: str, choices: tuple[str, ...]) -> str | None:
 
 @lru_cache(maxsize=_MEMO)
 def compare_choice(gold: str, answer: str, choices: tuple[str, ...]) -> bool | None:
-    """Compare two letters of options; None where the gold answer names no option."""
+    """Compare two choice letters; None if the gold answer names no choice."""
     expected = read_letter(gold, choices)
     return None if expected is None else read_letter(answer, choices) == expected
 
@@ -137,5 +137,5 @@ def compare_exact(gold: str, answer: str, ignore_case: bool) -> bool:
 
 def _plain(text: str) -> str:
     text = " ".join(unfont(text).strip(" \t\n*`\"'.").split())
-    # An option named by its letter, with or without brackets.
+    # A choice named by its letter, with or without brackets.
     return text[1] if len(text) == 3 and text[0] + text[2] == "()" and text[1].isalpha() else text

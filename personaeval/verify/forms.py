@@ -1,6 +1,6 @@
 r"""Forms: answers that say the same in another form, where Math-Verify passes over it.
 
-Times of day, ratios, intervals as inequalities, options' letters; a set is not a pair, and cents are not dollars.
+Times of day, ratios, intervals as inequalities, choice letters; a set is not a pair, and cents are not dollars.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _minutes(time: re.Match[str]) -> int:
 
 
 def _letters(left: str, right: str) -> bool | None:
-    """``(B)`` against ``B``, ``(B) Paris``: an option's letter."""
+    """``(B)`` against ``B``, ``(B) Paris``: a choice's letter."""
     bracketed = re.fullmatch(r"\(\s?([A-Z])\s?\)", left)
     given = _LETTER.fullmatch(right) or re.match(r"\(([A-Z])\)(?=\s|$)|([A-Z])[).:](?=\s|$)", right)
     if not (bracketed and given):

@@ -25,13 +25,13 @@ class Language:
         answer: nouns that announce the answer.
         result: nouns that may announce it: "result", "total".
         copula: verbs between such a noun and the answer.
-        choose: phrases before the chosen option: "I pick".
+        choose: phrases before the answer: "I pick".
         option: words for "option" or "letter".
         so: words that open a conclusion.
         it: phrases that point at a value: "it is", "there are".
         either: words that join alternatives: "or", "and".
         negation: "not" and similar words.
-        wrong: words for a rejected option.
+        wrong: words for a rejected choice.
         right: words for the right one.
         correction: words that retract an earlier statement.
         bound: words that turn a number into a bound: "at least", "more than".
@@ -106,7 +106,7 @@ SCRIPT_LETTERS = (
     "가나다라마",
     "甲乙丙丁戊",
 )
-"""Letters that stand for options A to E in other scripts."""
+"""Letters that stand for choices A to E in other scripts."""
 
 OTHER_LETTERS = {"Б": "B", "Г": "D", "С": "C", "Е": "E", "ا": "A", "إ": "A", "د": "D", "ج": "C", "ب": "B", "أ": "A"} | {
     name: letter

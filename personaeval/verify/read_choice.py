@@ -1,4 +1,4 @@
-"""Reads the option that a text chooses."""
+"""Reads which choice a text gives as its answer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import cache
 
 from personaeval.verify.boxes import boxes, hashes
 from personaeval.verify.choice_lines import LONE, from_lines, is_alternative
+from personaeval.verify.choices import Choices, Mention, foreign, lettered, mentions, named_texts, plain, single
 from personaeval.verify.normalise import lowered, prose, untex
-from personaeval.verify.options import Mention, Options, foreign, mentions, named_texts, options, plain, single
 from personaeval.verify.patterns import last_match
 from personaeval.verify.reading import Candidate, Reading, choose
 from personaeval.verify.statements import Statement, corrections, sentence_end, sentence_start, statements
@@ -44,7 +44,7 @@ def read(text: str, choices: tuple[str, ...]) -> Reading:
     """Read a windowed, unified completion."""
     plain_text = untex(prose(text)) if "\\" in text or "$" in text else prose(text)
     low = lowered(plain_text)
-    given = replace(options(choices), codes=spoken(low))
+    given = replace(lettered(choices), codes=spoken(low))
     boxed = list(_from_boxes(text, given, choices))
     taken_back = corrections(low, given.codes)
     if boxed and not taken_back:
@@ -63,7 +63,7 @@ def read(text: str, choices: tuple[str, ...]) -> Reading:
     return Reading(chosen, lambda: found)
 
 
-def _from_boxes(text: str, given: Options, choices: tuple[str, ...]) -> Iterator[Candidate]:
+def _from_boxes(text: str, given: Choices, choices: tuple[str, ...]) -> Iterator[Candidate]:
     for box in boxes(text)[-20:]:
         found = {one.value: one for part in box.parts if (one := read_short(part, given, choices)) is not None}
         if len(found) == 1:
@@ -73,15 +73,15 @@ def _from_boxes(text: str, given: Options, choices: tuple[str, ...]) -> Iterator
             yield Candidate("box", box.start, box.content, None, firm=False)
 
 
-def _from_hashes(text: str, given: Options) -> Iterator[Candidate]:
+def _from_hashes(text: str, given: Choices) -> Iterator[Candidate]:
     for start, line in hashes(text):
         lone = LONE.match(line)
         if lone and lone[1].upper() in given.letters and len(line) < 12:
             yield Candidate("hashes", start, lone[1].upper(), lone[1].upper())
 
 
-def read_short(content: str, given: Options, choices: tuple[str, ...]) -> Candidate | None:
-    """Read what a box holds: ``B``, ``(b)``, ``B. Paris``, ``Paris``, ``The answer is B``; None for all else."""
+def read_short(content: str, given: Choices, choices: tuple[str, ...]) -> Candidate | None:
+    """Read a box's content: ``B``, ``(b)``, ``B. Paris``, ``Paris``, ``The answer is B``; None for anything else."""
     text = " ".join(untex(prose(content)).split())
     whole = single(choices, content)
     lone = LONE.match(text)
@@ -92,14 +92,14 @@ def read_short(content: str, given: Options, choices: tuple[str, ...]) -> Candid
     return _choice_of(text, 0, len(text), given, "box")
 
 
-def _choice_of(text: str, start: int, end: int, given: Options, evidence: str) -> Candidate | None:
-    """The option that a stretch names: its first letter that is not rejected, else an option's text."""
+def _choice_of(text: str, start: int, end: int, given: Choices, evidence: str) -> Candidate | None:
+    """The choice that a passage names: its first letter that is not rejected, else a choice's text."""
     found = [one for one in mentions(text, start, end, given) if one.letter in given.letters]
     kept = [one for one in found if not one.rejected]
     words = plain(text[start:end])
     texts = named_texts(words, given)
     if texts and texts[0].start == 0 and _HOLDS_LETTER.search(words[: texts[0].end]) and len(words[: texts[0].end]) > 1:
-        # An option whose own text names letters ("Both A and B", "25 D").
+        # A choice whose own text names letters ("Both A and B", "25 D").
         return Candidate(evidence, start, texts[0].letter, texts[0].letter)
     if kept and not (texts and not kept[0].marked and _within_text(text, start, kept[0], given)):
         first = kept[0]
@@ -126,8 +126,8 @@ def _choice_of(text: str, start: int, end: int, given: Options, evidence: str) -
     return None
 
 
-def _within_text(text: str, start: int, mention: Mention, given: Options) -> bool:
-    """Whether a lone capital opens an option's own text (``A dog``) rather than naming an option."""
+def _within_text(text: str, start: int, mention: Mention, given: Choices) -> bool:
+    """Whether a lone capital opens a choice's text (``A dog``) rather than naming a choice."""
     words = plain(text[mention.start : mention.start + 200])
     return mention.letter in "AI" and any(
         own and len(own) > 1 and words.startswith(own) and (own[0] == mention.letter.lower() and " " in own)
@@ -135,7 +135,7 @@ def _within_text(text: str, start: int, mention: Mention, given: Options) -> boo
     )
 
 
-def _from_statements(text: str, low: str, given: Options) -> Iterator[Candidate]:
+def _from_statements(text: str, low: str, given: Choices) -> Iterator[Candidate]:
     for statement in statements(low):
         candidate = _state(text, low, statement, given)
         if candidate is not None:
@@ -146,7 +146,7 @@ def _from_statements(text: str, low: str, given: Options) -> Iterator[Candidate]
             yield Candidate("statement", lone.start(1), letter, letter)
 
 
-def _state(text: str, low: str, statement: Statement, given: Options) -> Candidate | None:
+def _state(text: str, low: str, statement: Statement, given: Choices) -> Candidate | None:
     evidence = "statement" if statement.strong else "words"
     start, end = statement.start, statement.end
     lone = LONE.match(text[start : min(end, start + 30)])
@@ -165,8 +165,8 @@ def _denied(low: str, place: int) -> bool:
     return bool(re.match(r"[\s\"')]{0,3}(?:no|nope|nay|nein|non|нет|不)(?!\w)", low[place : place + 12]))
 
 
-def _tight(text: str, statement: Statement, given: Options, evidence: str) -> Candidate | None:
-    """``Answer B``, ``Answer (B) is …``: a letter right behind the marker, before any verb."""
+def _tight(text: str, statement: Statement, given: Choices, evidence: str) -> Candidate | None:
+    """``Answer B``, ``Answer (B) is …``: a letter right after the marker, before any verb."""
     if statement.tight:
         return None
     begin = statement.marker
@@ -183,7 +183,7 @@ def _tight(text: str, statement: Statement, given: Options, evidence: str) -> Ca
     return None
 
 
-def _before(text: str, low: str, statement: Statement, given: Options) -> Candidate | None:
+def _before(text: str, low: str, statement: Statement, given: Choices) -> Candidate | None:
     """``B is the right answer``."""
     lead = low[statement.sentence : statement.marker]
     if not _leads_back().search(lead):
@@ -211,7 +211,7 @@ def _leads_back() -> re.Pattern[str]:
 
 @cache
 def _picks() -> re.Pattern[str]:
-    """What comes right before an option's letter in running text."""
+    """Pattern of what comes right before a choice's letter in running text."""
     return re.compile(
         rf"(?P<choose>{alternation('choose')})|(?P<option>{alternation('option')})|(?P<so>{alternation('so', 'it')}|"
         r"(?<!\w)(?:it has to be|it must be|has to be|must be|it's got to be|gotta be|it is|it's|'tis|"
@@ -220,7 +220,7 @@ def _picks() -> re.Pattern[str]:
     )
 
 
-def _from_words(text: str, low: str, given: Options) -> Iterator[Candidate]:
+def _from_words(text: str, low: str, given: Choices) -> Iterator[Candidate]:
     """``I pick B``, ``Option B``, ``it has to be B``, ``B it is``."""
     found = list(_picks().finditer(low))[-_MOST:]
     for pick in found:
@@ -280,8 +280,8 @@ def _from_words(text: str, low: str, given: Options) -> Iterator[Candidate]:
             yield Candidate("words", it_is.start(1), letter, letter)
 
 
-def _later_rejected(text: str, low: str, candidate: Candidate, given: Options) -> bool:
-    """Whether the same sentence later rejects the option: ``option B …, and it is wrong``."""
+def _later_rejected(text: str, low: str, candidate: Candidate, given: Choices) -> bool:
+    """Whether the same sentence later rejects the choice: ``option B …, and it is wrong``."""
     end = sentence_end(low, candidate.start, 160)
     tail = low[candidate.start : end]
     wrong = pattern("wrong", codes=given.codes).search(tail)
@@ -290,8 +290,8 @@ def _later_rejected(text: str, low: str, candidate: Candidate, given: Options) -
     )
 
 
-def _from_texts(low: str, given: Options, start: int = 0) -> list[Candidate]:
-    """An option's own text: the only one in the last sentence that has one, else the only one of all."""
+def _from_texts(low: str, given: Choices, start: int = 0) -> list[Candidate]:
+    """A choice's own text: the only one in the last sentence with any, else the only one in the whole text."""
     if not any(given.texts):
         return []
     end = len(low)
@@ -326,8 +326,8 @@ def _is_rejected(words: str, mention: Mention, codes: tuple[str, ...]) -> bool:
     return bool(denied) or (wrong is not None and wrong.start() - mention.end < 40)
 
 
-def _from_mentions(text: str, given: Options) -> list[Candidate]:
-    """The only option whose letter is named at all, in brackets, and not rejected."""
+def _from_mentions(text: str, given: Choices) -> list[Candidate]:
+    """The only choice whose letter is named in brackets and not rejected."""
     found = mentions(text, 0, min(len(text), 20_000), given)
     kept = {one.letter for one in found if text[one.start] in "([" and not one.rejected}
     named = {one.letter for one in found if one.rejected}

@@ -15,11 +15,11 @@ from fractions import Fraction
 from personaeval.library.tasks import ChoiceScorer, ExactScorer, ExtractingScorer, GymScorer, NumericScorer
 from personaeval.verify import read_choice, read_exact, read_math, read_numeric
 from personaeval.verify.boxes import without_empty
+from personaeval.verify.choices import lettered
 from personaeval.verify.equivalence import compare_math, read_letter
 from personaeval.verify.forms import as_interval
 from personaeval.verify.normalise import unify, window
 from personaeval.verify.number import Number, parse_number, read_number
-from personaeval.verify.options import options
 from personaeval.verify.reading import STRENGTH, Candidate, Reading
 from personaeval.verify.tidy import tidy
 
@@ -48,7 +48,7 @@ def read(scorer: ExtractingScorer, gold: str, text: str, choices: tuple[str, ...
 
 
 def _exact(text: str, gold: str) -> Reading:
-    """A gold that is an option's letter or a number is looked for as in tasks of that kind."""
+    """Read an exact answer; a gold answer that is a choice's letter or a number is read as in tasks of that kind."""
     if _OPTION.fullmatch(gold.strip()):
         reading = read_choice.read(text, ())
         if reading.chosen is not None:
@@ -105,7 +105,7 @@ def _parse(scorer: ExtractingScorer, gold: str, found: str, choices: tuple[str, 
         case NumericScorer():
             return read_numeric.read_box(found, None, ("en",))
         case ChoiceScorer():
-            return read_choice.read_short(found, options(choices), choices)
+            return read_choice.read_short(found, lettered(choices), choices)
         case ExactScorer():
             letter = _OPTION.fullmatch(gold.strip()) and _OPTION.fullmatch(found.strip())
             return Candidate("pattern", 0, found, letter[1] if letter else (found,))
@@ -134,7 +134,7 @@ def compare(scorer: ExtractingScorer, gold: str, candidate: Candidate, choices: 
         case ChoiceScorer():
             letter = read_letter(gold, choices)
             if letter is None:
-                raise ValueError("the letter or the text of an option")
+                raise ValueError("the letter or the text of a choice")
             return candidate.firm and candidate.value == letter
         case ExactScorer():
             return candidate.firm and _is_string(candidate, gold, scorer.ignore_case)

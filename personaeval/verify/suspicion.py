@@ -1,6 +1,6 @@
 """Suspect readings: wrong verdicts whose text holds the gold answer where an answer would stand.
 
-The definition is that of docs/metrics.md. What chance gives is measured beside it: on the other options, or on the
+docs/metrics.md has the definition. The chance level is measured beside it: on the other choices, or on the
 gold answers of other items (decoys).
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from personaeval.library.tasks import ChoiceScorer, ExactScorer, ExtractingScorer, Item, MathScorer, NumericScorer, Task
 from personaeval.verify import read_numeric, reader
+from personaeval.verify.choices import lettered, mentions, named_texts, plain
 from personaeval.verify.equivalence import read_letter
 from personaeval.verify.normalise import HEAD, lowered, prose, unify, untex
 from personaeval.verify.number import parse_number
-from personaeval.verify.options import mentions, named_texts, options, plain
 from personaeval.verify.reading import Candidate, Reading
 
 DECOYS = 20
@@ -37,7 +37,7 @@ def suspicion(
         scorer: the task's scorer.
         gold: the right answer.
         text: the completion, thinking removed.
-        choices: texts of the options.
+        choices: texts of the choices.
         reading: what was read.
         decoys: gold answers of other items.
     """
@@ -50,7 +50,9 @@ def suspicion(
         return False, 0.0
     if isinstance(scorer, ChoiceScorer):
         letter = read_letter(gold, choices)
-        left = [one for one in options(choices).letters[: len(choices)] if one not in (letter, chosen and chosen.value)]
+        left = [
+            one for one in lettered(choices).letters[: len(choices)] if one not in (letter, chosen and chosen.value)
+        ]
         return found.holds(letter or gold), _mean([found.holds(one) for one in left])
     # The gold answer of a wrong verdict is never the one read; a decoy that is would count the answer itself as a hit.
     left = [one for one in decoys if chosen is None or not reader.states(scorer, one, [chosen], choices)]
@@ -78,7 +80,7 @@ class _Found:
         self._numbers = read_numeric.mentions(self._sentence) if self._sentence else []
         self._letters: set[str] = set()
         if self._sentence and isinstance(scorer, ChoiceScorer):
-            given = options(choices)
+            given = lettered(choices)
             named = mentions(self._sentence, 0, len(self._sentence), given)
             self._letters = {
                 one.letter for one in [*named, *named_texts(plain(self._sentence), given)] if not one.rejected
@@ -111,7 +113,7 @@ def _last_sentence(text: str) -> str:
 def decoys_of(task: Task, items: Sequence[Item]) -> dict[str, tuple[str, ...]]:
     """For each item's id, the gold answers of up to 20 other items that look alike and are not in its prompt.
 
-    Empty where the other options tell what chance gives, or another program scores.
+    Empty if the other choices give the chance level, or if another program scores.
     """
     if not isinstance(task.scorer, NumericScorer | MathScorer | ExactScorer):
         return {}

@@ -126,7 +126,7 @@ class Verifier:
             scorer: the task's scorer.
             gold: the right answer.
             text: the completion, thinking removed.
-            choices: texts of the options, in order, where the scorer is of kind choice.
+            choices: texts of the choices, in order, for a scorer of kind choice.
             decoys: right answers of other items, which tell how often a wrong verdict is suspect by chance.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Options: the letters and texts of a multiple-choice item as they are mentioned in a text."""
+"""Choices: the letters and texts of a multiple-choice item, and where a text mentions them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _CONTINUES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """An option named in a text.
+    """A mention of a choice in a text.
 
     Attributes:
-        letter: of the option.
+        letter: the choice's letter.
         start, end: where.
-        rejected: it is named only to say that it is not the one.
-        marked: in brackets or before a sign that letters of options have.
+        rejected: whether the text names the choice only to rule it out.
+        marked: whether the letter is in brackets or before a sign typical of choice letters.
     """
 
     letter: str
@@ -41,13 +41,13 @@ class Mention:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """The options of an item.
+class Choices:
+    """The choices of an item.
 
     Attributes:
-        letters: those that name an option.
-        texts: the options' own texts, plain and in lower case, in order; empty where they are not known.
-        codes: languages of the text that is read.
+        letters: the letters that name a choice.
+        texts: the choices' texts, plain and in lower case, in order; empty if unknown.
+        codes: languages of the text to read.
     """
 
     letters: str
@@ -56,21 +56,21 @@ class Options:
 
 
 @lru_cache(maxsize=4096)
-def options(choices: tuple[str, ...]) -> Options:
-    """An item's options from their texts; 26 letters without texts."""
+def lettered(choices: tuple[str, ...]) -> Choices:
+    """An item's choices from their texts; 26 letters without texts."""
     letters = "".join(chr(ord("A") + place) for place in range(min(len(choices), 26) or 26))
-    return Options(letters, tuple(plain(choice) for choice in choices[:26]))
+    return Choices(letters, tuple(plain(choice) for choice in choices[:26]))
 
 
 def plain(text: str) -> str:
-    """A text in lower case, without markup, quotes, full stop and doubled spaces, to be found in another."""
+    """A text in lower case, without markup, quotes, full stop and doubled spaces, so that it is found in another."""
     low = lowered(untex(prose(unify(text)))).replace("$", " ")
     return " ".join(re.sub(r"[\"'`]", "", low).split()).strip(" .;,!")
 
 
 @lru_cache(maxsize=512)
 def _tokens(letters: str, codes: tuple[str, ...]) -> re.Pattern[str]:
-    """Pattern of option letters and of the words that accept or reject them."""
+    """Pattern of choice letters and of the words that accept or reject them."""
     small = letters.lower()
     last = letters[-1]
     return re.compile(
@@ -87,13 +87,13 @@ _COPULA_BEFORE = re.compile(
 )
 
 
-def mentions(text: str, start: int, end: int, given: Options) -> list[Mention]:
-    """The letters of options named between two places, each with whether it is rejected there.
+def mentions(text: str, start: int, end: int, given: Choices) -> list[Mention]:
+    """The choices named between two places of a text.
 
     Args:
         text: unified, without markup, in its own case.
         start, end: the stretch.
-        given: the item's options.
+        given: the item's choices.
     """
     found: list[Mention] = []
     rejects = False
@@ -148,13 +148,13 @@ def _neighbours(text: str, place: int) -> bool:
     return (before.isalpha() and before < "\u0e00") or (after.isalpha() and after < "\u0e00")
 
 
-def _mention(text: str, token: re.Match[str], first: int, given: Options, rejects: bool) -> Mention | None:
+def _mention(text: str, token: re.Match[str], first: int, given: Choices, rejects: bool) -> Mention | None:
     sign = token["bracketed"] or token["capital"] or token["small"] or token["joined"]
     letter = sign.upper()
     after = text[token.end() : token.end() + 16]
     marked = bool(token["bracketed"] or token["small"] or re.match(r"[).:](?!\w)", after))
     place = token.start("letter")
-    # What opens a stretch behind a marker names an option, unless it is "I think".
+    # What opens a passage after a marker names a choice, unless it is "I think".
     opens = place <= first and not (letter == "I" and _SAYS.match(after))
     if not marked and not opens and letter in _PRONOUNS and _is_word(text, place, after):
         return None
@@ -183,8 +183,8 @@ def _reject(found: list[Mention], clause: list[int]) -> None:
         found[place] = Mention(old.letter, old.start, old.end, True, old.marked)
 
 
-def foreign(text: str, start: int, end: int, given: Options) -> Mention | None:
-    """A letter of another script that opens a stretch and stands alone there (``الإجابة: ب``)."""
+def foreign(text: str, start: int, end: int, given: Choices) -> Mention | None:
+    """A letter of another script that opens a passage and stands alone (``الإجابة: ب``)."""
     match = re.match(r"[\s(\[\"']{0,4}(\w{1,2})(?=[\s)\]\"'.,!:]|$)", text[start:end])
     letter = _FOREIGN.get(match[1]) if match else None
     if match is None or letter is None or letter not in given.letters:
@@ -192,8 +192,8 @@ def foreign(text: str, start: int, end: int, given: Options) -> Mention | None:
     return Mention(letter, start + match.start(1), start + match.end(1), marked=True)
 
 
-def named_texts(low: str, given: Options) -> list[Mention]:
-    """The options whose own text stands in a short plain lower-case text; longer ones hide those within them."""
+def named_texts(low: str, given: Choices) -> list[Mention]:
+    """The choices whose text occurs in a short plain lower-case text; longer texts hide those within them."""
     if not any(given.texts):
         return []
     taken: list[Mention] = []
@@ -226,8 +226,8 @@ def _is_whole(low: str, start: int, end: int, own: str) -> bool:
 
 
 def single(choices: Sequence[str], text: str) -> str | None:
-    """The letter of the option that a text is, in whole; None for none or several."""
-    given = options(tuple(choices))
+    """The letter of the choice that the whole text is; None for none or several."""
+    given = lettered(tuple(choices))
     wanted = plain(text)
     same = [place for place, own in enumerate(given.texts) if own and own == wanted]
     return given.letters[same[0]] if len(same) == 1 else None
