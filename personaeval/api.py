@@ -290,7 +290,9 @@ def leaderboard(
     elif personas:
         found = tables_of.persona_tables(summaries, task=task)
     else:
-        found = tables_of.leaderboard(summaries, baseline=baseline, task=task, generalise=generalise_to_personas)
+        found = tables_of.leaderboard(
+            summaries, baseline=baseline, task=task, generalise_to_personas=generalise_to_personas
+        )
     return Tables(tuple(found))
 
 

@@ -71,7 +71,7 @@ def test_every_response_labelled_gives_the_peoples_own_mean(result, tmp_path):
     rows = rows_of(result)
     people = hear(result, write_csv(tmp_path / "labels.csv", rows))
     assert (people["labels"], people["responses"], people["annotators"]) == (RESPONSES * 2, RESPONSES * 2, 1)
-    assert (people["strangers"], people["alpha"], people["reason"]) == (0, None, None)
+    assert (people["unmatched_labels"], people["alpha"], people["reason"]) == (0, None, None)
     by_dimension = [np.mean([row["score"] for row in rows if row["task"] == name]) for name in DIMENSIONS]
     assert people["corrected"]["persona_score"]["value"] == pytest.approx(np.mean(by_dimension))
     judged = np.array([known_score(row["response"], "ann") for row in rows], dtype=float)
@@ -105,7 +105,7 @@ def test_texts_and_titles_name_persona_question_and_dimension_as_well_as_ids(res
         row["response"] = row["response"] + "\r\n"
     pd.DataFrame(rows).to_parquet(tmp_path / "labels.parquet")
     people = hear(result, tmp_path / "labels.parquet")
-    assert (people["responses"], people["strangers"]) == (RESPONSES * 2, 0)
+    assert (people["responses"], people["unmatched_labels"]) == (RESPONSES * 2, 0)
 
 
 def test_labels_of_other_responses_are_refused_for_correction_and_still_tell_agreement(result, tmp_path, personaeval):
@@ -114,7 +114,7 @@ def test_labels_of_other_responses_are_refused_for_correction_and_still_tell_agr
     path = write_csv(tmp_path / "labels.csv", rows)
     people = hear(result, path)
     assert people["corrected"] is None
-    assert people["strangers"] == 1
+    assert people["unmatched_labels"] == 1
     assert "1 labels match no response of this run" in people["reason"]
     assert people["judges"]["ann"]["responses"] == RESPONSES * 2 - 1
     shown = personaeval("leaderboard", result.folder.parent.parent)
@@ -132,7 +132,7 @@ def test_labels_that_name_another_checkpoint_are_set_aside(result, tmp_path):
         row["annotator"] += str(number)
     people = hear(result, write_csv(tmp_path / "labels.csv", own + other))
     assert people["other_checkpoints"] == RESPONSES * 2
-    assert people["strangers"] == 0
+    assert people["unmatched_labels"] == 0
     assert people["corrected"] is not None
 
 
@@ -215,5 +215,5 @@ def test_the_sheet_that_the_docs_draw_can_be_labelled_and_read(result, tmp_path,
     source = source.assign(score=source.response.map(truth), annotator="eve")
     source.to_csv(tmp_path / "labels.csv", index=False)
     people = hear(result, tmp_path / "labels.csv")
-    assert (people["responses"], people["strangers"]) == (len(source), 0)
+    assert (people["responses"], people["unmatched_labels"]) == (len(source), 0)
     assert people["corrected"] is not None

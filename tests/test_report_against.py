@@ -88,7 +88,7 @@ def test_intervals_for_other_personas_are_wider(tmp_path):
     population = Population(0.6, cell=0.1, persona=0.1)
     correct = population.draw(np.random.default_rng(1), 300, 8, 1)
     summary = finished(tmp_path, "a", correct, "a" * 32)
-    [plain], [wide] = leaderboard([summary]), leaderboard([summary], generalise=True)
+    [plain], [wide] = leaderboard([summary]), leaderboard([summary], generalise_to_personas=True)
     for name in ("accuracy", "PSS"):
         before, after = figures(plain, name)["a"], figures(wide, name)["a"]
         assert after.value == before.value

@@ -228,22 +228,22 @@ def _prepare(
         return _Test(gate, task, None, aligned)
     if (aligned.judged is not None) != METRICS[gate.metric].judged:
         return _Test(gate, task, None, f"{task} has no {gate.metric}")
-    generalise = policy.generalise_to_personas
+    generalise_to_personas = policy.generalise_to_personas
     if gate.metric == WORST_PERSONA.name:
-        change = None if generalise or aligned.cells is None else worst_persona_change(*aligned.cells)
+        change = None if generalise_to_personas or aligned.cells is None else worst_persona_change(*aligned.cells)
     else:
-        change = aligned.changes(generalise and aligned.judged is None).get(gate.metric)
+        change = aligned.changes(generalise_to_personas and aligned.judged is None).get(gate.metric)
     if change is None:
         return _Test(gate, task, None, f"{gate.metric} cannot be generalised to other personas")
     if change.absolute.value is None:
         more = ": it needs two samples" if _needs_repeats(gate.metric) and not _is_repeated(aligned) else ""
         return _Test(gate, task, change, f"{gate.metric} is undefined for these answers{more}", defined=False)
     by_item = change
-    if generalise and aligned.judged is None:
+    if generalise_to_personas and aligned.judged is None:
         by_item = aligned.changes()[gate.metric]
     items = math.inf if aligned.judged is not None else float(by_item.tested.clusters[0])
     same = aligned.identical and _is_known(base, candidate, task)
-    return _Test(gate, task, change, sizes=_sizes(aligned, change, generalise), items=items, same=same)
+    return _Test(gate, task, change, sizes=_sizes(aligned, change, generalise_to_personas), items=items, same=same)
 
 
 def _is_known(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> bool:
@@ -262,11 +262,11 @@ def _is_repeated(aligned: AlignedTask) -> bool:
     return aligned.cells is not None and all((cells.scored[:, 1:] > 1).any() for cells in aligned.cells)
 
 
-def _sizes(aligned: AlignedTask, change: Change, generalise: bool) -> dict[str, int]:
+def _sizes(aligned: AlignedTask, change: Change, generalise_to_personas: bool) -> dict[str, int]:
     """Sample sizes that determine the error of a change."""
     if aligned.cells is None:
         return {"personas": int(change.tested.clusters[0])}
-    personas = {"personas": len(aligned.cells[0].persona_ids) - 1} if generalise else {}
+    personas = {"personas": len(aligned.cells[0].persona_ids) - 1} if generalise_to_personas else {}
     return {"items": len(aligned.items)} | personas
 
 

@@ -67,17 +67,17 @@ class AlignedTask:
     warnings: tuple[str, ...]
     identical: bool
 
-    def changes(self, generalise: bool = False) -> dict[str, Change]:
+    def changes(self, generalise_to_personas: bool = False) -> dict[str, Change]:
         """Change of every metric, by name.
 
         Args:
-            generalise: intervals for other personas as well, for the metrics that allow it.
+            generalise_to_personas: intervals for other personas as well, for the metrics that allow it.
         """
         if self.judged is not None:
             found = changes(*self.judged)
             return dict(zip((PERSONA_SCORE.name, *self.dimensions), found, strict=True))
         base, candidate = self._cells()
-        if not generalise:
+        if not generalise_to_personas:
             before, after = (item_sums(cells, self.record.domain, ()) for cells in (base, candidate))
             return _meaningful(dict(zip(HEADLINE, changes(before, after), strict=False)))
         differences, ratios, *values = two_way_bootstrap.changes(base, candidate)

@@ -144,7 +144,8 @@ def warn_of_judges(record: RunRecord, progress: Progress) -> None:
             progress.message(f"Judge {judge.short_name} is {kin} as the model it judges; such judges favour their own.")
         if judge.check is None:
             progress.message(
-                f"Judge {judge.short_name} was never checked; run personaeval judge-check before trusting its scores."
+                f"Judge {judge.short_name} has not been validated (personaeval judge-check --judge …): treat its "
+                "scores as unverified."
             )
         elif not judge.check["passed"]:
             progress.message(f"Judge {judge.short_name} failed the judge check: it {judge.check['verdict']}")

@@ -217,7 +217,7 @@ def compare(joined: Joined, ratings: Ratings) -> dict[str, Any]:
         "labels": int((~np.isnan(table)).sum()),
         "responses": len(joined.scores),
         "annotators": len(annotators),
-        "strangers": len(joined.unmatched_labels),
+        "unmatched_labels": len(joined.unmatched_labels),
         "other_checkpoints": joined.labels_of_other_checkpoints,
         "alpha": _alpha(table),
         "panel": _agreement(ratings.panel_scores, people),

@@ -281,7 +281,7 @@ def find_check(output: Path, fingerprint: str) -> dict[str, Any] | None:
     Records of another judge prompt, of other controls or rubrics, and unreadable ones are ignored.
 
     Returns:
-        ``passed``, ``verdict`` and ``date``; None for a judge that was never checked.
+        ``passed``, ``verdict`` and ``date``; None for a judge that has not been validated.
     """
     for folder in (output / FOLDER, controls_folder() / FOLDER):
         path = folder / f"{fingerprint}.json"

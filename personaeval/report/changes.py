@@ -52,7 +52,11 @@ class TableChanges:
 
 
 def table_changes(
-    entries: Sequence[Entry], base: Entry, names: Sequence[str], tested: Sequence[str], generalise: bool = False
+    entries: Sequence[Entry],
+    base: Entry,
+    names: Sequence[str],
+    tested: Sequence[str],
+    generalise_to_personas: bool = False,
 ) -> TableChanges:
     """Paired changes of a group's rows against its baseline.
 
@@ -61,7 +65,7 @@ def table_changes(
         base: the row that the others are compared with.
         names: the rows' names in the table.
         tested: metrics whose changes are tested; p-values are adjusted by Holm over all of them and all rows.
-        generalise: intervals for other personas as well.
+        generalise_to_personas: intervals for other personas as well.
     """
     found: list[Mapping[str, Change]] = []
     notes = []
@@ -75,7 +79,7 @@ def table_changes(
             notes.append(f"{name}: its changes are not tested: {error}")
             found.append({})
             continue
-        found.append(aligned.changes(generalise and aligned.judged is None))
+        found.append(aligned.changes(generalise_to_personas and aligned.judged is None))
         notes += [f"{name}: {note}" for note in aligned.notes]
     rows = _adjusted(found, tested)
     count = sum(len(row.p) for row in rows)

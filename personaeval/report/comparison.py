@@ -24,7 +24,7 @@ def compare_tables(
     base: CheckpointRuns,
     candidate: CheckpointRuns,
     tasks: Sequence[AlignedTask],
-    generalise: bool = False,
+    generalise_to_personas: bool = False,
     details: bool = True,
 ) -> list[Table]:
     """Tables of two checkpoints: the metrics of all tasks; then personas, categories and flips of each task.
@@ -33,10 +33,10 @@ def compare_tables(
         base: the checkpoint to compare with.
         candidate: the checkpoint to compare.
         tasks: the tasks of both, aligned.
-        generalise: intervals for other personas as well.
+        generalise_to_personas: intervals for other personas as well.
         details: include the tables by persona, category and item.
     """
-    tables = [_metrics_table(base, candidate, tasks, generalise)]
+    tables = [_metrics_table(base, candidate, tasks, generalise_to_personas)]
     for aligned in tasks if details else ():
         tables += _persona_tables(aligned, base, candidate)
         tables += _flip_tables(aligned, base, candidate)
@@ -67,9 +67,11 @@ def trend_tables(checkpoints: Sequence[CheckpointRuns], tasks: Sequence[Sequence
 
 
 def _metrics_table(
-    base: CheckpointRuns, candidate: CheckpointRuns, tasks: Sequence[AlignedTask], generalise: bool
+    base: CheckpointRuns, candidate: CheckpointRuns, tasks: Sequence[AlignedTask], generalise_to_personas: bool
 ) -> Table:
-    found = [(aligned, name, change) for aligned in tasks for name, change in aligned.changes(generalise).items()]
+    found = [
+        (aligned, name, change) for aligned in tasks for name, change in aligned.changes(generalise_to_personas).items()
+    ]
     # If every score is 0 or 1, the mean score is accuracy.
     found = [
         entry
@@ -85,7 +87,7 @@ def _metrics_table(
         rows.append((aligned.task, title, *_change_cells(change, float(p))))
     clusters = (
         "items and personas resampled together (judged tasks: personas)"
-        if generalise
+        if generalise_to_personas
         else "items are the clusters (judged tasks: personas)"
     )
     notes = [

@@ -37,7 +37,10 @@ __all__ = ["leaderboard", "persona_tables", "render"]
 
 
 def leaderboard(
-    summaries: Sequence[Summary], baseline: str | None = None, task: str | None = None, generalise: bool = False
+    summaries: Sequence[Summary],
+    baseline: str | None = None,
+    task: str | None = None,
+    generalise_to_personas: bool = False,
 ) -> list[Table]:
     """A table per comparable group, a row per checkpoint; the highest PSS or PersonaScore first.
 
@@ -45,12 +48,12 @@ def leaderboard(
         summaries: summaries of finished runs.
         baseline: name of the checkpoint against which relative changes are shown.
         task: only this task; None for all.
-        generalise: intervals for other personas as well.
+        generalise_to_personas: intervals for other personas as well.
 
     Raises:
         UsageError: no run has the task, or the baseline.
     """
-    if generalise:
+    if generalise_to_personas:
         summaries = [generalised(summary) for summary in summaries]
     stability, judged = _groups(summaries, task), judged_tables.groups(summaries, task)
     bases = (
@@ -61,7 +64,7 @@ def leaderboard(
         absent = (f"No run of {baseline} is comparable with these.",) if baseline is not None and base is None else ()
         if number < len(stability):
             more = (*absent, *_reader_notes(entries, stability))
-            tables.append(_leaderboard_table(entries, base, more, generalise))
+            tables.append(_leaderboard_table(entries, base, more, generalise_to_personas))
         else:
             tables.append(judged_tables.table(entries, base, absent))
     return tables
@@ -98,10 +101,12 @@ def _groups(summaries: Sequence[Summary], task: str | None) -> Groups:
 
 
 def _leaderboard_table(
-    entries: Sequence[Entry], base: Entry | None, more_notes: Sequence[str], generalise: bool
+    entries: Sequence[Entry], base: Entry | None, more_notes: Sequence[str], generalise_to_personas: bool
 ) -> Table:
     names = names_of(entries)
-    compared = table_changes(entries, base, names, ("accuracy", "pss"), generalise) if base is not None else None
+    compared = (
+        table_changes(entries, base, names, ("accuracy", "pss"), generalise_to_personas) if base is not None else None
+    )
     shown = {metric.name: metric.column for metric in STABILITY if metric.column is not None}
     columns = ["checkpoint", *shown.values(), "worst persona", "spread", "unscored"]
     if base is not None:
@@ -124,7 +129,9 @@ def _leaderboard_table(
     notes = [*_notes(entries, names), *more_notes]
     if compared is not None:
         notes += [*compared.notes, _INTERPRETATION]
-    about = "other items and other personas like these" if generalise else "other items, under these personas"
+    about = (
+        "other items and other personas like these" if generalise_to_personas else "other items, under these personas"
+    )
     notes.append(f"{INTERVAL_NOTE}, for {about}.")
     return Table(_title(entries[0]), tuple(columns), tuple(rows), tuple(notes))
 

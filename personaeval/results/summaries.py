@@ -126,7 +126,8 @@ def read_summary(folder: Path) -> RunSummary:
 def upgrade_summary(content: dict[str, Any]) -> dict[str, Any]:
     """The content of summary.json with today's keys.
 
-    The first files lack the kind of a task; ``label`` is the old name of ``short_name``.
+    The first files lack the kind of a task; ``label`` is the old name of ``short_name``, and ``strangers`` that of
+    ``unmatched_labels``.
     """
     content = rename_label(content)
     tasks = content.get("tasks")
@@ -136,5 +137,9 @@ def upgrade_summary(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _upgrade_task(part: dict[str, Any]) -> dict[str, Any]:
-    judges = {"judges": [rename_label(judge) for judge in part["judges"]]} if "judges" in part else {}
-    return {"kind": "stability", **part, **judges}
+    part = {"kind": "stability", **part}
+    if "judges" in part:
+        part["judges"] = [rename_label(judge) for judge in part["judges"]]
+    if people := part.get("people"):
+        part["people"] = {"unmatched_labels" if key == "strangers" else key: value for key, value in people.items()}
+    return part
