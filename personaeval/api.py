@@ -76,7 +76,7 @@ def run(
         tokenizer: of a model in memory; with an endpoint, the name of the tokenizer that its prompts are checked with.
         name: of a model in memory, as tables show it.
         step: its training step.
-        config: YAML file with any of the settings; arguments go before it.
+        config: YAML file with any of the settings; arguments take precedence.
         progress: show progress on standard error.
         settings: every other field of :class:`~personaeval.config.RunConfig`: ``limit=100, samples=4, output=…``.
 
@@ -85,7 +85,7 @@ def run(
 
     Raises:
         UsageError: an unknown setting, or a value, task, persona or model that does not fit.
-        EngineError: no checkpoint could be asked anything. Where some requests failed, ``failed`` says how many.
+        EngineError: no checkpoint could be evaluated. If only some requests failed, ``failed`` counts them.
     """
     from personaeval.pipeline.run import run as run_checkpoints
     from personaeval.report.outcomes import Evaluation
@@ -122,17 +122,17 @@ def plan(
     detect: float | None = None,
     **settings: Any,
 ) -> Forecasts:
-    """What :func:`run` would take with the same arguments, and what it could show; generates nothing.
+    """Cost of :func:`run` with the same arguments, and the smallest change it could detect; generates nothing.
 
     Args:
-        model: as for :func:`run`, and so are the others that are not named here.
+        model: as for :func:`run`, like all arguments that are not listed here.
         tasks: task names or YAML files.
         personas: persona sets, ``SET/ID``, files.
-        tokenizer: of a model in memory, or of an endpoint.
+        tokenizer: the tokenizer of a model in memory, or of an endpoint.
         name: of a model in memory.
         step: its training step.
         config: YAML file with any of the settings.
-        detect: a change, such as 0.02, for which the sizes that would show it are wanted.
+        detect: also report the sample sizes that detect a change of this size, such as 0.02.
         settings: other fields of :class:`~personaeval.config.RunConfig`.
 
     Raises:
@@ -151,11 +151,11 @@ def plan(
 def score(run: Place, *, progress: bool = False, **settings: Any) -> Rescoring | None:
     """Verify or judge a run's stored responses again, with today's gold answers, scorers or judges.
 
-    Generates nothing but what judges say; without ``judge``, judged tasks keep the judgements they have.
+    Only judges' replies are generated; without ``judge``, judged tasks keep their judgements.
 
     Args:
         run: folder of a finished run.
-        progress: show the judges' work on standard error.
+        progress: show the judges' progress on standard error.
         settings: fields of :class:`~personaeval.config.ScoreOptions`: ``judge=…, human=…, data={"task": file}``.
 
     Returns:
@@ -163,7 +163,7 @@ def score(run: Place, *, progress: bool = False, **settings: Any) -> Rescoring |
 
     Raises:
         UsageError: no finished run, an unknown setting, or a value that does not fit.
-        InvalidRunError: the run's answers are to other questions than today's.
+        InvalidRunError: a task's prompts or personas have changed since the run.
     """
     from personaeval.judge.usage import read_prices, report_judging
     from personaeval.pipeline.score import rescore
@@ -186,12 +186,12 @@ def score(run: Place, *, progress: bool = False, **settings: Any) -> Rescoring |
 def validate_judge(
     judge: str | Sequence[str], output: Place = "results", *, progress: bool = False, **settings: Any
 ) -> JudgeChecks | None:
-    """Whether judges rank controls of known order and resist texts that try to bribe them.
+    """Validate judges: do they rank controls in the known order and resist prompt injection?
 
     Args:
-        judge: one or more judges, named as a model is.
-        output: results folder, which keeps the record.
-        progress: show the judges' work on standard error.
+        judge: one or more judges, named like models.
+        output: results folder, where the record is kept.
+        progress: show the judges' progress on standard error.
         settings: other fields of :class:`~personaeval.config.JudgeCheckOptions`.
 
     Returns:
@@ -221,12 +221,12 @@ def validate_judge(
 def _configured(
     kind: type[RunConfig], asked: Mapping[str, Any], name: str | None, step: int | None, file: Place | None
 ) -> tuple[RunConfig, list[Model]]:
-    """The configuration that arguments ask for, and the model where it is in memory already."""
+    """The configuration from the arguments, and the model if it is already in memory."""
     values = given(kind, asked)
     path = None if file is None else Path(file)
     if not _is_live(asked["model"]):
         if name is not None or step is not None:
-            raise UsageError("name and step: for a model in memory; a checkpoint's name is that of its folder.")
+            raise UsageError("name and step are for a model in memory; a checkpoint is named after its folder.")
         return make_config(path, values, kind), []
     from personaeval.models.live import LiveModel
 
@@ -263,10 +263,10 @@ def leaderboard(
 
     Args:
         results: the results folder.
-        personas: a row per persona in place of a row per checkpoint.
+        personas: a row per persona instead of a row per checkpoint.
         baseline: name of the checkpoint against which changes are shown.
         task: only this task.
-        generalise_to_personas: intervals hold for personas that were not tried, too.
+        generalise_to_personas: intervals also hold for personas that were not evaluated.
         trade_off: stability and fidelity of each checkpoint side by side.
 
     Raises:
@@ -303,14 +303,14 @@ def compare(
     generalise_to_personas: bool = False,
     allow_different_settings: bool = False,
 ) -> Tables:
-    """What changed from one checkpoint to others, paired on the same items, personas and samples.
+    """Paired changes from one checkpoint to others, on the same items, personas and samples.
 
     Args:
         base: a run's or a baseline's folder, or RESULTS/NAME.
-        candidates: one or more to compare with it, named alike.
+        candidates: one or more checkpoints to compare with it, named the same way.
         task: only this task.
-        generalise_to_personas: claims about personas that were not tried, too.
-        allow_different_settings: compare what was asked or scored differently; a note says so.
+        generalise_to_personas: intervals and tests also hold for personas that were not evaluated.
+        allow_different_settings: compare runs whose settings differ; a note says so.
 
     Raises:
         UsageError: no such run.
@@ -347,9 +347,9 @@ def check(
 
     Args:
         base: a run's or a baseline's folder, or RESULTS/NAME.
-        candidate: what is checked, named alike.
+        candidate: the checkpoint to check, named the same way.
         policy: a YAML file, or its content.
-        allow_different_settings: check what was asked or scored differently; a note says so.
+        allow_different_settings: check a run whose settings differ; a note says so.
 
     Raises:
         UsageError: no such run, or a policy that cannot be read.

@@ -89,7 +89,7 @@ def _explain(problem: Any, model: type[BaseModel], names: Mapping[str, str] | No
 
 
 def _is_tag(part: object, problem: Any) -> bool:
-    """Tell whether a part of a location is the tag of a union member, which stands in no file."""
+    """Whether a part of a location is the tag of a union member, which occurs in no file."""
     return part in _TAGS and part != problem["loc"][-1]
 
 
@@ -114,7 +114,7 @@ def _line(node: yaml.Node, location: Sequence[int | str]) -> int:
 
 
 def _refuse_repeated_keys(path: Path, node: yaml.Node) -> None:
-    """YAML keeps the last of two equal keys in silence; a persona or a field would vanish."""
+    """Refuse duplicate keys: YAML silently keeps the last one, and a persona or a field would vanish."""
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:

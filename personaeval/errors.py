@@ -16,7 +16,7 @@ class PersonaevalError(Exception):
 
 
 class UsageError(PersonaevalError):
-    """Bad input: a flag, a YAML file, a data file, a name nobody knows (exit code 2)."""
+    """Bad input: a flag, a YAML file, a data file, an unknown name (exit code 2)."""
 
     exit_code = 2
 
@@ -43,7 +43,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 class StorageError(PersonaevalError):
-    """The results folder cannot be written: disk full, read-only, not ours (exit code 2)."""
+    """The results folder cannot be written: disk full, read-only, no permission (exit code 2)."""
 
     exit_code = 2
 

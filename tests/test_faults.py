@@ -164,7 +164,7 @@ def test_a_checkpoint_that_cannot_be_asked_does_not_keep_the_next_one_from_its_t
         arguments += ["-t", "sums", "-p", "few", "--include", library, "-o", tmp_path / "out"]
         shown = personaeval(*arguments)
     assert shown.returncode == 5
-    assert "1 of 2 checkpoints could not be asked anything" in shown.stderr
+    assert "1 of 2 checkpoints could not be evaluated" in shown.stderr
     assert "401" in shown.stderr
     assert "Traceback" not in shown.stderr
     assert "scripted" in shown.stdout

@@ -41,7 +41,7 @@ def test_two_tasks_that_ask_the_same_are_asked_once(smollm2, personaeval, tmp_pa
     shared = ["--model", f"transformers:{smollm2}", "--tasks", f"mini-arith,{twin}", "--limit", 2, "--max-tokens", 3]
     shown = personaeval("plan", *shared, "--personas", "core/pirate", "--output", tmp_path / "results")
     assert shown.returncode == 0, shown.stderr
-    assert ": 8 requests, 0 in the ledger already, 4 the same as another of them." in shown.stdout
+    assert ": 8 requests, 0 in the ledger already, 4 duplicates of others." in shown.stdout
     assert "To generate: 4 requests" in shown.stdout
 
 

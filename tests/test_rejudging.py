@@ -71,7 +71,7 @@ def test_judgements_of_a_judging_that_was_cut_off_are_not_believed(play, tmp_pat
     with judgement_writer(result.folder) as writer:
         for row in rows:
             writer.add(replace(row, judge="five", fingerprint="f" * 32, score=5))
-    with pytest.raises(InvalidRunError, match=r"not by the judges that run\.json names \(ann\)"):
+    with pytest.raises(InvalidRunError, match=r"of other judges than run\.json names \(ann\)"):
         rescore(result.folder, {}, ())
     sent = len(ann.sent)
     rescore(result.folder, {}, (), JudgeOptions(judge=(named(ann),)))

@@ -214,7 +214,7 @@ def test_a_base_models_examples_are_part_of_the_work_without_stop_strings_too(ev
 
 def test_a_folder_in_use_is_not_scored_again(evaluate):
     [result] = evaluate()
-    with run_lock(result.folder), pytest.raises(UsageError, match="under way already, held by process"):
+    with run_lock(result.folder), pytest.raises(UsageError, match="already in progress, held by process"):
         rescore(result.folder, {}, ())
 
 

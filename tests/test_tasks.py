@@ -154,7 +154,7 @@ def test_the_example_is_a_task_that_works(tmp_path):
     checked = check_task(str(task), None, ())
     assert checked.count("--- item") == 3
     assert "3 items, every gold answer is right" in checked
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         write_example("roman", tmp_path)
     with pytest.raises(UsageError, match="no name for a task"):
         write_example("My task", tmp_path)

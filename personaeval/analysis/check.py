@@ -214,7 +214,7 @@ def _align(
         if share > policy.max_unscored:
             return (
                 f"{share:.1%} of {checkpoint.name}'s answers to {task} are unscored, more than the "
-                f"{policy.max_unscored:.1%} allowed; running it again asks for those only"
+                f"{policy.max_unscored:.1%} allowed; run it again to retry only those"
             )
     return aligned
 

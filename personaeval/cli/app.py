@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    # Markup would eat what stands in brackets, such as [@URL].
+    # Rich markup would swallow text in brackets, such as [@URL].
     rich_markup_mode=None,
     help="How much a model's correctness depends on who it is told to be.",
 )
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _report_unexpected(error: Exception) -> int:
-    """Show the parser's errors in its own way; anything else is a bug, with a traceback to report."""
+    """Let the parser show its own errors; anything else is a bug, shown with a traceback to report."""
     if isinstance(error, typer.Abort):
         return INTERRUPTED
     if isinstance(error, _parser_error()):

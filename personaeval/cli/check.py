@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @command(app, "check")
 def check(options: CheckOptions) -> None:
-    """Say whether a candidate is worse than its base by more than a policy allows.
+    """Check whether a candidate is worse than its base by more than a policy allows.
 
     Exits with 0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 where the runs are not valid for the question.
     """

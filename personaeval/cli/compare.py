@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @command(app, "compare")
 def compare(options: CompareOptions) -> None:
-    """Show what changed from one checkpoint to others, paired on the same items, personas and samples."""
+    """Show paired changes from one checkpoint to others, on the same items, personas and samples."""
     from personaeval import api
 
     found = api.compare(

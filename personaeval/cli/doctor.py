@@ -16,7 +16,7 @@ from personaeval.errors import first_line
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, what would run and what is missing."""
+    """Show what is installed, which engines can run here and what is missing."""
     report, sound = examine()
     print(report)
     raise typer.Exit(0 if sound else 5)
@@ -56,7 +56,7 @@ def _engine(module: str, remedy: str) -> tuple[bool, str]:
     try:
         importlib.import_module(module)
     except Exception as error:
-        # A half-matching binary (torchvision beside another torch) fails in any way it likes.
+        # A mismatched binary (torchvision built for another torch) can fail in any way.
         return False, f"installed, but does not import: {type(error).__name__}: {first_line(error)}"
     return True, "ready"
 

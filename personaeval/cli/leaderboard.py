@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @command(app, "leaderboard")
 def leaderboard(options: LeaderboardOptions) -> None:
-    """Compare the finished runs of a results folder; only like is ranked with like."""
+    """Rank the finished runs of a results folder; only comparable runs share a table."""
     from personaeval import api
 
     found = api.leaderboard(

@@ -33,7 +33,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
                 return make_command(function, name).make_context(info_name, args, parent, **extra)
 
         def shown() -> None:
-            """Stands in the list of commands."""
+            """Entry in the list of commands."""
 
         shown.__doc__ = function.__doc__
         app.command(name, cls=Lazy)(shown)
@@ -56,8 +56,8 @@ def print_error(message: str) -> None:
 
 
 def report_unjudged(failed: int, reason: str | None) -> None:
-    """Say that judges' engines gave nothing for some judgements, and end with their exit code."""
+    """Report judgements that a judge's engine failed to give, and exit with an engine error's code."""
     if failed:
-        why = reason or "judgements.parquet holds the reason of each"
-        print_error(f"{failed} judgements failed and are unscored ({why}). The same command tries only those again.")
+        why = reason or "judgements.parquet gives each reason"
+        print_error(f"{failed} judgements failed and are unscored ({why}). The same command retries only those.")
         raise typer.Exit(5)

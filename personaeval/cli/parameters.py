@@ -56,7 +56,7 @@ def _options(kind: type[Options], given: dict[str, Any]) -> Options:
 
 
 def _parameter(kind: type[Options], name: str) -> inspect.Parameter:
-    """One field as a parameter for Typer. The default is None: what was not given is the options class's to fill."""
+    """One field as a parameter for Typer. The default is None: the options class fills in what was not given."""
     field, flag = kind.model_fields[name], flag_of(kind.model_fields[name])
     typed = _typed(field)
     default: Any = None
@@ -73,7 +73,7 @@ def _parameter(kind: type[Options], name: str) -> inspect.Parameter:
 
 
 def _typed(field: FieldInfo) -> Any:
-    """The type in which Typer reads a field: one text for comma-separated values, a list for repeated flags."""
+    """The type with which Typer reads a field: one text for comma-separated values, a list for repeated flags."""
     inner, origin = _inner(field), _origin(field)
     if origin is Literal or flag_of(field).commas:
         return str
@@ -108,7 +108,7 @@ def _help(field: FieldInfo) -> str:
 
 
 def _read(kind: type[Options], name: str, given: Any) -> Any:
-    """The value of a field from what Typer read."""
+    """The value of a field, converted from what Typer read."""
     field, flag = kind.model_fields[name], flag_of(kind.model_fields[name])
     if flag.off:
         return False

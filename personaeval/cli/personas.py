@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from personaeval.config import LibraryOptions, PersonasOptions, PersonasShowOptions
 
 
-personas_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The personas: what there is, how a checkpoint sees them."
-)
+personas_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and check personas.")
 
 app.add_typer(personas_app, name="personas")
 
@@ -30,7 +28,7 @@ def personas_list(options: LibraryOptions) -> None:
 
 @command(personas_app, "show")
 def personas_show(options: PersonasShowOptions) -> None:
-    """Show personas, as rendered for a checkpoint where one is given."""
+    """Show personas; with a checkpoint, also its rendered prompts."""
     from personaeval.cli.listing import show_personas
 
     print(show_personas(options))
@@ -38,7 +36,7 @@ def personas_show(options: PersonasShowOptions) -> None:
 
 @command(personas_app, "check")
 def personas_check(options: PersonasOptions) -> None:
-    """Check a persona set: keys, ids, texts, tags, lengths, and what is said twice."""
+    """Check a persona set: keys, ids, texts, tags, lengths and near-duplicates."""
     from personaeval.cli.listing import check_personas
 
     print(check_personas(options.personas, options.include))

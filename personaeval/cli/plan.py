@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @command(app, "plan")
 def plan(options: PlanOptions) -> None:
-    """Say what run would take and what it could show; generates nothing.
+    """Show what a run would cost and the smallest change it could detect; generates nothing.
 
     Takes the options of run. Requests and a local checkpoint's prompt tokens are exact; judges' calls, tokens and cost
-    are the most they could be; the smallest change that two checkpoints would show is for the task's n, m and S.
+    are upper bounds. The minimum detectable decline is for the task's items, personas and samples.
     """
     from personaeval.pipeline.forecast import describe, forecast
 

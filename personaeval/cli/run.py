@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def run(
     config: RunConfig,
     folders: Annotated[
-        Path | None, typer.Option(help="Write the runs' folders to this file, one a line, for scripts.")
+        Path | None, typer.Option(help="Write the runs' folders to this file, one per line, for scripts.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -50,11 +50,11 @@ def _finish_run(output: Path, finished: Any) -> None:
     failed = sum(result.failed for result in finished)
     reason = next((result.engine_error for result in finished if result.engine_error), None)
     if failed:
-        why = reason or "responses.parquet holds the reason of each"
-        print_error(f"{failed} requests failed and are unscored ({why}). The same command tries only those again.")
+        why = reason or "responses.parquet gives each reason"
+        print_error(f"{failed} requests failed and are unscored ({why}). The same command retries only those.")
     absent = len(finished) - len(folders)
     if absent:
-        print_error(f"{absent} of {len(finished)} checkpoints could not be asked anything ({reason}).")
+        print_error(f"{absent} of {len(finished)} checkpoints could not be evaluated ({reason}).")
     report_unjudged(sum(result.unjudged for result in finished), reason)
     if failed or absent:
         raise typer.Exit(5)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def score(options: ScoreOptions, quiet: Quiet = False) -> None:
     """Verify or judge a run's stored responses again, with today's gold answers, scorers or judges.
 
-    Generates nothing but what judges say; without --judge, judged tasks keep the judgements they have.
+    Only judges' replies are generated; without --judge, judged tasks keep their judgements.
     """
     from personaeval.config import JudgeOptions, part
     from personaeval.judge.usage import read_prices, report_judging

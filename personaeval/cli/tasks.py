@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from personaeval.config import LibraryOptions, TaskOptions, TasksNewOptions, TasksShowOptions
 
 
-tasks_app = typer.Typer(
-    no_args_is_help=True, help="The tasks: what there is, what an item looks like, is a file right."
-)
+tasks_app = typer.Typer(no_args_is_help=True, help="List, show, check and create tasks.")
 
 app.add_typer(tasks_app, name="tasks")
 

@@ -1,4 +1,4 @@
-"""What can be asked for: the options of a run, of models, of judges and of every other command, each declared once.
+"""Options of runs, models, judges and all other commands, each declared once.
 
 ::
 

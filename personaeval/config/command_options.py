@@ -1,4 +1,4 @@
-"""Options of the commands that are no run, one class each."""
+"""Options of every command but ``run``, one class each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class PlanOptions(RunConfig):
     example: ClassVar[str] = "personaeval plan --model ./checkpoint --tasks mini-arith"
 
     detect: float | None = Field(
-        default=None, gt=0, lt=1, description="Say what sizes would show a change of this much, such as 0.02."
+        default=None,
+        gt=0,
+        lt=1,
+        description="Also report sample sizes that detect a change of this size, such as 0.02.",
     )
 
 
@@ -35,7 +38,7 @@ class ScoreOptions(PriceOptions, LibraryOptions, JudgeOptions):
     """Options of ``score``."""
 
     folder: Annotated[Path, Flag(argument=True)] = Field(description="Folder of a finished run.")
-    data: dict[str, Path] = Field(default={}, description="Task name and its file, where the run's own has moved.")
+    data: dict[str, Path] = Field(default={}, description="Task name and its data file, if the run's own has moved.")
     human: Path | None = Field(
         default=None,
         description="CSV or Parquet file with people's scores: persona, task, question, response, score, annotator. "
@@ -51,7 +54,7 @@ class TableOptions(Options):
     )
     task: str | None = Field(default=None, description="Only this task.")
     generalise_to_personas: bool = Field(
-        default=False, description="Intervals and claims for personas that were not tried, too."
+        default=False, description="Intervals and tests that also hold for personas that were not evaluated."
     )
     intervals: Annotated[bool, Flag("--no-interval", off=True)] = Field(default=True, description="Figures alone.")
 
@@ -69,7 +72,7 @@ class SettingsOptions(Options):
     """Whether runs with different settings are compared."""
 
     allow_different_settings: bool = Field(
-        default=False, description="Compare what was asked or scored differently; a note says so."
+        default=False, description="Compare runs whose settings differ; a note says so."
     )
 
 
@@ -78,7 +81,7 @@ class CompareOptions(SettingsOptions, TableOptions):
 
     base: Annotated[str, Flag(argument=True)] = Field(description="A run's or a baseline's folder, or RESULTS/NAME.")
     candidates: Annotated[tuple[str, ...], Flag(argument=True)] = Field(
-        description="One or more to compare with it, named alike."
+        description="Checkpoints to compare with it, named the same way."
     )
 
 
@@ -89,14 +92,12 @@ class CheckOptions(SettingsOptions):
         default=None, description="A run's or a baseline's folder, or RESULTS/NAME."
     )
     candidate: Annotated[str | None, Flag(argument=True)] = Field(
-        default=None, description="What is checked, named alike."
+        default=None, description="Checkpoint to check, named the same way."
     )
-    policy: Path = Field(default=Path("gate.yaml"), description="YAML file: which metrics, and how much each may fall.")
-    init: bool = Field(
-        default=False, description="Write a commented policy to start from, fit for BASE if that is given."
-    )
+    policy: Path = Field(default=Path("gate.yaml"), description="YAML file: which metrics gate, and by how much.")
+    init: bool = Field(default=False, description="Write a commented policy to start from, adapted to BASE if given.")
     as_json: Annotated[bool, Flag("--json")] = Field(default=False, description="The report as JSON.")
-    junit: Path | None = Field(default=None, description="Write a JUnit file, a test case per gating metric.")
+    junit: Path | None = Field(default=None, description="Write a JUnit file with a test case per gating metric.")
 
 
 class BaselineOptions(Options):
@@ -114,11 +115,11 @@ class JudgeCheckOptions(ConnectionOptions, JudgeCallOptions):
     example: ClassVar[str] = "personaeval judge-check --judge openai:NAME@http://HOST:PORT/v1"
 
     judge: Annotated[tuple[str, ...], Flag(short="-j")] = Field(
-        min_length=1, description="Judge to check, named as a model is; several are checked one by one."
+        min_length=1, description="Judge to check, named like a model."
     )
     judge_repeats: int = Field(default=2, ge=2, le=100, description="How often each control is judged.")
     output: Annotated[Path, Flag(short="-o")] = Field(
-        default=Path("results"), description="Results folder, which keeps the record."
+        default=Path("results"), description="Results folder, where the record is kept."
     )
 
 
@@ -127,7 +128,7 @@ class QuestionsOptions(EngineOptions, LibraryOptions):
 
     example: ClassVar[str] = "personaeval questions --model vllm:NAME --personas core --output mine/"
 
-    model: Annotated[str, Flag(short="-m")] = Field(description="Who writes them: engine:NAME[@URL].")
+    model: Annotated[str, Flag(short="-m")] = Field(description="Model that writes them: engine:NAME[@URL].")
     personas: Annotated[tuple[str, ...], Flag(short="-p", commas=True)] = Field(
         min_length=1, description="Persona sets, YAML files or SET/ID."
     )
@@ -155,7 +156,7 @@ class TasksNewOptions(Options):
     """Options of ``tasks new``."""
 
     name: Annotated[str, Flag(argument=True)] = Field(description="Name of the task.")
-    output: Annotated[Path, Flag(short="-o")] = Field(default=Path(), description="Folder of the two files.")
+    output: Annotated[Path, Flag(short="-o")] = Field(default=Path(), description="Folder for the two files.")
 
 
 class PersonasOptions(LibraryOptions):

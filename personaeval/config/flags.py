@@ -1,7 +1,7 @@
 """Options declared once: a field of an options class makes the flag, its help, the ``--config`` key, schema and docs.
 
 A field with nothing but a type, a default and a description is a flag of its name: ``limit_personas`` is
-``--limit-personas``. :class:`Flag` says what else there is to say::
+``--limit-personas``. :class:`Flag` holds everything else::
 
     class ShowOptions(Options):
         model: Annotated[tuple[str, ...], Flag("--model", "-m")] = Field(default=(), description="Checkpoints.")
@@ -30,7 +30,7 @@ class Flag:
         argument: a positional argument, no flag.
         commas: several values in one text, comma-separated; else a tuple's flag is repeated.
         off: a flag that makes a field false whose default is true.
-        default: the default in words, where the field's says nothing to a user.
+        default: the default in words, if the field's own means nothing to a user.
     """
 
     name: str = ""
@@ -61,7 +61,7 @@ def flag_of(field: FieldInfo) -> Flag:
 
 
 def flag_name(kind: type[Options], name: str) -> str:
-    """What a user types for a field: ``--limit-personas``, or ``FOLDER`` for an argument."""
+    """The spelling of a field on the command line: ``--limit-personas``, or ``FOLDER`` for an argument."""
     flag = flag_of(kind.model_fields[name])
     if flag.argument:
         return name.upper()
@@ -69,7 +69,7 @@ def flag_name(kind: type[Options], name: str) -> str:
 
 
 def part(options: Options, kind: type[AnyOptions]) -> AnyOptions:
-    """The options of one purpose out of those of a command; fields that the command has not keep their defaults."""
+    """A command's options for one purpose; fields that the command lacks keep their defaults."""
     given = {name: getattr(options, name) for name in kind.model_fields if name in type(options).model_fields}
     return kind.model_construct(**given)
 

@@ -21,7 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def given(kind: type[Options], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those left open (None); one value becomes a tuple where several may be given.
+    """Settings without those that are None; a single value becomes a tuple where several are allowed.
 
     A text is split at commas where the command line splits it. Names and types are not checked.
     """

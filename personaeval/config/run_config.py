@@ -45,25 +45,24 @@ class EvaluationOptions(Options):
     limit_personas: int | None = Field(
         default=None,
         gt=0,
-        description="A seeded random sample of this many of the personas, beside none; of a judged task, of its own.",
+        description="Evaluate a seeded random sample of this many personas besides none; in a judged task, of its own.",
     )
     questions_per_dimension: int | None = Field(
         default=None,
         gt=0,
-        description="Of a judged task, a seeded random subset of this many questions of every persona for each "
-        "dimension.",
+        description="In a judged task, a seeded random subset of this many questions per persona and dimension.",
     )
     seed: int = Field(
         default=0,
         ge=0,
-        description="Base of the random numbers, of which every row draws its own; also chooses subsets.",
+        description="Seed of sampling (each row derives its own) and of random subsets.",
     )
-    samples: int = Field(default=1, gt=0, le=1000, description="Completions of every (item, persona).")
+    samples: int = Field(default=1, gt=0, le=1000, description="Completions per item and persona.")
     temperature: Annotated[float | None, Flag(default="the task's")] = Field(
         default=None, ge=0, description="Sampling temperature."
     )
     top_p: Annotated[float | None, Flag(default="the task's")] = Field(
-        default=None, gt=0, le=1, description="Nucleus sampling: the share of probability that is kept."
+        default=None, gt=0, le=1, description="Nucleus sampling: the probability mass that is kept."
     )
     max_tokens: Annotated[int | None, Flag(default="the task's")] = Field(
         default=None, gt=0, description="New tokens, thinking included."
@@ -76,18 +75,18 @@ class EvaluationOptions(Options):
 
 
 class RunConfig(PriceOptions, JudgeOptions, ModelOptions, PromptOptions, LibraryOptions, EvaluationOptions):
-    """The whole of what a user asks of ``run``; kept in run.json."""
+    """All options of ``run``; kept in run.json."""
 
     example: ClassVar[str] = "personaeval run --model ./checkpoint --tasks mini-arith"
 
     @property
     def model_options(self) -> ModelOptions:
-        """The part that opens a model."""
+        """The options that open a model."""
         return part(self, ModelOptions)
 
     @property
     def judge_options(self) -> JudgeOptions:
-        """The part about judges."""
+        """The options about judges."""
         return part(self, JudgeOptions)
 
 
@@ -99,7 +98,7 @@ def make_config(
     Args:
         file: the file, if there is one.
         given: by field name.
-        kind: a class of its own for a command with more options than ``run``.
+        kind: the options class of a command with more options than ``run``.
         flags: errors name the flags of the command line; else the fields.
 
     Raises:
@@ -124,7 +123,7 @@ class _PartialConfig(RunConfig):
         if sampled is not None and own is not None and sampled != own:
             raise ValueError(
                 f"n_personas ({sampled}) and limit_personas ({own}) are one key now, limit_personas, for the personas "
-                "of every task; leave one of them"
+                "of every task; keep only one of them"
             )
         return upgrade_config(values, judged=own is not None)
 
@@ -133,7 +132,7 @@ def upgrade_config(config: Mapping[str, Any], *, judged: bool) -> dict[str, Any]
     """The configuration in today's keys, from a run.json or a ``--config`` file of any version.
 
     Format 1 had ``per_task``, and one limit of the personas that tasks are crossed with (``n_personas``) beside one of
-    the personas that a judged task brings (``limit_personas``). Today's are told by their keys.
+    the personas that a judged task brings (``limit_personas``). Today's are recognised by their keys.
 
     Args:
         config: the keys as they were written.

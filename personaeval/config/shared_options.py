@@ -14,18 +14,18 @@ PersonaRole = Literal["auto", "system", "user_prefix"]
 
 
 class PromptOptions(Options):
-    """How a persona is put to a model."""
+    """How a persona enters the prompt."""
 
     template: str = Field(
         default="you-are",
-        description="How the persona is put to the model: you-are, adopt, described, third-person, imagine, or a text "
-        "with {{ persona }}.",
+        description="The persona's sentence: you-are, adopt, described, third-person, imagine, "
+        "or a text with {{ persona }}.",
     )
     persona_role: PersonaRole = Field(default="auto", description="auto, system or user_prefix.")
 
 
 class LibraryOptions(Options):
-    """Where tasks and personas are looked for, beside those of the package."""
+    """Where to find tasks and personas besides the package's own."""
 
     include: tuple[Path, ...] = Field(default=(), description="Folder with more tasks/ and personas/.")
 
@@ -33,7 +33,7 @@ class LibraryOptions(Options):
 class PriceOptions(Options):
     """What judges cost."""
 
-    prices: Path | None = Field(default=None, description="YAML file with the prices of a million tokens.")
+    prices: Path | None = Field(default=None, description="YAML file with prices per million tokens.")
 
 
 class TrustOptions(Options):
@@ -43,7 +43,7 @@ class TrustOptions(Options):
 
 
 class EngineOptions(Options):
-    """What an engine is given."""
+    """Arguments of an engine."""
 
     engine_args: Annotated[dict[str, Any], Flag("--engine-arg")] = Field(
         default={}, description="Passed through to the engine, such as tensor_parallel_size=8."
@@ -51,10 +51,10 @@ class EngineOptions(Options):
 
 
 class ConnectionOptions(Options):
-    """How an endpoint is asked."""
+    """Limits on requests to an endpoint."""
 
-    concurrency: int = Field(default=64, gt=0, description="Requests under way at an endpoint.")
-    timeout: float = Field(default=600.0, gt=0, description="Seconds an endpoint may take for one request.")
+    concurrency: int = Field(default=64, gt=0, description="Concurrent requests to an endpoint.")
+    timeout: float = Field(default=600.0, gt=0, description="Time-out of a request to an endpoint, in seconds.")
 
 
 class ModelOptions(ConnectionOptions, TrustOptions, EngineOptions):
@@ -76,8 +76,8 @@ class ModelOptions(ConnectionOptions, TrustOptions, EngineOptions):
     tokenizer: str | None = Field(
         default=None, description="Tokenizer with which an endpoint's prompts are checked and counted."
     )
-    requests_per_minute: int | None = Field(default=None, gt=0, description="Limit of an endpoint.")
-    tokens_per_minute: int | None = Field(default=None, gt=0, description="Limit of an endpoint.")
+    requests_per_minute: int | None = Field(default=None, gt=0, description="An endpoint's rate limit for requests.")
+    tokens_per_minute: int | None = Field(default=None, gt=0, description="An endpoint's rate limit for tokens.")
 
     @field_validator("date")
     @classmethod
@@ -90,7 +90,7 @@ class JudgeCallOptions(Options):
     """Who judges, and how a judge is asked."""
 
     judge: Annotated[tuple[str, ...], Flag(short="-j")] = Field(
-        default=(), description="Judge of judged tasks, named as a model is; several are a panel."
+        default=(), description="Judge for judged tasks, named like a model; several form a panel."
     )
     judge_repeats: int = Field(default=1, gt=0, le=100, description="How often each judge scores each response.")
     judge_max_tokens: int = Field(default=1024, gt=0, description="New tokens of a judge, thinking included.")
@@ -107,7 +107,7 @@ class JudgeCallOptions(Options):
         return tuple(dict.fromkeys(values))
 
     def opening_options(self, shared: ModelOptions) -> ModelOptions:
-        """How the judges are opened: connection, date and end of thinking as ``shared`` says, the rest their own."""
+        """How the judges are opened: connection, date and end of thinking from ``shared``, the rest from here."""
         return shared.model_copy(
             update={
                 "engine_args": self.judge_engine_args,
@@ -124,11 +124,11 @@ class JudgeOptions(JudgeCallOptions):
 
     exemplars: bool = Field(
         default=False,
-        description="Show judges an answer for each score, written once for each question by the first of them.",
+        description="Show judges an answer for each score, written once per question by the first judge.",
     )
     expected_score: bool = Field(
         default=False,
-        description="Take the mean over the scores a judge might have given, by its log-probabilities; endpoints only.",
+        description="Use the expected score under the judge's log-probabilities; endpoints only.",
     )
 
     def has_unused_options(self) -> bool:

@@ -128,7 +128,7 @@ def run_requests(
     Completions go to the ledger as they arrive. A batch is built when the one before is done, and may depend on it.
 
     Raises:
-        EngineError: the engine failed as a whole; what came until then is kept.
+        EngineError: the engine failed as a whole; answers received before are kept.
     """
     run_blocking(run_requests_async(model, rounds, progress, title, on_completion))
 

@@ -1,7 +1,7 @@
-"""Questions put to one engine whose replies are read strictly: what cannot be read is asked for once more.
+"""Queries whose replies must have a fixed form; an unreadable reply is asked for once more.
 
-The replies are in the ledger, unreadable ones too: a second try has another prompt, hence another key, so that asking
-again asks nobody.
+The ledger keeps every reply, also the unreadable ones. The second try has another prompt, hence another key, so
+running the same query again asks nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NO_REPLY = "the engine gave no reply"
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply(Generic[T]):
-    """A reply, as it was read and as the ledger keeps it; ``reason`` says why there is none."""
+    """A reply, parsed and as the ledger keeps it; without one, ``reason`` says why."""
 
     reply: T | None
     stored: Stored | None
@@ -39,13 +39,13 @@ class TextRequests:
     """Rows of (text, repeat), asked in this order.
 
     Args:
-        texts: number -> what is asked; made anew whenever it is needed, so that nothing is held.
+        texts: number -> the question's text; made when needed, never stored.
         rows: the rows, each ``number × repeats + repeat``.
-        frame: makes a prompt of a text.
-        identity: what beside prompt and sampling can change a reply.
-        sampling: of the replies.
+        prompt_template: makes a prompt from a text.
+        identity: everything besides prompt and sampling that can change a reply.
+        sampling: sampling of the replies.
         repeats: how often each text is asked.
-        seed: of the first repeat; the next has the next.
+        seed: base of every repeat's seed.
     """
 
     def __init__(
@@ -99,18 +99,18 @@ class TextRequests:
 
 
 class StructuredQuery(Generic[T]):
-    """Texts put to one subject, each reply read strictly, each unreadable one asked for once more.
+    """Texts sent to one model; each unreadable reply is asked for once more.
 
     Args:
-        subject: who is asked.
-        identity: what beside prompt and sampling can change a reply.
-        sampling: of the replies.
+        model: the model to ask.
+        identity: everything besides prompt and sampling that can change a reply.
+        sampling: sampling of the replies.
         count: number of texts.
-        text: (number, whether this is the second try) -> what is asked.
-        read: reads a reply; raises :class:`UnreadableError`.
-        ledger: where replies are kept.
+        text: (number, whether this is the second try) -> the question's text.
+        read: parses a reply; raises :class:`UnreadableError`.
+        ledger: keeps the replies.
         repeats: how often each text is asked.
-        seed: of the first repeat.
+        seed: base of every repeat's seed.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class StructuredQuery(Generic[T]):
         self._places: dict[int, int] = {}
 
     def ask(self, progress: Progress, title: str) -> str | None:
-        """Ask what the ledger lacks; return why the engine failed as a whole, if it did. What came is kept."""
+        """Ask what the ledger lacks; return why the engine failed as a whole, if it did. Replies received are kept."""
         failure = None
         if (blank := self._first.describe_blank()) is not None:
             progress.message(f"{title}: {blank}")
@@ -193,7 +193,7 @@ class StructuredQuery(Generic[T]):
         yield self._look_back()
 
     def _look_back(self) -> PendingRequests:
-        """Find which replies cannot be read, and return the work of asking for those again."""
+        """Find the unreadable replies, and return the requests that ask for them again."""
         if self._again is None:
             self._first.finish(NO_REPLY)
             self._ledger.flush()

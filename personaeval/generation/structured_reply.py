@@ -65,7 +65,7 @@ class StructuredReply(BaseModel):
         """The JSON schema as text.
 
         Args:
-            lengths: field -> most characters, in place of its :class:`AskedLength`.
+            lengths: field -> most characters, instead of its :class:`AskedLength`.
         """
         properties = {key: _field_schema(field, (lengths or {}).get(name)) for name, key, field in cls._asked()}
         return json.dumps(

@@ -44,7 +44,7 @@ item:
   # choices: options
   # shuffle: true
 
-# kind: numeric, math (formulas), choice (an option's letter), exact (a string), or python with the name of a function
+# kind: numeric, math (formulas), choice (a choice's letter), exact (a string), or python with the name of a function
 # of yours in the entry-point group personaeval.scorers.
 scorer:
   kind: numeric
@@ -68,14 +68,16 @@ def write_example(name: str, folder: Path) -> tuple[Path, Path]:
     """Write NAME.yaml and NAME.jsonl into a folder and return their paths.
 
     Raises:
-        UsageError: the name is no task name, a file is there already, or the folder cannot be written.
+        UsageError: the name is not a valid task name, a file exists already, or the folder cannot be written.
     """
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a task: small letters, digits, and _ . - after the first.")
+        raise UsageError(
+            f"{name!r} is not a valid task name; use lowercase letters, digits and, after the first, _ . -"
+        )
     task, data = folder / f"{name}.yaml", folder / f"{name}.jsonl"
     for path in (task, data):
         if path.exists():
-            raise UsageError(f"{path} is there already; choose another name or folder.")
+            raise UsageError(f"{path} exists already; choose another name or folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         task.write_text(_TASK.format(name=name), encoding="utf-8")

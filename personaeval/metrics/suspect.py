@@ -32,7 +32,7 @@ class Excess:
         share: with the bounds of a 95 % interval; each bound holds with 97.5 %.
         suspect: number of suspect answers.
         expected: how many chance gives.
-        is_high: whether the share is surely above its limit.
+        is_high: whether the share is significantly above its limit.
     """
 
     share: Estimate
@@ -66,7 +66,7 @@ def excess_by_persona(suspect: Counts, chance: Floats, scored: Counts) -> list[E
 
 
 def suspect_cautions(overall: Excess, by_persona: Sequence[Excess], personas: Sequence[str]) -> list[str]:
-    """What a table says of readings that are surely suspect more often than chance explains."""
+    """Warnings on readings that are suspect significantly more often than chance explains."""
     found = []
     if overall.is_high and overall.share.high is not None:
         found.append(
@@ -78,7 +78,11 @@ def suspect_cautions(overall: Excess, by_persona: Sequence[Excess], personas: Se
         for name, own in sorted(zip(personas, by_persona, strict=True), key=lambda pair: -(pair[1].share.value or 0))
         if own.is_high and own.share.high is not None
     ]
-    return [*found, *high[:5], *([f"{len(high) - 5} more personas are read as badly"] if len(high) > 5 else [])]
+    return [
+        *found,
+        *high[:5],
+        *([f"{len(high) - 5} more personas have such readings"] if len(high) > 5 else []),
+    ]
 
 
 def _excess(suspect: Counts, chance: Floats, scored: Counts, limit: float) -> tuple[Estimate, float]:

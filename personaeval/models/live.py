@@ -2,7 +2,7 @@
 
     model = LiveModel(policy, tokenizer, ModelOptions(), name="policy", step=300)
 
-Nothing of the model is changed: not its modes, gradients, hooks, configuration or device, nor any random state.
+The model is not changed: not its modes, gradients, hooks, configuration or device, nor any random state.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class LiveModel(InProcessModel):
             model: the model, also as wrapped by DistributedDataParallel or ``torch.compile``.
             tokenizer: its tokenizer, with its chat template.
             options: how it is prompted; where and in what dtype it runs is the model's own affair.
-            name: of the checkpoint in tables; by default, of what it was loaded from.
+            name: the checkpoint's name in tables; by default, the name it was loaded from.
             step: the training step, which tables and frames show.
 
         Raises:
@@ -122,7 +122,7 @@ def fingerprint(model: Any, tokenizer: Any, full: bool = False) -> str:
 
 
 def weights_hash(model: Any, full: bool = False) -> bytes:
-    """The part of :func:`fingerprint` that is the weights'."""
+    """Hash of the weights: a part of :func:`fingerprint`."""
     state = hashlib.blake2b(digest_size=16)
     known: dict[tuple[Any, ...], bytes] = {}
     for name, tensor in _tensors(model):

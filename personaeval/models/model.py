@@ -114,7 +114,7 @@ def _settings(
 
 
 class InProcessModel(ABC):
-    """A model that this process runs itself, with its tokenizer at hand: prompts and their tokens are known exactly."""
+    """A model that this process runs itself: its tokenizer gives exact prompts and token counts."""
 
     def __init__(
         self,

@@ -70,7 +70,7 @@ def persona_sentence(template: str, persona: Persona) -> str | None:
     try:
         sentence = _compiled(template).render(persona=persona.text, id=persona.id).strip()
     except Exception as error:
-        # A template is a small program: it fails in any way it likes.
+        # A template is a small program: it can fail in any way.
         raise UsageError(f"--template {template!r}: {error}.") from error
     if persona.text not in sentence:
         raise UsageError(f"--template {template!r}: it must contain {{{{ persona }}}}.")

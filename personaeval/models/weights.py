@@ -190,7 +190,7 @@ def _is_harmless(name: str, config: Mapping[str, Any]) -> bool:
 
 
 def _cause(missing: Collection[str], unexpected: Iterable[str]) -> str:
-    """What is likely to have gone wrong when tensors are missing."""
+    """Likely cause of missing tensors."""
     for name in unexpected:
         for wanted in missing:
             if name.endswith(wanted) and name != wanted:
@@ -217,7 +217,7 @@ def _load_on_meta(folder: str, fingerprint: str, trust_remote_code: bool) -> Map
     """transformers' loading report of a checkpoint, without reading its weights; None where it cannot make one."""
     from transformers import AutoModelForCausalLM
 
-    del fingerprint  # it makes another content another entry of the cache
+    del fingerprint  # part of the cache key: changed content is checked anew
     try:
         with _quiet():
             _, info = AutoModelForCausalLM.from_pretrained(
@@ -228,7 +228,7 @@ def _load_on_meta(folder: str, fingerprint: str, trust_remote_code: bool) -> Map
                 ignore_mismatched_sizes=True,
             )
     except Exception as error:
-        # Whatever else is wrong with it, the engine that loads it for good says so in its own words.
+        # The engine that loads the model reports anything else that is wrong with it.
         logging.getLogger(__name__).debug("%s: names and shapes not compared (%s)", folder, error)
         return None
     return dict(info)
@@ -236,7 +236,7 @@ def _load_on_meta(folder: str, fingerprint: str, trust_remote_code: bool) -> Map
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from reporting what is checked here, and from drawing bars."""
+    """Keep transformers from reporting what is checked here, and from drawing progress bars."""
     from transformers.utils import logging as reports
 
     level = reports.get_verbosity()

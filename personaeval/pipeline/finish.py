@@ -21,7 +21,7 @@ from personaeval.results.responses import response_writer
 from personaeval.types import Response
 
 _ITEM = "{{ item }}"
-"""Stands for the item in an example prompt, where no item may be shown."""
+"""Placeholder in an example prompt if no item may be shown."""
 
 
 def finish(

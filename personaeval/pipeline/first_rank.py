@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def on_first_rank(work: Callable[[], T]) -> T | None:
-    """Do something once in a job of ``torch.distributed``; elsewhere, just do it.
+    """Run a function once per ``torch.distributed`` job; without such a job, simply run it.
 
     Rank 0 works, and every other rank waits and gets None: no process trains on while the model is being evaluated. The
     wait is a collective, so the process group's time limit (``timeout`` of ``init_process_group``) must be longer than

@@ -1,4 +1,4 @@
-"""What a run will cost and what it will be able to show, before anything is generated."""
+"""Forecast of a run: its cost, and the smallest change it can detect."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _ASSUMED = 0.6
 
 @dataclass(frozen=True)
 class Outlook:
-    """What the n items, m personas and S samples of a task can show.
+    """Changes that a task with n items, m personas and S samples can detect.
 
     Attributes:
         task: its name.
         items: n.
         personas: m.
         samples: S.
-        basis: what the population was likened to, in words.
-        detectable: metric -> smallest decline found with a power of 80 %, None where it cannot fall so far; empty for a
-            judged task or m < 2.
-        needed: metric -> samples -> items that show the wanted decline; empty where none was wanted.
+        basis: where the assumed population comes from, in words.
+        minimum_detectable_effect: metric -> smallest decline detected with a power of 80 %; None if the metric cannot
+            fall that far; empty for a judged task or m < 2.
+        required_sample_size: metric -> samples -> items that detect the given decline; empty without one.
     """
 
     task: str
@@ -50,26 +50,26 @@ class Outlook:
     samples: int
     basis: str
     minimum_detectable_effect: dict[str, float | None]
-    needed: dict[str, dict[int, int | None]]
+    required_sample_size: dict[str, dict[int, int | None]]
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a checkpoint's run takes.
+    """Cost of one checkpoint's run.
 
     Attributes:
         checkpoint: its short name.
-        requests: all of the plan's.
-        present: those whose answers are in the ledger.
-        missing: those that would be generated: in no ledger, and asked once where two tasks ask the same.
-        prompt_tokens: of those that would be generated; exact for a local checkpoint, None for an endpoint, whose
-            server makes the prompts.
-        characters: of their prompts, about.
-        most_output: new tokens if every answer is as long as it may be.
-        mean_output: new tokens of an answer in earlier runs of these tasks in the results folder; None without any.
-        outlooks: one for every task.
-        judges: what each judge would be asked at most, were nothing in the ledger.
-        prices: what that costs.
+        requests: number of requests in the plan.
+        present: number of those with an answer in the ledger.
+        missing: number of those to generate; equal requests of two tasks count once.
+        prompt_tokens: prompt tokens to process; exact for a local checkpoint, None for an endpoint, whose server makes
+            the prompts.
+        characters: approximate characters of those prompts.
+        most_output: new tokens if every answer reaches its limit.
+        mean_output: mean new tokens per answer in earlier runs of these tasks in the results folder; None without any.
+        outlooks: one per task.
+        judges: upper bound of each judge's requests and tokens, with an empty ledger.
+        prices: prices of the judges' tokens.
     """
 
     checkpoint: str
@@ -86,12 +86,12 @@ class Forecast:
 
 
 def forecast(config: RunConfig, detect: float | None, models: Sequence[Model] = ()) -> list[Forecast]:
-    """Cost of a run for every checkpoint, and the smallest change it could show.
+    """Cost of a run for every checkpoint, and the smallest change it can detect.
 
     Args:
-        config: the run's.
-        detect: a change of accuracy or PSS for which sizes are wanted.
-        models: models that are open already, in place of opening the configuration's.
+        config: the run's configuration.
+        detect: a change of accuracy or PSS; adds the sample sizes that detect it.
+        models: open models to use instead of the configuration's.
 
     Raises:
         PersonaevalError: as :func:`personaeval.pipeline.run.run` before it generates.
@@ -174,7 +174,7 @@ def _outlook(task: TaskPlan, output: Path, detect: float | None) -> Outlook:
         population = like(past["accuracy"], past["pss"], past["repeatability"])
         basis = f"accuracy {past['accuracy']:.3f} and PSS {past['pss']:.3f} of {past['short_name']} in {output}"
     wanted = sorted({*SAMPLES, task.samples}) if detect is not None else []
-    needed: dict[str, dict[int, int | None]] = {
+    sizes: dict[str, dict[int, int | None]] = {
         metric: {samples: required_sample_size(population, metric, detect or 0, m, samples) for samples in wanted}
         for metric in PLANNED
         if wanted
@@ -182,7 +182,7 @@ def _outlook(task: TaskPlan, output: Path, detect: float | None) -> Outlook:
     shown: dict[str, float | None] = {
         metric: minimum_detectable_effect(population, metric, n, m, task.samples) for metric in PLANNED
     }
-    return Outlook(name, n, m, task.samples, basis, shown, needed)
+    return Outlook(name, n, m, task.samples, basis, shown, sizes)
 
 
 def _past_metrics(output: Path, task: str) -> dict[str, Any] | None:
@@ -213,7 +213,7 @@ def _past_length(output: Path, tasks: set[str]) -> float | None:
 def describe(found: Forecast, detect: float | None) -> str:
     """A forecast in lines for people."""
     duplicates = found.requests - found.present - found.missing
-    alike = f", {duplicates:,} the same as another of them" if duplicates else ""
+    alike = f", {duplicates:,} duplicates of others" if duplicates else ""
     lines = [f"{found.checkpoint}: {found.requests:,} requests, {found.present:,} in the ledger already{alike}."]
     if found.missing:
         prompt = (
@@ -222,7 +222,7 @@ def describe(found: Forecast, detect: float | None) -> str:
             else f"{found.prompt_tokens:,} prompt tokens"
         )
         guess = (
-            "no run of these tasks in the results folder to estimate it from"
+            "no estimate without an earlier run of these tasks in the results folder"
             if found.mean_output is None
             else f"about {found.mean_output * found.missing:,.0f}, as in the last run of these tasks"
         )
@@ -231,7 +231,7 @@ def describe(found: Forecast, detect: float | None) -> str:
     else:
         lines.append("Nothing to generate.")
     lines += [
-        f"At most, and less what the ledger holds: {describe_usage(usage, found.prices)}" for usage in found.judges
+        f"At most (less what the ledger already holds): {describe_usage(usage, found.prices)}" for usage in found.judges
     ]
     for outlook in found.outlooks:
         lines += _describe_outlook(outlook, detect)
@@ -246,14 +246,14 @@ def _describe_outlook(outlook: Outlook, detect: float | None) -> list[str]:
         f"{_TITLES[name]} {'–' if value is None else format(value, '.3f')}"
         for name, value in outlook.minimum_detectable_effect.items()
     )
-    lines = [f"{outlook.task} ({size}): smallest decline that two checkpoints would show: {declines}."]
-    for name, sizes in outlook.needed.items():
+    lines = [f"{outlook.task} ({size}): minimum detectable decline between two checkpoints: {declines}."]
+    for name, sizes in outlook.required_sample_size.items():
         wanted = ", ".join(
             f"{'–' if items is None else format(items, ',')} at S = {samples}" for samples, items in sizes.items()
         )
         lines.append(f"  For a decline of {detect:g} in {_TITLES[name]}, items: {wanted}.")
-    found = [items for sizes in outlook.needed.values() for items in sizes.values()]
-    unreached = " –: it cannot fall so far." if None in (*outlook.minimum_detectable_effect.values(), *found) else ""
+    found = [items for sizes in outlook.required_sample_size.values() for items in sizes.values()]
+    unreached = " –: it cannot fall that far." if None in (*outlook.minimum_detectable_effect.values(), *found) else ""
     lines.append(f"  (Power 80 %, one-sided 2.5 %; from {outlook.basis}.{unreached})")
     return lines
 

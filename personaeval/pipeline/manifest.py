@@ -30,7 +30,7 @@ from personaeval.results.records import (
 
 
 def make_manifest(config: RunConfig, checkpoint: Checkpoint, eval_set: EvalSet) -> RunRecord:
-    """The manifest as far as it is known before anything is generated.
+    """The manifest as it is known before anything is generated.
 
     ``plan`` identifies the work: same command, same plan. ``work`` of each task identifies what was asked, of whatever
     model.
@@ -77,7 +77,7 @@ def add_panel(manifest: RunRecord, rubrics: Mapping[str, Rubrics], panel: Panel 
 
 
 def update_task(record: TaskRecord, items: ItemSet) -> None:
-    """Note the revision, gold answers and scorer with which a task was scored again."""
+    """Record the revision, gold answers and scorer with which a task was scored again."""
     task = items.task
     if not task.is_judged:
         record.scorer = _describe_scorer(items)

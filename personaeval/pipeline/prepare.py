@@ -33,7 +33,7 @@ from personaeval.types import Sampling
 
 @dataclass(frozen=True)
 class EvalSet:
-    """What every checkpoint of one command is asked: read once, the same for all.
+    """The tasks and personas of a command, read once for all its checkpoints.
 
     ``personas`` are those that tasks are crossed with; ``rubrics`` are those of each judged task.
     """
@@ -85,7 +85,7 @@ def load_eval_set(config: RunConfig) -> EvalSet:
 
 
 def load_task(config: RunConfig, task: Task, file: Path, data: Path | None) -> ItemSet:
-    """Read a task's items, those that the run asks for."""
+    """Read the items of a task that the run asks for."""
     return load_items(
         task, file, data, config.limit, config.seed, config.questions_per_dimension, config.limit_personas
     )
@@ -104,7 +104,7 @@ class Prepared:
         eval_set: tasks and personas.
         models: each checkpoint, and where the personas stand in its prompts.
         panel: the judges; None without.
-        prices: what a million tokens cost, by model.
+        prices: price per million tokens, by model.
     """
 
     eval_set: EvalSet
@@ -114,11 +114,11 @@ class Prepared:
 
 
 def prepare(config: RunConfig, models: Sequence[Model] | None = None) -> Prepared:
-    """Read and check all that a configuration names, so that a mistake is found before hours of work.
+    """Read and check everything that a configuration names, so that mistakes are found before hours of work.
 
     Args:
         config: of the run.
-        models: evaluated in place of those that the configuration names.
+        models: open models to evaluate instead of the configuration's.
 
     Raises:
         PersonaevalError: bad input, an unusable model, or a persona that does not fit a model's context.

@@ -38,7 +38,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True)
 class Rescored:
-    """How many verdicts changed, and what judges who were asked did."""
+    """Number of changed verdicts, and the judges' usage."""
 
     changed: int
     judging: JudgingResult
@@ -52,21 +52,20 @@ def rescore(
     progress: Progress | None = None,
     human: Path | None = None,
 ) -> Rescored:
-    """Verify a finished run's responses again, or have judges score them, and rewrite its tables.
+    """Verify a finished run's responses again, or let judges score them, and rewrite its tables.
 
     Args:
         folder: the run's folder.
         data: local files that have moved since, task name -> file.
-        include: more folders with tasks, beside those of the run.
-        judging: judges that score the judged tasks now; nothing is taken over from the judges before them. None:
-            judged tasks keep their judgements.
-        progress: shows the judges' work.
-        human: file of people's scores, which the judges are compared with from now on.
+        include: more folders with tasks, besides those of the run.
+        judging: judges that replace the run's judges. None: judged tasks keep their judgements.
+        progress: shows the judges' progress.
+        human: file of human labels, kept with the run and compared with its judges.
 
     Raises:
-        UsageError: no finished run is there, or another process is at work on it.
-        InvalidRunError: a task's prompts or personas are no longer those that were answered, or the judgements
-            are not those of the judges that the run names.
+        UsageError: not a finished run, or another process is working on it.
+        InvalidRunError: a task's prompts or personas have changed since the run, or the judgements are not by the
+            judges in run.json.
     """
     folder = folder.resolve()
     run = open_run(folder)
@@ -149,7 +148,7 @@ def _judge_again(
 def _kept_ratings(folder: Path, panel: PanelRecord) -> Mapping[str, Ratings]:
     """The ratings in judgements.parquet, which must be those of the panel in run.json.
 
-    A `score --judge` that was cut off has written the one and not the other.
+    An interrupted `score --judge` may have written the first but not the second.
     """
     rows = list(read_judgements(folder))
     found = {(row.judge, row.fingerprint, row.repeat) for row in rows}
@@ -157,8 +156,8 @@ def _kept_ratings(folder: Path, panel: PanelRecord) -> Mapping[str, Ratings]:
     if rows and found != named:
         judges = ", ".join(judge.short_name for judge in panel.judges)
         raise InvalidRunError(
-            f"{folder / JUDGEMENTS}: it is not by the judges that run.json names ({judges}): it was cut "
-            "off. Have it judged again, personaeval score RUN --judge …; what was judged before is not asked again."
+            f"{folder / JUDGEMENTS}: holds judgements of other judges than run.json names ({judges}): judging was "
+            "interrupted. Judge the run again: personaeval score RUN --judge …; finished judgements are kept."
         )
     return collect(rows)
 

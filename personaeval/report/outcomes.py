@@ -1,4 +1,4 @@
-"""What the functions of the Python API give back: numbers and frames for programs, text for people."""
+"""Results of the Python API's functions: numbers and frames for programs, text for people."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Evaluation(ShownResults):
 
     @property
     def generated(self) -> int:
-        """How many completions were generated; the others were in the ledger."""
+        """Number of generated completions; the others were in the ledger."""
         return sum(one.generated for one in self.checkpoints)
 
     @property
     def failed(self) -> int:
-        """How many requests and judgements failed and are unscored; the same call again tries only those."""
+        """Number of failed, hence unscored, requests and judgements; the same call retries only those."""
         return sum(one.failed + one.unjudged for one in self.checkpoints)
 
     @property
@@ -75,13 +75,13 @@ class Rescoring(ShownResults):
 
     @property
     def failed(self) -> int:
-        """How many judgements failed and are unscored; the same call again tries only those."""
+        """Number of failed, hence unscored, judgements; the same call retries only those."""
         return sum(usage.failed for usage in self.usages)
 
 
 @dataclass(frozen=True, repr=False)
 class Forecasts:
-    """What runs would take and could show, one forecast per checkpoint."""
+    """Cost of runs and what they could detect, one forecast per checkpoint."""
 
     forecasts: tuple[Forecast, ...]
     text: str = field(compare=False)
@@ -101,7 +101,7 @@ class Forecasts:
 
 @dataclass(frozen=True, repr=False)
 class JudgeChecks:
-    """What the validation of judges found, one record per judge, as the results folder keeps it."""
+    """Results of validating judges: one record per judge, as the results folder keeps it."""
 
     records: tuple[Mapping[str, Any], ...]
     text: str = field(compare=False)

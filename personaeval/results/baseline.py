@@ -30,7 +30,7 @@ def write_baseline(run: str, output: Path) -> list[Path]:
     written = []
     for found, target in zip(runs, targets, strict=True):
         if target.exists() and any(entry.name not in _FILES for entry in target.iterdir()):
-            raise UsageError(f"{target}: holds other files; name a folder of its own with -o.")
+            raise UsageError(f"{target}: holds other files; name an empty folder with -o.")
         try:
             target.mkdir(parents=True, exist_ok=True)
             # No example: it shows the text of an item.

@@ -40,7 +40,7 @@ COUNTS = ("scored", "correct", "no_answer", "truncated", "wrong_truncated", "uns
 
 
 EVIDENCE = ("box", "hashes", "statement", "pattern", "letter", "words", "option_text", "last_number")
-"""By what an answer is recognised."""
+"""Kinds of evidence by which an answer is recognised."""
 
 READINGS = ("suspect", "suspect_chance", *(f"read_by_{kind}" for kind in EVIDENCE))
 """Columns that older files lack: suspect answers, how many chance gives, and answers by their evidence."""

@@ -162,7 +162,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half written; only for who holds the folder."""
+    """Remove files that a killed process left half written; call it only with the folder's lock held."""
     for name in ALL_FILES:
         for leftover in folder.glob(f".{name}.*"):
             leftover.unlink(missing_ok=True)

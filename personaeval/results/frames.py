@@ -161,7 +161,7 @@ class Results:
         return self._frame(ITEMS, frame_columns.ITEMS, task, optional=True)
 
     def personas(self) -> pd.DataFrame:
-        """Every persona, with the sentence that the model is told: one row per (run, persona).
+        """Every persona with its sentence: one row per (run, persona).
 
         ``task`` is null for personas that tasks are crossed with.
         """

@@ -243,7 +243,7 @@ class Ledger:
                     connection = connection or self._connect()
                     self._commit(connection, batch, pack)
             except Exception as error:
-                # Whatever it is, a run must not go on while nothing it does is kept.
+                # Whatever the error, the run must stop: nothing more would be stored.
                 self._failure = error
             for entry in batch:
                 if isinstance(entry, _Flush):

@@ -33,7 +33,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     except filelock.Timeout:
         holder = note.read_text(encoding="utf-8").strip() if note.exists() else "another process"
         raise UsageError(
-            f"{folder}: this very run is under way already, held by {holder}. Wait for it, or stop it."
+            f"{folder}: this run is already in progress, held by {holder}. Wait for it, or stop it."
         ) from None
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written ({error.strerror}). Choose another folder with -o.") from error

@@ -40,7 +40,7 @@ class PersonaRow:
         task: the judged task that brings it; None: all other tasks are crossed with it.
         persona: its id.
         name: as tables show it.
-        sentence: what the model is told, from the run's template; None for the baseline.
+        sentence: the persona's sentence from the run's template; None for the baseline.
         role: where the sentence stands, ``system`` or ``user_prefix``.
         example: one rendered prompt, of an item whose text may be shown; as JSON messages where a server renders.
     """
@@ -97,7 +97,7 @@ def read_personas(folder: Path) -> list[PersonaRow]:
     try:
         table = pq.read_table(path, columns=PERSONA_SCHEMA.names)
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"{path}: cannot be read ({error}); run the same command again to write it anew.") from error
+        raise UsageError(f"{path}: cannot be read ({error}); run the same command again to rewrite it.") from error
     return [PersonaRow(**{**row, "tags": tuple(row["tags"])}) for row in table.to_pylist()]
 
 

@@ -38,8 +38,8 @@ class ModelRecord(_Record):
     engine: str | None = Field(default=None, description="vllm, transformers or openai.")
     name: str | None = None
     dtype: str | None = Field(default=None, description="Of a local checkpoint.")
-    family: str | None = Field(default=None, description="Such as Qwen; null where no name tells.")
-    step: int | None = Field(default=None, description="Training step, where it was given.")
+    family: str | None = Field(default=None, description="Such as Qwen; null if no name reveals it.")
+    step: int | None = Field(default=None, description="Training step, if given.")
     arguments: dict[str, Any] = Field(default={}, description="Engine arguments that can change an answer.")
     rendering: dict[str, Any] = Field(default={}, description="How prompts are made.")
 
@@ -77,7 +77,7 @@ class TaskRecord(_Record):
     title: str
     domain: str
     revision: int = 1
-    work: str = Field(default="", description="Identifies what was asked, of whatever model.")
+    work: str = Field(default="", description="Identifies the questions, independently of the model.")
     asked: dict[str, Any] = Field(default={}, description="Settings of the run that shape the prompts.")
     origin: dict[str, Any] = Field(default={}, description="Where the items came from.")
     prompts_hash: str = ""
@@ -103,7 +103,7 @@ class PlacementRecord(_Record):
 
     role: str | None = Field(default=None, description="system or user_prefix.")
     verified: bool = Field(default=False, description="Whether the rendered prompts were seen to hold the personas.")
-    no_persona_prompt: str | None = Field(default=None, description="What a question without persona is put as.")
+    no_persona_prompt: str | None = Field(default=None, description="The rendered prompt without a persona.")
     opens_thinking: bool = False
 
 
@@ -214,5 +214,5 @@ def _judged(task: dict[str, Any], personas: Sequence[dict[str, Any]]) -> dict[st
 
 
 def describe_personas(personas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What run.json says of personas: how many, and the hash of their ids and texts."""
+    """The entry of run.json for personas: their number, and the hash of their ids and texts."""
     return {"count": len(personas), "hash": hash_json(sorted([one["id"], one["text"]] for one in personas))}

@@ -94,9 +94,9 @@ class CheckpointRuns:
         try:
             table = pq.read_table(path, filters=[("task", "=", task)])
         except (OSError, pa.ArrowException) as error:
-            raise UsageError(f"{path}: cannot be read ({error}); personaeval score writes it anew.") from error
+            raise UsageError(f"{path}: cannot be read ({error}); personaeval score rewrites it.") from error
         if lacking := sorted(_COLUMNS - set(table.column_names)):
-            raise UsageError(f"{path}: it lacks {', '.join(lacking)}; personaeval score writes it anew.")
+            raise UsageError(f"{path}: it lacks {', '.join(lacking)}; personaeval score rewrites it.")
         own = run.record.tasks[task]
         expected = own.items * (1 if own.is_judged else run.record.personas.count)
         if len(table) != expected:

@@ -30,8 +30,8 @@ class _TaskSummary(_Part):
     samples: int
     template: str
     sampling: dict[str, Any]
-    counts: dict[str, int] = Field(description="Responses by what came of them; total is their sum.")
-    warnings: list[str] = Field(description="What every table repeats.")
+    counts: dict[str, int] = Field(description="Responses by outcome; total is their sum.")
+    warnings: list[str] = Field(description="Warnings shown under every table.")
 
 
 class StabilitySummary(_TaskSummary):
@@ -58,7 +58,7 @@ class JudgeSummary(_Part):
     judgements: int
     unscored: int
     self_agreement: float | None
-    relation: str | None = Field(description="How it is akin to the model it judges; null if it is not.")
+    relation: str | None = Field(description="How it is related to the model it judges; null if it is not.")
     check: dict[str, Any] | None
 
 
@@ -79,7 +79,7 @@ class FidelitySummary(_TaskSummary):
     kappas: list[dict[str, Any]] = []
     spread_between_judges: float | None = None
     judges: list[JudgeSummary] = []
-    people: dict[str, Any] | None = Field(default=None, description="Agreement with human labels, where there are any.")
+    people: dict[str, Any] | None = Field(default=None, description="Agreement with human labels, if there are any.")
 
 
 TaskSummary = Annotated[StabilitySummary | FidelitySummary, Field(discriminator="kind")]

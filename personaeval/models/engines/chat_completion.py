@@ -15,7 +15,7 @@ from personaeval.types import Completion, Request, repair_surrogates
 UNNAMED = ""
 """Finish reason of an answer whose server gave none."""
 
-_CALLED = "the model called a tool in place of an answer"
+_CALLED = "the model called a tool instead of answering"
 
 
 class SenselessError(Exception):

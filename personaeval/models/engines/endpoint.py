@@ -193,7 +193,7 @@ class Endpoint:
                 return ""
 
     async def _post(self, name: str, body: Mapping[str, Any]) -> tuple[object | None, str | None]:
-        """Ask the server's root, where vLLM has these; return its answer (None: no such thing) and its refusal."""
+        """POST to the server's root, where vLLM serves these; its answer (None if unsupported) and its refusal."""
         import openai
 
         async with self.connect(_PROBE_SECONDS, _PROBE_RETRIES, 1) as client:

@@ -55,7 +55,7 @@ def refused(request: Request, length: int, context: float) -> Completion | None:
     ``length`` and ``context`` are numbers of tokens.
     """
     if length == 0:
-        return failed(request, "the prompt is empty: it has no token to go on from")
+        return failed(request, "the prompt is empty: there is no token to continue from")
     if length < context:
         return None
     return failed(

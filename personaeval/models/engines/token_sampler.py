@@ -14,7 +14,7 @@ class TokenSampler:
     def __init__(
         self, sampling: Sampling, seeds: Sequence[int], length: int, device: Any, allowed: Sequence[int] = ()
     ) -> None:
-        """Take a seed a row, the most tokens a row may get, and the tokens it may be, where not all may."""
+        """Take one seed per row, the most tokens per row, and the only allowed token ids, if restricted."""
         self._sampling = sampling
         self._allowed = list(allowed)
         if sampling.temperature > 0:

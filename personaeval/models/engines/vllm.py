@@ -40,7 +40,7 @@ _CHUNK = 256
 """Requests tokenised at once."""
 
 _ALIVE_SECONDS = 2.0
-"""How often it is asked whether vLLM is alive while no completion arrives."""
+"""Interval of liveness checks while no completion arrives."""
 
 _OWN_ARGUMENTS = {
     "model": "--model",
@@ -51,7 +51,7 @@ _OWN_ARGUMENTS = {
 
 
 def version() -> str:
-    """vLLM's version; asked of the module, since the CPU build has no distribution named vllm."""
+    """vLLM's version, read from the module: the CPU build has no distribution named vllm."""
     _set_environment()
     import vllm
 
