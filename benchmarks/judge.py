@@ -108,7 +108,7 @@ def bare(url: str, judge_inputs: list[JudgeInput], concurrency: int) -> float:
 def judged(url: str, judge_inputs: list[JudgeInput], concurrency: int, folder: Path) -> float:
     """The seconds that the panel takes, from responses to ratings."""
     judges = tuple(f"openai:judge-{number}@{url}" for number in range(JUDGES))
-    panel = open_panel(JudgeOptions(judge=judges), ModelOptions(concurrency=concurrency))
+    panel = open_panel(JudgeOptions(judge=judges), ModelOptions(concurrency=concurrency), folder)
     assert panel is not None
     began = time.perf_counter()
     with Ledger(folder / LEDGER) as ledger:

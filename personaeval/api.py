@@ -208,7 +208,7 @@ def validate_judge(
     def work() -> JudgeChecks:
         values = given(JudgeCheckOptions, {"judge": judge, "output": Path(output), **settings})
         options = make_options(JudgeCheckOptions, values)
-        panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions))
+        panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions), options.output)
         assert panel is not None, "there is a judge"
         controls, shown = load_controls(controls_folder()), open_progress(quiet=not progress)
         alone = [Panel([one], options.judge_repeats) for one in panel.judges]

@@ -35,6 +35,8 @@ from typing import Any, TextIO
 
 from aiohttp import web
 
+from personaeval.generation.sameness import PROMPTS
+
 Answer = Callable[[list[dict[str, str]], int], str]
 """Messages and seed in, the answer out; a prompt without messages comes as one user message."""
 
@@ -102,6 +104,9 @@ class Script:
     reasoning: name of the message's field for thinking; None: the model does not think.
     choice, usage: put over the choice and the usage of every answer.
     tokenize: whether ``/tokenize`` and ``/detokenize`` are there.
+    character: what the answers to the fixed prompts depend on, which tell whether an endpoint is the same.
+    fickle: so many of the fixed prompts are answered otherwise each time.
+    probe_rules: faults that meet the fixed prompts; ``rules`` do not.
     system: what the template does with a system message: ``keep``, ``drop`` or ``refuse``; ``no chats``: ``/tokenize``
         takes texts alone.
     """
@@ -117,13 +122,16 @@ class Script:
     tokenize: bool = True
     system: str = "keep"
     rules: tuple[Rule, ...] = ()
+    character: str = "calm"
+    fickle: int = 0
+    probe_rules: tuple[Rule, ...] = ()
 
     def changed(self, **values: Any) -> Script:
         """A copy with other values; rules may be given as dicts."""
         if "aliases" in values:
             values["aliases"] = tuple(values["aliases"])
-        if "rules" in values:
-            values["rules"] = tuple(rule if isinstance(rule, Rule) else Rule(**rule) for rule in values["rules"])
+        for name in {"rules", "probe_rules"} & set(values):
+            values[name] = tuple(rule if isinstance(rule, Rule) else Rule(**rule) for rule in values[name])
         return replace(self, **values)
 
 
@@ -151,6 +159,7 @@ class ScriptedServer:
     ):
         self.script = script or Script()
         self.sent: list[Sent] = []
+        self.probes: list[Sent] = []
         self.port = port
         self._answer = answer
         self._log = log
@@ -237,16 +246,18 @@ class ScriptedServer:
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         arrived = time.time()
-        self._received += 1
-        parsed = self._received
         if refused := self._refuse_key(request):
             return refused
         body = await request.json()
+        is_probe = _is_probe(body)
+        self._received += not is_probe
+        parsed = self._received
         prompt = body.get("messages", body.get("prompt"))
         key = hashlib.blake2b(json.dumps([prompt, body.get("seed")]).encode(), digest_size=16).hexdigest()
         self._tries[key] += 1
         tries = self._tries[key]
-        rule = next((rule for rule in self.script.rules if rule.fits(body, key, tries, parsed)), None)
+        rules = self.script.probe_rules if is_probe else self.script.rules
+        rule = next((rule for rule in rules if rule.fits(body, key, tries, parsed)), None)
         outcome = rule.fault if rule else "answer"
         try:
             await asyncio.sleep(self.script.latency + self.script.jitter * share_of("jitter", key))
@@ -260,7 +271,11 @@ class ScriptedServer:
         script = self.script
         messages = body.get("messages")
         asked = messages or [{"role": "user", "content": body["prompt"]}]
-        text = self._answer(asked, body.get("seed", 0))
+        if _is_probe(body):
+            is_fickle = PROMPTS.index(asked[0]["content"]) < script.fickle
+            text = f"{share_of(script.character, asked, len(self.probes) if is_fickle else 0)}: so I am."
+        else:
+            text = self._answer(asked, body.get("seed", 0))
         choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
         if messages is None:
             choice["text"] = text
@@ -336,11 +351,19 @@ class ScriptedServer:
         return await self._state(request)
 
     def _note(self, sent: Sent) -> None:
-        if self._log is None:
+        if _is_probe(sent.body):
+            # No request of a run: tests count those.
+            self.probes.append(sent)
+        elif self._log is None:
             self.sent.append(sent)
         else:
             digest = hashlib.blake2b(json.dumps(sent.body, sort_keys=True).encode(), digest_size=16).hexdigest()
             print(json.dumps(asdict(sent) | {"body": digest}), file=self._log, flush=True)
+
+
+def _is_probe(body: dict[str, Any]) -> bool:
+    messages = body.get("messages")
+    return isinstance(messages, list) and len(messages) == 1 and messages[0].get("content") in PROMPTS
 
 
 def main() -> None:

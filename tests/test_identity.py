@@ -5,6 +5,7 @@ A test that fails says that results of earlier versions would be generated, judg
 
 import json
 import shutil
+import sqlite3
 import struct
 from pathlib import Path
 
@@ -99,7 +100,14 @@ def answer(messages: list[dict[str, str]], seed: int) -> str:
     return "Well met."
 
 
-def test_the_keys_of_an_endpoint_and_of_its_judges(work, personaeval):
+def test_the_keys_of_an_endpoint_and_of_its_judges_in_a_ledger_of_an_earlier_version(work, personaeval):
+    (work / "results").mkdir()
+    connection = sqlite3.connect(work / "results" / "ledger.sqlite")
+    columns = "text BLOB NOT NULL, reasoning BLOB, finish_reason TEXT NOT NULL, prompt_tokens INTEGER NOT NULL"
+    connection.execute(
+        f"CREATE TABLE completions (key BLOB PRIMARY KEY, {columns}, completion_tokens INTEGER NOT NULL)"
+    )
+    connection.close()
     with serving(answer, {"actor": 18743, "ann": 18744}) as servers:
         done = personaeval(
             *(*RUN, "-m", f"openai:actor@{servers['actor'].url}", "-t", "play,sums", "-p", "stage"),
@@ -128,6 +136,20 @@ def test_the_keys_of_an_endpoint_and_of_its_judges(work, personaeval):
     assert record["tasks"]["play"]["scorer"]["rubrics"] == "da96e9cc6f3661dd"
     groups = {name: part["group"] for name, part in summary["tasks"].items()}
     assert groups == {"play": "a885d0b3e5f64f54", "sums": "989c19dc57a2ecd6"}
+
+
+def test_the_keys_of_an_endpoint(work, personaeval):
+    with serving(answer, {"actor": 18743}) as servers:
+        asked = ("-m", f"openai:actor@{servers['actor'].url}", "-t", "sums", "-p", "stage", "-o", "results")
+        done = personaeval(*RUN, *asked, "--temperature", 0, cwd=work)
+    assert done.returncode == 0, done.stderr
+    record, _, keys = read_run(work / "results")
+    assert record["model"]["fingerprint"] == "fdcb510d4a8fb8ffeb2ca714bd3fad20"
+    assert keys == {
+        ("sums", "none", "s5"): "7ee8763101d46955c127a22e872c6209",
+        ("sums", "poet", "s5"): "5120235bffc74f54b6b8a5b475ce5a89",
+    }
+    assert record["plan"] == "fda8e642d6ab0cd0"
 
 
 def write_checkpoint(folder: Path) -> None:

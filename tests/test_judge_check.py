@@ -68,7 +68,7 @@ def fickle(messages, seed):
 def check(answer, output, repeats=2, rules=(), **more):
     with ScriptedServer(Script(model="judge", rules=rules), answer=answer) as server:
         name = f"openai:judge@{server.url}"
-        panel = open_panel(JudgeOptions(judge=(name,), judge_repeats=repeats, **more), ModelOptions())
+        panel = open_panel(JudgeOptions(judge=(name,), judge_repeats=repeats, **more), ModelOptions(), output)
         record = check_judge(panel, CONTROLS, output, open_progress(quiet=True))
         return record, len(server.sent), panel.judges[0].fingerprint
 

@@ -24,7 +24,7 @@ def judge_check(options: JudgeCheckOptions, quiet: Quiet = False) -> None:
     from personaeval.judge.validation import check_judge, controls_folder, describe_check, load_controls
     from personaeval.progress import open_progress
 
-    panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions))
+    panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions), options.output)
     assert panel is not None, "there is a judge"
     controls, progress = load_controls(controls_folder()), open_progress(quiet)
     records = [

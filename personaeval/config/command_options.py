@@ -11,6 +11,7 @@ from personaeval.config.flags import Flag, Options
 from personaeval.config.run_config import RunConfig
 from personaeval.config.shared_options import (
     ConnectionOptions,
+    EndpointOptions,
     EngineOptions,
     JudgeCallOptions,
     JudgeOptions,
@@ -18,6 +19,7 @@ from personaeval.config.shared_options import (
     PriceOptions,
     PromptOptions,
     TrustOptions,
+    VersionOptions,
 )
 
 
@@ -123,7 +125,7 @@ class JudgeCheckOptions(ConnectionOptions, JudgeCallOptions):
     )
 
 
-class QuestionsOptions(EngineOptions, LibraryOptions):
+class QuestionsOptions(VersionOptions, EndpointOptions, EngineOptions, LibraryOptions):
     """Options of ``questions``."""
 
     example: ClassVar[str] = "personaeval questions --model vllm:NAME --personas core --output mine/"

@@ -50,14 +50,32 @@ class EngineOptions(Options):
     )
 
 
-class ConnectionOptions(Options):
+class EndpointOptions(Options):
+    """Whether to check that an endpoint serves the same model as before."""
+
+    trust_endpoint: bool = Field(
+        default=False, description="Reuse stored answers of an endpoint without checking that its model is unchanged."
+    )
+
+
+class ConnectionOptions(EndpointOptions):
     """Limits on requests to an endpoint."""
 
     concurrency: int = Field(default=64, gt=0, description="Concurrent requests to an endpoint.")
     timeout: float = Field(default=600.0, gt=0, description="Time-out of a request to an endpoint, in seconds.")
 
 
-class ModelOptions(ConnectionOptions, TrustOptions, EngineOptions):
+class VersionOptions(Options):
+    """Which version of a model an endpoint serves."""
+
+    model_version: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Version of the model behind an endpoint, of your choice; each version has its own results.",
+    )
+
+
+class ModelOptions(VersionOptions, ConnectionOptions, TrustOptions, EngineOptions):
     """How a model is prompted and opened; the same for every checkpoint of a command."""
 
     chat_template: Path | None = Field(default=None, description="Jinja file that replaces the checkpoint's template.")
@@ -86,7 +104,7 @@ class ModelOptions(ConnectionOptions, TrustOptions, EngineOptions):
         return value
 
 
-class JudgeCallOptions(Options):
+class JudgeCallOptions(EndpointOptions):
     """Who judges, and how a judge is asked."""
 
     judge: Annotated[tuple[str, ...], Flag(short="-j")] = Field(
@@ -94,6 +112,9 @@ class JudgeCallOptions(Options):
     )
     judge_repeats: int = Field(default=1, gt=0, le=100, description="How often each judge scores each response.")
     judge_max_tokens: int = Field(default=1024, gt=0, description="New tokens of a judge, thinking included.")
+    judge_model_version: str | None = Field(
+        default=None, min_length=1, description="As --model-version, of judges behind endpoints."
+    )
     judge_engine_args: Annotated[dict[str, Any], Flag("--judge-engine-arg")] = Field(
         default={}, description="Passed through to the judges' engines."
     )
@@ -110,6 +131,8 @@ class JudgeCallOptions(Options):
         """How the judges are opened: connection, date and end of thinking from ``shared``, the rest from here."""
         return shared.model_copy(
             update={
+                "model_version": self.judge_model_version,
+                "trust_endpoint": self.trust_endpoint,
                 "engine_args": self.judge_engine_args,
                 "chat_template": None,
                 "chat_template_kwargs": self.judge_chat_template_kwargs,
@@ -133,5 +156,7 @@ class JudgeOptions(JudgeCallOptions):
 
     def has_unused_options(self) -> bool:
         """Whether options for judges were set although no judge is named."""
-        own = JudgeOptions.model_fields
+        own = {
+            name: field for name, field in JudgeOptions.model_fields.items() if name not in EndpointOptions.model_fields
+        }
         return not self.judge and any(getattr(self, name) != field.default for name, field in own.items())

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
+from personaeval.generation.sameness import FirstUse
 from personaeval.models.engines import Engine
 from personaeval.models.event_loop import run_blocking
 from personaeval.models.model import Model
@@ -142,6 +143,7 @@ async def run_requests_async(
 ) -> None:
     """As :func:`run_requests`, in a running event loop."""
     engine: Engine | None = None
+    first_use: FirstUse | None = None
     refresher = asyncio.create_task(_refresh(progress))
     try:
         for pending in rounds:
@@ -149,13 +151,19 @@ async def run_requests_async(
                 continue
             progress.start(title, pending.counts)
             engine = engine or await model.open_engine()
+            first_use = first_use or FirstUse(model, pending.ledger, engine)
             async for completion in engine.generate(pending.source.requests(pending.is_missing)):
                 pending.record(completion)
+                first_use.advance(pending.counts)
                 if on_completion is not None and completion.error is None:
                     on_completion(completion)
             progress.stop()
+        if first_use is not None:
+            await first_use.finish()
     finally:
         refresher.cancel()
+        if first_use is not None:
+            first_use.cancel()
         progress.stop()
         if engine is not None:
             await engine.close()

@@ -139,6 +139,11 @@ class StructuredQuery(Generic[T]):
         self._again: PendingRequests | None = None
         self._places: dict[int, int] = {}
 
+    @property
+    def reused(self) -> bool:
+        """Whether the ledger holds a reply already."""
+        return self._first.present > 0
+
     def ask(self, progress: Progress, title: str) -> str | None:
         """Ask what the ledger lacks; return why the engine failed as a whole, if it did. Replies received are kept."""
         failure = None

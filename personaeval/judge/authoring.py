@@ -19,13 +19,14 @@ from pydantic import field_validator
 from personaeval.config import ModelOptions
 from personaeval.environment import versions
 from personaeval.errors import EngineError, InvalidRunError, UsageError
+from personaeval.generation.sameness import check_sameness, open_known_model
 from personaeval.generation.structured_query import StructuredQuery
 from personaeval.generation.structured_reply import AskedLength, StructuredReply, UnreadableError
 from personaeval.judge.rubrics import Rubric, load_rubrics, rubrics_hash
 from personaeval.judge.validation import controls_folder
 from personaeval.library.personas import Persona
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import Model, open_model
+from personaeval.models.model import Model
 from personaeval.models.prompts import split_thinking
 from personaeval.progress import Progress
 from personaeval.results.files import write_json, write_text
@@ -117,7 +118,7 @@ def write_questions(
         raise UsageError("--personas: names nobody to write questions for; the baseline gets none.")
     rubrics_folder = controls_folder() / "rubrics"
     rubrics = load_rubrics(rubrics_folder, [path.stem for path in rubrics_folder.glob("*.yaml")])
-    model = open_model(parse_model(generator), options)
+    model = open_known_model(parse_model(generator), options, folder)
     with run_lock(folder), Ledger(folder / LEDGER) as ledger:
         author = _Author(model, options.reasoning_end, seed, ledger, progress)
         settings = author.write_settings(personas, questions_per_dimension)
@@ -206,6 +207,7 @@ class _Author:
         sampling = replace(_SAMPLING, schema=form.schema_text())
         identity = {**self._model.identity(), "seed": self._seed}
         query = StructuredQuery(self._model, identity, sampling, count, text, read, self._ledger, seed=self._seed)
+        check_sameness(self._model, self._ledger, self._progress, is_reused=query.reused)
         failure = query.ask(self._progress, f"writing {title}")
         if failure is not None:
             raise EngineError(f"{failure} The same command resumes from there.")

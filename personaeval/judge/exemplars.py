@@ -81,6 +81,7 @@ def anchor(
     author, name = panel.judges[0], _usage_name(panel)
     questions = {(one.task, one.item): one for one in judge_inputs}
     query = _query(author, list(questions.values()), rubrics, ledger)
+    panel.check_sameness(ledger, progress, {author.fingerprint} if query.reused else ())
     failure = query.ask(progress, f"exemplars by {author.short_name}")
     usage = usage_of(query, name, failure)
     if usage.failed:

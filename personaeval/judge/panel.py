@@ -6,13 +6,15 @@ unscored, with the reason; it never counts as 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from personaeval.config import JudgeOptions, ModelOptions
 from personaeval.errors import UsageError
 from personaeval.generation.pending import CHUNK
+from personaeval.generation.sameness import check_sameness, open_known_model
 from personaeval.generation.structured_query import StructuredQuery
 from personaeval.generation.structured_reply import UnreadableError
 from personaeval.judge.judge_prompt import VERSION, judge_prompt
@@ -20,7 +22,7 @@ from personaeval.judge.reply import Reply, read_reply, schema_for
 from personaeval.judge.rubrics import SCORES
 from personaeval.judge.usage import JudgeUsage
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import Model, open_model
+from personaeval.models.model import Model
 from personaeval.progress import Progress
 from personaeval.results.ledger import Ledger, Stored
 from personaeval.types import Sampling
@@ -162,6 +164,18 @@ class Panel:
             for judge, name in zip(self.judges, self.short_names(), strict=True)
         ]
 
+    def check_sameness(self, ledger: Ledger, progress: Progress, reused: Collection[str] = ()) -> None:
+        """See :func:`~personaeval.generation.sameness.check_sameness`.
+
+        Args:
+            ledger: which keeps the judges' replies.
+            progress: says what could not be checked.
+            reused: fingerprints of judges whose stored replies are used.
+        """
+        for judge in self.judges:
+            is_reused = judge.fingerprint in reused
+            check_sameness(judge.model, ledger, progress, is_reused=is_reused, version_flag="--judge-model-version")
+
     def judge(self, judge_inputs: Sequence[JudgeInput], ledger: Ledger, progress: Progress) -> PanelResult:
         """Let every judge score every response, one judge after the other; replies in the ledger are reused.
 
@@ -169,16 +183,18 @@ class Panel:
         missing judgements are unscored.
         """
         queries = [_query(judge, judge_inputs, self.repeats, ledger) for judge in self.judges]
+        self.check_sameness(ledger, progress, {query.model.fingerprint for query in queries if query.reused})
         usages = [_ask_judge(query, progress, name) for query, name in zip(queries, self.short_names(), strict=True)]
         return PanelResult(queries, usages, len(judge_inputs), self.repeats)
 
 
-def open_panel(options: JudgeOptions, shared: ModelOptions) -> Panel | None:
+def open_panel(options: JudgeOptions, shared: ModelOptions, results: Path) -> Panel | None:
     """Find the judges; loads no weights. None if no judge is named.
 
     Args:
         options: who judges, and how they are asked.
         shared: options of the evaluated models; the judges' connection, date and end of thinking are the same.
+        results: the results folder, which may know endpoints by an older fingerprint.
 
     Raises:
         UsageError: a judge cannot be found, or expected scores are wanted of one that cannot give them.
@@ -192,7 +208,7 @@ def open_panel(options: JudgeOptions, shared: ModelOptions) -> Panel | None:
     score_tokens = tuple(map(str, SCORES)) if options.expected_score else ()
     tokens = options.judge_max_tokens
     sampling = Sampling(0.0, 1.0, tokens, schema=schema_for(tokens), score_tokens=score_tokens)
-    judges = [Judge(open_model(spec, own), sampling, own.reasoning_end) for spec in specs]
+    judges = [Judge(open_known_model(spec, own, results), sampling, own.reasoning_end) for spec in specs]
     _refuse_duplicates(options.judge, judges)
     return Panel(judges, options.judge_repeats, options.exemplars) if judges else None
 

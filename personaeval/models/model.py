@@ -5,18 +5,17 @@ Opening a model loads no weights. If the ledger holds every answer, none are eve
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from personaeval.config import ModelOptions
-from personaeval.documents import canonical_json
 from personaeval.errors import EngineError, UsageError, first_line
 from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import HarnessSource
 from personaeval.models.checkpoints import ModelSpec, resolve, resolve_dtype
+from personaeval.models.endpoint_origin import EndpointOrigin
 from personaeval.models.engines import Engine, EngineSettings
 from personaeval.models.engines.local import answer_token_ids, special_tokens, tokenise
 from personaeval.models.event_loop import run_blocking
@@ -271,9 +270,10 @@ class EndpointModel:
         self.spec = spec
         self._options = options
         self._endpoint = Endpoint(spec.url, spec.name)
-        self._listed = run_blocking(self._endpoint.identify())
-        stated = canonical_json([self._endpoint.place, spec.name, self._listed], ascii_only=True)
-        self.fingerprint = hashlib.blake2b(stated, digest_size=16).hexdigest()
+        self.listed = run_blocking(self._endpoint.identify())
+        self.origin = EndpointOrigin(self._endpoint.place, spec.name, options.model_version)
+        self.fingerprint = self.origin.fingerprint()
+        self.is_vouched_for = options.trust_endpoint
         self.renderer: Renderer = MessageRenderer(options.chat_template_kwargs)
         if options.chat_template is not None:
             raise UsageError("--chat-template: an endpoint renders by its own template; give it to the server instead.")
@@ -300,17 +300,17 @@ class EndpointModel:
         """See :class:`Model`."""
         return {
             **self.identity(),
-            "name": self.spec.name,
+            **self.origin.record(),
             "url": self.spec.url,
-            "listed": self._listed,
-            "family": family(self.spec.name, str((self._listed or {}).get("root", ""))),
+            "listed": self.listed,
+            "family": family(self.spec.name, str((self.listed or {}).get("root", ""))),
             "fingerprint_verifiable": False,
             "rendering": self.renderer.record(),
         }
 
     def context(self) -> int | None:
         """See :class:`Model`; known if the server lists it and ``--tokenizer`` is given."""
-        listed = (self._listed or {}).get("max_model_len")
+        listed = (self.listed or {}).get("max_model_len")
         return listed if self._tokenizer is not None and isinstance(listed, int) else None
 
     def count_tokens(self, text: str) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from personaeval.config import RunConfig
 from personaeval.errors import UsageError
 from personaeval.generation.plan import Plan, choose_templates, lay_out
+from personaeval.generation.sameness import open_known_model
 from personaeval.judge.panel import Panel, open_panel
 from personaeval.judge.rubrics import Rubrics, rubrics_of
 from personaeval.judge.usage import PriceList, read_prices
@@ -26,7 +27,7 @@ from personaeval.library.registry import Registry
 from personaeval.library.sources import ItemSet, load_items
 from personaeval.library.tasks import Task
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import Model, open_model, refuse_long_personas, refuse_unfit
+from personaeval.models.model import Model, refuse_long_personas, refuse_unfit
 from personaeval.models.prompts import Placement, opening, persona_sentence, place, with_system
 from personaeval.types import Sampling
 
@@ -126,8 +127,10 @@ def prepare(config: RunConfig, models: Sequence[Model] | None = None) -> Prepare
     eval_set = load_eval_set(config)
     # Before any model is opened: a wrong template is found in milliseconds.
     sentences = eval_set.sentences(config.template)
-    models = models or [open_model(parse_model(text), config.model_options) for text in config.model]
-    panel = open_panel(config.judge_options, config.model_options)
+    models = models or [
+        open_known_model(parse_model(text), config.model_options, config.output) for text in config.model
+    ]
+    panel = open_panel(config.judge_options, config.model_options, config.output)
     prices = read_prices(config.prices)
     thinking = opening(config.reasoning_end)
     placed = [(one, place(one.probe, sentences, config.persona_role, thinking)) for one in models]

@@ -15,6 +15,7 @@ from personaeval.documents import hash_json
 from personaeval.errors import EngineError, UsageError
 from personaeval.generation.pending import CHUNK, PendingRequests, run_requests
 from personaeval.generation.plan import Plan
+from personaeval.generation.sameness import check_sameness
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.judging import JudgingResult, judge_run, make_judge_inputs, warn_of_judges, with_score
 from personaeval.judge.panel import JudgeInput, Panel
@@ -96,6 +97,9 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
         if (blank := pending.describe_blank()) is not None:
             progress.message(blank)
         warn_of_judges(manifest, progress)
+        check_sameness(model, ledger, progress, is_reused=pending.present > 0)
+        if panel is not None:
+            panel.check_sameness(ledger, progress)
         if not placement.verified:
             progress.message(
                 "The endpoint does not show its prompts: that the personas reach the model is not verified."

@@ -127,8 +127,8 @@ def _judge_again(
         raise UsageError(f"--judge: none of this run's tasks ({', '.join(record.tasks)}) is scored by judges.")
     config = RunConfig.model_validate(record.config).model_copy(update=dict(judging))
     record.config = config.model_dump(mode="json")
-    panel = open_panel(judging, config.model_options)
     results = folder.parent.parent
+    panel = open_panel(judging, config.model_options, results)
     add_panel(record, eval_set.rubrics, panel, results)
     if panel is None:
         raise UsageError("--judge: names no judge.")

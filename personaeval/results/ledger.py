@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import zstandard
 
@@ -34,6 +35,8 @@ _PATIENCE_SECONDS = 60
 
 _MOST_TOKENS = 2**31 - 1  # what a table's column holds; a broken server may say anything
 
+_FORMER = "*"  # the origin that marks a ledger of an earlier version
+
 _LOOKUP = 900  # SQLite's oldest limit on the number of ? in one statement is 999
 
 _SCHEMA = """
@@ -48,6 +51,10 @@ CREATE TABLE IF NOT EXISTS readings (
     key BLOB PRIMARY KEY, evidence TEXT, suspect INTEGER NOT NULL, chance REAL NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS weights (key BLOB PRIMARY KEY, weights TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS endpoints (origin TEXT PRIMARY KEY, fingerprint TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS probes (
+    endpoint TEXT NOT NULL, round INTEGER NOT NULL, answers TEXT NOT NULL, PRIMARY KEY (endpoint, round)
+) WITHOUT ROWID;
 """
 
 
@@ -166,6 +173,37 @@ class Ledger:
             )
         }
 
+    def fingerprint_of(self, origin: str) -> str | None:
+        """The fingerprint under which an endpoint's answers are kept here; None if it has not been settled."""
+        found = self._at_once("SELECT fingerprint FROM endpoints WHERE origin = ?", origin)
+        return found[0][0] if found else None
+
+    def settle_fingerprint(self, origin: str, fingerprint: str) -> str:
+        """Keep an endpoint's answers under a fingerprint from now on; the one that counts, if it was settled before."""
+        self._at_once("INSERT OR IGNORE INTO endpoints VALUES (?,?)", origin, fingerprint)
+        return self.fingerprint_of(origin) or fingerprint
+
+    @property
+    def had_former_endpoints(self) -> bool:
+        """Whether an earlier version wrote it, which had other fingerprints for endpoints."""
+        return self.fingerprint_of(_FORMER) is not None
+
+    def probes(self, endpoint: str) -> list[list[str | None]]:
+        """What an endpoint has answered to the fixed prompts, round by round; None: nothing usable."""
+        rows = self._at_once("SELECT answers FROM probes WHERE endpoint = ? ORDER BY round", endpoint)
+        return [json.loads(answers) for (answers,) in rows]
+
+    def add_probes(self, endpoint: str, number: int, answers: Sequence[str | None]) -> None:
+        """Keep one round of answers to the fixed prompts; the first writer's count."""
+        self._at_once("INSERT OR IGNORE INTO probes VALUES (?,?,?)", endpoint, number, json.dumps(answers))
+
+    def _at_once(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
+        """Rows of a statement on the small tables, which are written without the queue."""
+        try:
+            return self._reader.execute(statement, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._storage_error(error) from error
+
     def weights(self, keys: Sequence[bytes]) -> dict[bytes, dict[str, float]]:
         """Token probabilities stored with completions, by request key."""
         return {key: json.loads(text) for key, text in self._select("key, weights", "weights", keys)}
@@ -202,7 +240,10 @@ class Ledger:
             _use_wal(connection)
             # NORMAL survives kill -9; only a power cut can lose the last commits, and resume does them again.
             connection.execute("PRAGMA synchronous=NORMAL")
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             connection.executescript(_SCHEMA)
+            if "completions" in tables and "endpoints" not in tables:
+                connection.execute("INSERT OR IGNORE INTO endpoints VALUES (?, '')", [_FORMER])
             connection.execute(f"PRAGMA user_version={_VERSION}")
             # Nothing but a write shows that a folder is writable.
             connection.execute("BEGIN IMMEDIATE")
