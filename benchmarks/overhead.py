@@ -29,8 +29,7 @@ from personaeval.generation.pending import PendingRequests, run_requests_async
 from personaeval.generation.plan import Plan
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.engines import Engine
-from personaeval.models.model import LocalModel
-from personaeval.models.prompts import place
+from personaeval.models.model import LocalModel, place_personas
 from personaeval.pipeline.prepare import build_plan, load_eval_set
 from personaeval.pipeline.scoring import Scoring
 from personaeval.progress import open_progress
@@ -148,7 +147,7 @@ def main() -> int:
     )
     eval_set = load_eval_set(config)
     model = LocalModel(parse_model(config.model[0]), config)
-    placement = place(model.probe, eval_set.sentences(config.template), "auto", "<think>")
+    placement = place_personas(model, eval_set.sentences(config.template), "auto", "</think>")
     plan, _ = build_plan(config, model, placement, eval_set)
     plan.compute_keys()
     print(f"{plan.size} requests, {NEW_TOKENS} new tokens each at most")

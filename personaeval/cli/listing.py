@@ -30,7 +30,7 @@ from personaeval.library.tasks import (
     VerifiedScorer,
 )
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.prompts import opening, persona_sentence, place
+from personaeval.models.prompts import persona_sentence
 
 _SHOWN = 3
 
@@ -191,13 +191,14 @@ def show_personas(asked: PersonasShowOptions) -> str:
     sentences = {persona.id: persona_sentence(asked.template, persona) for persona in personas}
     lines = []
     if model is not None:
-        from personaeval.models.model import open_model
+        from personaeval.models.model import open_model, place_personas
         from personaeval.models.prompts import PROBE, chat
 
         options = part(asked, ModelOptions)
         opened = open_model(parse_model(model), options)
-        placement = place(opened.probe, sentences, asked.persona_role, opening(options.reasoning_end))
+        placement = place_personas(opened, sentences, asked.persona_role, options.reasoning_end)
         lines.append(f"placement: {placement.role}, {'verified' if placement.verified else 'not verified'}")
+        lines += [f"caution: {caution}" for caution in placement.cautions]
         shown = {
             persona_id: opened.probe(chat(sentence, placement.role, PROBE))
             for persona_id, sentence in sentences.items()

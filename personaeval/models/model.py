@@ -7,30 +7,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from personaeval.config import ModelOptions
-from personaeval.errors import EngineError, UsageError, first_line
+from personaeval.config import ModelOptions, PersonaRole
+from personaeval.errors import EngineError, UsageError
 from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import HarnessSource
 from personaeval.models.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.models.endpoint_origin import EndpointOrigin
 from personaeval.models.engines import Engine, EngineSettings
-from personaeval.models.engines.local import answer_token_ids, special_tokens, tokenise
+from personaeval.models.engines.local import answer_token_ids, tokenise
 from personaeval.models.event_loop import run_blocking
 from personaeval.models.families import family
+from personaeval.models.placement import Placement, Probe, place
 from personaeval.models.prompts import (
     PROBE,
     ChatRenderer,
     MessageRenderer,
     PlainRenderer,
-    Probe,
     Renderer,
     Role,
     chat,
     opening,
 )
+from personaeval.models.tokenizer import control_tokens, load_tokenizer, read_chat_template, special_tokens
 from personaeval.models.weights import check_weights
 from personaeval.types import Message, Request
 
@@ -62,6 +64,8 @@ class Model(Protocol):
     fingerprint: str
     renderer: Renderer
     probe: Probe
+    control_tokens: frozenset[str]
+    """Tokens that no persona's text may hold; empty where the tokenizer is not at hand."""
 
     def identity(self) -> dict[str, Any]:
         """Everything besides prompt and sampling that can change an answer; part of every request key."""
@@ -130,6 +134,7 @@ class InProcessModel(ABC):
         self._model_config = model_config
         self._dtype = dtype
         self._tokenizer = tokenizer
+        self.control_tokens = control_tokens(tokenizer)
         template = read_chat_template(options.chat_template)
         if template is None and not tokenizer.chat_template:
             plain = PlainRenderer()
@@ -279,8 +284,10 @@ class EndpointModel:
             raise UsageError("--chat-template: an endpoint renders by its own template; give it to the server instead.")
         self.probe: Probe = self._ask_server
         self._tokenizer: Any = None
+        self.control_tokens: frozenset[str] = frozenset()
         if options.tokenizer is not None:
             self._tokenizer = load_tokenizer(options.tokenizer, options.trust_remote_code)
+            self.control_tokens = control_tokens(self._tokenizer)
             self.probe = ChatRenderer(self._tokenizer, None, options.chat_template_kwargs, options.date).render
 
     def _ask_server(self, messages: Sequence[Message]) -> str | None:
@@ -322,6 +329,17 @@ class EndpointModel:
         from personaeval.models.engines import openai
 
         return await openai.open_engine(self._endpoint, _settings(self._options, "", self._arguments()))
+
+
+def place_personas(
+    model: Model, sentences: Mapping[str, str | None], requested: PersonaRole, reasoning_end: str
+) -> Placement:
+    """Where a model's prompts hold the personas; see :func:`personaeval.models.placement.place`."""
+    placement = place(model.probe, sentences, requested, opening(reasoning_end), model.control_tokens)
+    if not isinstance(model.renderer, PlainRenderer):
+        return placement
+    plain = "the model has no chat template: its prompts are plain text, as for a base model"
+    return replace(placement, cautions=(plain, *placement.cautions))
 
 
 def refuse_long_personas(model: Model, role: Role, sentences: Mapping[str, str | None]) -> None:
@@ -368,33 +386,3 @@ def refuse_unfit(model: Model, items: ItemSet) -> None:
         model.answer_token_ids(task.answer_tokens)
     except ValueError as error:
         raise UsageError(f"{named}: its answers are the likeliest of single tokens, but {error}.") from error
-
-
-def load_tokenizer(name: str, trust_remote_code: bool) -> Any:
-    """Load a transformers tokenizer from a directory or the hub.
-
-    Raises:
-        UsageError: transformers is not installed, or there is no such tokenizer.
-    """
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise UsageError(
-            f"tokenizer {name}: transformers cannot be imported ({error}); pip install 'personaeval[transformers]'."
-        ) from error
-    try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except Exception as error:
-        # OSError, ValueError, JSON and Rust errors all mean the same to a user.
-        remedy = " It needs --trust-remote-code." if "trust_remote_code" in str(error) else ""
-        raise UsageError(f"tokenizer {name}: cannot be loaded ({first_line(error)}).{remedy}") from error
-
-
-def read_chat_template(path: Path | None) -> str | None:
-    """Text of a ``--chat-template`` file."""
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--chat-template {path}: cannot be read ({error}).") from error

@@ -1,8 +1,8 @@
 """How a persona and an item become a prompt, and the proof that the persona is in it.
 
 Chat templates drop, merge or refuse the system role, or add a persona of their own or today's date. So nothing is
-assumed: before a run starts, one prompt per persona is rendered in full and checked (:func:`place`), and the prompt
-without a persona is recorded.
+assumed: before a run starts, one prompt per persona is rendered in full and checked
+(:mod:`personaeval.models.placement`), and the prompt without a persona is recorded.
 
 A run renders millions of prompts that differ only in the item. A :class:`TextFrame` holds one persona's text before
 and after the item; the plan uses it only if it equals the full rendering on a sample.
@@ -14,13 +14,12 @@ import datetime
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal, Protocol
+from functools import cached_property, lru_cache
+from typing import Any, Literal, Protocol, cast
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from personaeval.config import PersonaRole
 from personaeval.errors import UsageError, suggest
 from personaeval.library.personas import Persona
 from personaeval.library.tasks import PlainPrompt
@@ -41,6 +40,10 @@ TEMPLATES = {
 """Persona sentences by name."""
 
 PROBE = "Qx7 probe question of no importance?"
+"""A question that no template holds."""
+
+STAND_IN = "Xq7 vwk zjy."
+"""A persona's sentence that no template holds."""
 
 
 def template_text(template: str) -> str:
@@ -213,8 +216,32 @@ class ChatRenderer:
         Raises:
             jinja2.TemplateError: the template refuses these messages.
         """
+        return self._render(messages, self._roles_in_parts)
+
+    @cached_property
+    def _roles_in_parts(self) -> frozenset[str]:
+        """The roles whose content this template takes as a list of parts alone, as those of vision models do."""
+        in_parts: frozenset[str] = frozenset()
+        for role, role_name, text in (("user_prefix", "user", PROBE), ("system", "system", STAND_IN)):
+            messages = chat(STAND_IN, cast("Role", role), PROBE)
+            wider = in_parts | {role_name}
+            if not self._shows(text, messages, in_parts) and self._shows(text, messages, wider):
+                in_parts = wider
+        return in_parts
+
+    def _shows(self, text: str, messages: Sequence[Message], in_parts: frozenset[str]) -> bool:
+        try:
+            return text in self._render(messages, in_parts)
+        except (jinja2.TemplateError, ValueError, TypeError):
+            return False
+
+    def _render(self, messages: Sequence[Message], in_parts: frozenset[str]) -> str:
+        conversation = [
+            {"role": role, "content": [{"type": "text", "text": content}] if role in in_parts else content}
+            for role, content in ((message["role"], message["content"]) for message in messages)
+        ]
         text = self._tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
+            conversation,
             chat_template=self._template,
             tokenize=False,
             add_generation_prompt=True,
@@ -242,6 +269,7 @@ class ChatRenderer:
             "date": self._date,
             "chat_template": self._template,
             "arguments": self._arguments,
+            **({"content_in_parts": sorted(self._roles_in_parts)} if self._roles_in_parts else {}),
         }
 
 
@@ -296,80 +324,6 @@ class MessageRenderer:
     def record(self) -> dict[str, Any]:
         """Kind, and the variables passed to the server's chat template."""
         return {"kind": "messages", "arguments": self._arguments}
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Position of the personas in this checkpoint's prompts.
-
-    ``verified`` is False if the rendered prompt cannot be seen (endpoints). ``no_persona_prompt`` is the rendered
-    prompt of the baseline with ``{{ item }}`` for the question: "no persona" is not always "no system prompt".
-    ``opens_thinking``: the prompt itself begins the model's thinking.
-    """
-
-    role: Role
-    verified: bool
-    no_persona_prompt: str | None
-    opens_thinking: bool
-
-
-class Probe(Protocol):
-    """Renders messages to the text a model sees, or None if that cannot be known.
-
-    Raises ``ValueError`` or ``jinja2.TemplateError`` if the chat template refuses the messages.
-    """
-
-    def __call__(self, messages: Sequence[Message]) -> str | None:
-        """The rendered prompt."""
-        ...
-
-
-def place(probe: Probe, sentences: Mapping[str, str | None], requested: PersonaRole, thinking: str) -> Placement:
-    """Find the role under which every persona's text occurs exactly once in the rendered prompt.
-
-    Args:
-        probe: renders messages as the model will see them.
-        sentences: persona id -> its sentence, None for the baseline.
-        requested: a role, or ``auto``: the system turn if that works, else the start of the user turn.
-        thinking: the text that opens thinking, such as ``<think>``.
-
-    Raises:
-        UsageError: no allowed role works; gives the reason for each one tried.
-    """
-    roles: list[Role] = ["system", "user_prefix"] if requested == "auto" else [requested]
-    reasons: list[str] = []
-    for role in roles:
-        reason, verified = _check_role(probe, sentences, role)
-        if reason is None:
-            shown = probe(chat(None, role, PROBE)) if verified else None
-            return Placement(
-                role=role,
-                verified=verified,
-                no_persona_prompt=shown.replace(PROBE, "{{ item }}") if shown is not None else None,
-                opens_thinking=shown is not None and shown.rstrip().endswith(thinking),
-            )
-        reasons.append(f"as {role}: {reason}")
-    remedy = " Try --persona-role user_prefix, or another --chat-template." if requested == "system" else ""
-    raise UsageError("the personas do not reach the model's prompt: " + "; ".join(reasons) + "." + remedy)
-
-
-def _check_role(probe: Probe, sentences: Mapping[str, str | None], role: Role) -> tuple[str | None, bool]:
-    """Why a role does not work (None if it does), and whether the rendered prompt was seen."""
-    for persona_id, sentence in sentences.items():
-        try:
-            shown = probe(chat(sentence, role, PROBE))
-        except (jinja2.TemplateError, ValueError, TypeError) as error:
-            return f"the chat template refuses it ({error})", True
-        if shown is None:
-            return None, False
-        if shown.count(PROBE) != 1:
-            return f"the question occurs {shown.count(PROBE)} times in the prompt", True
-        if sentence is not None and shown.count(sentence) != 1:
-            return (
-                f"the text of persona {persona_id!r} occurs {shown.count(sentence)} times in the prompt",
-                True,
-            )
-    return None, True
 
 
 def split_thinking(text: str, end: str, opened: bool) -> tuple[str, str | None]:

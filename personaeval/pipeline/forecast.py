@@ -70,6 +70,7 @@ class Forecast:
         outlooks: one per task.
         judges: upper bound of each judge's requests and tokens, with an empty ledger.
         prices: prices of the judges' tokens.
+        cautions: what else the prompts tell the model.
     """
 
     checkpoint: str
@@ -83,6 +84,7 @@ class Forecast:
     outlooks: tuple[Outlook, ...]
     judges: tuple[JudgeUsage, ...]
     prices: PriceList
+    cautions: tuple[str, ...] = ()
 
 
 def forecast(config: RunConfig, detect: float | None, models: Sequence[Model] = ()) -> list[Forecast]:
@@ -131,6 +133,7 @@ def _cost(
         outlooks=outlooks,
         judges=_worst_case(prepared.panel, prepared.eval_set, plan),
         prices=prepared.prices,
+        cautions=checkpoint.placement.cautions,
     )
 
 
@@ -233,6 +236,7 @@ def describe(found: Forecast, detect: float | None) -> str:
     lines += [
         f"At most (less what the ledger already holds): {describe_usage(usage, found.prices)}" for usage in found.judges
     ]
+    lines += [f"Caution: {caution}." for caution in found.cautions]
     for outlook in found.outlooks:
         lines += _describe_outlook(outlook, detect)
     return "\n".join(lines)

@@ -104,6 +104,8 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
             progress.message(
                 "The endpoint does not show its prompts: that the personas reach the model is not verified."
             )
+        for caution in placement.cautions:
+            progress.message(f"{model.spec.short_name}: {caution}.")
         if not checkpoint.fast_rendering:
             progress.message("This chat template looks into the question: every prompt is rendered in full (slower).")
         with Scoring(plan, ledger, config.reasoning_end, placement.opens_thinking, pending.counts) as scoring:

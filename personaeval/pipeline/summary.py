@@ -177,4 +177,4 @@ def _warnings(record: RunRecord, table: Cells, counts: dict[str, int], total: in
     found += empty_warnings(empty, with_reasoning, total, is_endpoint=record.model.engine == "openai")
     if not record.placement.verified:
         found.append("that the personas reach the model's prompt is not verified")
-    return found
+    return found + record.placement.cautions

@@ -105,6 +105,7 @@ class PlacementRecord(_Record):
     verified: bool = Field(default=False, description="Whether the rendered prompts were seen to hold the personas.")
     no_persona_prompt: str | None = Field(default=None, description="The rendered prompt without a persona.")
     opens_thinking: bool = False
+    cautions: list[str] = Field(default=[], description="What else the prompts tell the model; tables repeat it.")
 
 
 class SessionRecord(_Record):

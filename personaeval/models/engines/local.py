@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from personaeval.errors import EngineError
+from personaeval.models.tokenizer import special_tokens
 from personaeval.types import Completion, Request
 
 
@@ -62,11 +63,6 @@ def refused(request: Request, length: int, context: float) -> Completion | None:
         request,
         f"the prompt has {length} tokens and the model's context {context:.0f}: none is left for an answer",
     )
-
-
-def special_tokens(tokenizer: Any) -> frozenset[str]:
-    """A tokenizer's special tokens, which are marks and not text."""
-    return frozenset(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
 class SpecialTokenFilter:
