@@ -49,7 +49,9 @@ def make_manifest(config: RunConfig, checkpoint: Checkpoint, eval_set: EvalSet) 
         short_name=model.spec.short_name,
         config=config.model_dump(mode="json", exclude={"model"}) | {"model": [_spec_text(model)]},
         model=ModelRecord(**model.record()),
-        placement=PlacementRecord(**asdict(checkpoint.placement)),
+        placement=PlacementRecord(
+            **{name: value for name, value in asdict(checkpoint.placement).items() if value != ()}
+        ),
         fast_rendering=checkpoint.fast_rendering,
         tasks=tasks,
         personas=_describe_personas(eval_set.personas),
