@@ -30,8 +30,10 @@ def read_document(path: Path, model: type[M]) -> M:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such file (looked for {path.absolute()}).") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}).") from error
+        raise UsageError(f"{path}: cannot be read ({error}); it must be a readable text file in UTF-8.") from error
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)

@@ -43,7 +43,7 @@ def test_a_leaderboard_needs_no_engine(personaeval, tmp_path):
     [
         (["run"], "--model is missing"),
         (["run", "--model", "vllm:x"], "--tasks is missing"),
-        (["run", "--model", "nowhere/at/all", "--tasks", "mini-arith"], "no such directory"),
+        (["run", "--model", "nowhere/at/all", "--tasks", "mini-arith"], "Pass a checkpoint's directory, a hub id"),
         (["run", "--model", "vlm:x", "--tasks", "mini-arith"], "Did you mean 'vllm'"),
         (["run", "--model", "vllm:x", "--tasks", "mini-aritm"], "Did you mean 'mini-arith'"),
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--personas", "cora"], "Did you mean 'core'"),
@@ -55,10 +55,10 @@ def test_a_leaderboard_needs_no_engine(personaeval, tmp_path):
         (["run", "--modle", "x"], "No such option"),
         (["runn"], "No such command"),
         (["leaderboard", "nowhere"], "no such folder"),
-        (["score", "nowhere"], "no such file"),
+        (["score", "nowhere"], r"nowhere: not the folder of a finished run \(no run\.json in it\)\. Pass a run"),
         (["tasks", "show", "maths500"], "Did you mean 'math500'"),
         (["personas", "check", "nowhere.yaml"], "no such file"),
-        (["run", "--config", "nowhere.yaml"], "cannot be read"),
+        (["run", "--config", "nowhere.yaml"], "no such file .looked for"),
     ],
 )
 def test_wrong_input_is_named_with_a_remedy_and_no_traceback(personaeval, tmp_path, arguments, message):

@@ -319,3 +319,11 @@ def test_even_noise_is_held_to_a_schema(tiny: Any, tokenizer: Any, temperature: 
     for reply in answer(engine, ask(tokenizer, questions, free)):
         with pytest.raises(ValueError):
             json.loads(reply.text)
+
+
+def test_loading_draws_no_bar_of_its_own(tiny_checkpoint: Path, tokenizer: Any, capfd: pytest.CaptureFixture) -> None:
+    from transformers.utils import logging as reports
+
+    asyncio.run(open_engine(str(tiny_checkpoint), tokenizer, EngineSettings(dtype="float32", device="cpu")))
+    assert capfd.readouterr().err == ""
+    assert reports.is_progress_bar_enabled(), "only while it loads"

@@ -20,7 +20,7 @@ def read_file(path: Path) -> tuple[list[Row], dict[str, Any], str]:
         UsageError: the file is missing or broken; names the row.
     """
     if not path.is_file():
-        raise UsageError(f"data file {path}: no such file.")
+        raise UsageError(f"data file {path}: no such file (looked for {path.absolute()}).")
     readers = {".jsonl": _jsonl, ".json": _json, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in readers:
         raise UsageError(f"data file {path}: its suffix must be one of {', '.join(readers)}.")

@@ -51,7 +51,7 @@ def load_questions(folder: Path) -> QuestionSet:
         UsageError: the folder has neither layout, or a file in it is missing or broken; names the file.
     """
     if not folder.is_dir():
-        raise UsageError(f"question folder {folder}: no such folder.")
+        raise UsageError(f"question folder {folder}: no such folder (looked for {folder.absolute()}).")
     if (folder / "questions.jsonl").is_file():
         return _own(folder)
     for place in (folder, folder / _BENCHMARK, folder / "questions" / _BENCHMARK):

@@ -40,7 +40,7 @@ class Registry:
         folders = [builtin_folder(), *_entry_point_folders(), *include]
         for folder in include:
             if not folder.is_dir():
-                raise UsageError(f"--include {folder}: no such folder.")
+                raise UsageError(f"--include {folder}: no such folder (looked for {folder.absolute()}).")
             if not (folder / "tasks").is_dir() and not (folder / "personas").is_dir():
                 raise UsageError(f"--include {folder}: it holds neither a tasks/ nor a personas/ folder.")
         self._tasks = _index(folders, "tasks")

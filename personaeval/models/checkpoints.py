@@ -138,10 +138,13 @@ def resolve(spec: ModelSpec, full_hash: bool = False) -> LocalCheckpoint:
         return LocalCheckpoint(folder.resolve(), fingerprint(folder, full_hash), None, full_hash)
     if folder.exists():
         raise UsageError(
-            f"--model {spec.name}: this is a file; a checkpoint is a directory with config.json and weights."
+            f"--model {spec.name}: a file; pass the directory that holds config.json and the weights: {folder.parent}"
         )
     if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
-        raise UsageError(f"--model {spec.name}: no such directory.")
+        raise UsageError(
+            f"--model {spec.name}: no such directory (looked for {folder.absolute()}). Pass a checkpoint's directory, "
+            "a hub id (ORG/NAME) or an endpoint (openai:NAME@URL)."
+        )
     return _from_hub(spec, full_hash)
 
 

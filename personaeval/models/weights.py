@@ -240,12 +240,23 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging as reports
 
     level = reports.get_verbosity()
-    bars = reports.is_progress_bar_enabled()
     reports.set_verbosity(logging.CRITICAL)
+    try:
+        with without_bars():
+            yield
+    finally:
+        reports.set_verbosity(level)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keep transformers from drawing progress bars while it loads: a run shows its own."""
+    from transformers.utils import logging as reports
+
+    bars = reports.is_progress_bar_enabled()
     reports.disable_progress_bar()
     try:
         yield
     finally:
-        reports.set_verbosity(level)
         if bars:
             reports.enable_progress_bar()

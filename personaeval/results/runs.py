@@ -113,6 +113,12 @@ def open_run(folder: Path) -> FinishedRun:
     Raises:
         UsageError: run.json is missing, broken, or not a run's.
     """
+    if not (folder / RUN).is_file():
+        runs = sorted(path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/{RUN}"))
+        remedy = "Pass a run's folder, RESULTS/CHECKPOINT/PLAN, as `personaeval run` shows it."
+        if runs:
+            remedy = f"Did you mean {' or '.join(map(str, runs[:3]))}?"
+        raise UsageError(f"{folder}: not the folder of a finished run (no {RUN} in it). {remedy}")
     return FinishedRun(folder, *read_record(folder / RUN))
 
 
@@ -169,7 +175,8 @@ def open_runs(text: str) -> CheckpointRuns:
     if not chosen:
         known = {run.record.short_name for run in runs}
         raise UsageError(
-            f"{text}: neither the folder of a finished run nor a checkpoint's name.{suggest(path.name, known)}"
+            f"{text}: neither the folder of a finished run nor a checkpoint's name.{suggest(path.name, known)} "
+            "Pass a run's folder, a baseline's or RESULTS/NAME."
         )
     return _checkpoint(chosen, text)
 
@@ -210,7 +217,7 @@ def find_summaries(folder: Path) -> list[dict[str, Any]]:
     # Other tools leave files of this name too; beside theirs there is no run.json of ours.
     folders = sorted(path.parent for path in folder.glob(f"**/{SUMMARY}") if (path.parent / RUN).exists())
     if not folders:
-        raise UsageError(f"{folder}: it holds no finished run.")
+        raise UsageError(f"{folder}: it holds no finished run; pass the results folder of `personaeval run` (its -o).")
     return load_summaries(folders)
 
 

@@ -27,7 +27,7 @@ from personaeval.models.engines.local import (
     tokenise,
 )
 from personaeval.models.engines.token_sampler import TokenSampler
-from personaeval.models.weights import refuse_misfits
+from personaeval.models.weights import refuse_misfits, without_bars
 from personaeval.types import Completion, Request
 
 _WINDOW = 1024
@@ -73,9 +73,10 @@ def _load(model: str, settings: EngineSettings) -> Any:
     }
     try:
         # What does not fit would be random numbers; it is named below, in words of our own.
-        loaded, info = AutoModelForCausalLM.from_pretrained(
-            model, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
-        )
+        with without_bars():
+            loaded, info = AutoModelForCausalLM.from_pretrained(
+                model, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+            )
         if not getattr(loaded, "is_quantized", False):
             refuse_misfits(model, loaded.config.to_dict(), info)
         return loaded if "device_map" in settings.arguments else loaded.to(device)
