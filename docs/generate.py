@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import get_args
 
 from personaeval.analysis.policy import Policy
-from personaeval.cli.listing import size_of, source_of
 from personaeval.config import RunConfig
 from personaeval.judge.rubrics import Rubric
+from personaeval.library.overview import size_of, source_of
 from personaeval.library.personas import Category, Expectation, PersonaSet
 from personaeval.library.registry import Registry
 from personaeval.library.tasks import Task, TaskGroup

@@ -1,11 +1,12 @@
 """Persona stability and fidelity of language-model checkpoints.
 
-Finished runs, as pandas DataFrames::
+Evaluate two checkpoints, look at the numbers, decide::
 
     import personaeval
 
-    results = personaeval.load("results")
-    results.metrics()
+    personaeval.run(model=["./checkpoint-500", "./checkpoint-1000"], tasks="math500", personas="core")
+    personaeval.load("results").metrics()  # a pandas DataFrame
+    personaeval.check("results/checkpoint-500", "results/checkpoint-1000", "gate.yaml").passed
 
 The main path, in the order the data flows::
 

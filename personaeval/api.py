@@ -138,13 +138,19 @@ def plan(
     Raises:
         UsageError: as :func:`run`.
     """
+    asked = {"model": model, "tasks": tasks, "personas": personas, "tokenizer": tokenizer, "detect": detect, **settings}
+    configured, models = _configured(PlanOptions, asked, name, step, config)
+    assert isinstance(configured, PlanOptions), "of that class"
+    return plan_with(configured, models)
+
+
+def plan_with(options: PlanOptions, models: Sequence[Model] = ()) -> Forecasts:
+    """:func:`plan` with checked options; ``models`` replace those that the options name."""
     from personaeval.pipeline.forecast import describe, forecast
     from personaeval.report.outcomes import Forecasts
 
-    asked = {"model": model, "tasks": tasks, "personas": personas, "tokenizer": tokenizer, "detect": detect, **settings}
-    configured, models = _configured(PlanOptions, asked, name, step, config)
-    found = forecast(configured, detect, models)
-    return Forecasts(tuple(found), "\n\n".join(describe(one, detect) for one in found))
+    found = forecast(options, options.detect, models)
+    return Forecasts(tuple(found), "\n\n".join(describe(one, options.detect) for one in found))
 
 
 @takes_options(ScoreOptions)
@@ -165,21 +171,26 @@ def score(run: Place, *, progress: bool = False, **settings: Any) -> Rescoring |
         UsageError: no finished run, an unknown setting, or a value that does not fit.
         InvalidRunError: a task's prompts or personas have changed since the run.
     """
+
+    def work() -> Rescoring:
+        values = {"folder": Path(run), **given(ScoreOptions, settings)}
+        return score_with(make_options(ScoreOptions, values), progress)
+
+    return on_first_rank(work)
+
+
+def score_with(options: ScoreOptions, progress: bool) -> Rescoring:
+    """:func:`score` with checked options, in this process."""
     from personaeval.judge.usage import read_prices, report_judging
     from personaeval.pipeline.score import rescore
     from personaeval.report.outcomes import Rescoring
 
-    def work() -> Rescoring:
-        options = make_options(ScoreOptions, {"folder": Path(run), **given(ScoreOptions, settings)})
-        if options.has_unused_options():
-            raise UsageError("options for judges were given, but no --judge.")
-        judges = part(options, JudgeOptions) if options.judge else None
-        prices, shown = read_prices(options.prices), open_progress(quiet=not progress)
-        found = rescore(options.folder, options.data, options.include, judges, shown, options.human)
-        report_judging(found.judging.usages, prices, shown)
-        return Rescoring(options.folder, found.changed, found.judging.usages)
-
-    return on_first_rank(work)
+    options.refuse_unused()
+    judges = part(options, JudgeOptions) if options.judge else None
+    prices, shown = read_prices(options.prices), open_progress(quiet=not progress)
+    found = rescore(options.folder, options.data, options.include, judges, shown, options.human)
+    report_judging(found.judging.usages, prices, shown)
+    return Rescoring(options.folder, found.changed, found.judging.usages)
 
 
 @takes_options(JudgeCheckOptions)
@@ -201,21 +212,26 @@ def validate_judge(
         UsageError: no such judge, or an unknown setting.
         EngineError: some judgements failed; the same call again asks only for those.
     """
+
+    def work() -> JudgeChecks:
+        values = given(JudgeCheckOptions, {"judge": judge, "output": Path(output), **settings})
+        return validate_with(make_options(JudgeCheckOptions, values), progress)
+
+    return on_first_rank(work)
+
+
+def validate_with(options: JudgeCheckOptions, progress: bool) -> JudgeChecks:
+    """:func:`validate_judge` with checked options, in this process."""
     from personaeval.judge.panel import Panel, open_panel
     from personaeval.judge.validation import check_judge, controls_folder, describe_check, load_controls
     from personaeval.report.outcomes import JudgeChecks
 
-    def work() -> JudgeChecks:
-        values = given(JudgeCheckOptions, {"judge": judge, "output": Path(output), **settings})
-        options = make_options(JudgeCheckOptions, values)
-        panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions), options.output)
-        assert panel is not None, "there is a judge"
-        controls, shown = load_controls(controls_folder()), open_progress(quiet=not progress)
-        alone = [Panel([one], options.judge_repeats) for one in panel.judges]
-        records = [check_judge(one, controls, options.output, shown) for one in alone]
-        return JudgeChecks(tuple(records), "\n\n".join(map(describe_check, records)))
-
-    return on_first_rank(work)
+    panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions), options.output)
+    assert panel is not None, "there is a judge"
+    controls, shown = load_controls(controls_folder()), open_progress(quiet=not progress)
+    alone = [Panel([one], options.judge_repeats) for one in panel.judges]
+    records = [check_judge(one, controls, options.output, shown) for one in alone]
+    return JudgeChecks(tuple(records), "\n\n".join(map(describe_check, records)))
 
 
 def _configured(

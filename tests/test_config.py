@@ -23,9 +23,10 @@ def test_options_for_judges_without_a_judge_are_told_from_defaults():
     made = RunConfig(model=("m",), tasks=("t",), engine_args={"top_k": 5}, judge_repeats=2)
     assert made.judge_options == JudgeOptions(judge_repeats=2)
     assert made.model_options == ModelOptions(engine_args={"top_k": 5})
-    assert made.has_unused_options()
+    with pytest.raises(UsageError, match=r"^--judge-repeats: only for judges, and no judge is named\. Add --judge"):
+        made.refuse_unused()
     for used in ({"judge": ("j",), "judge_repeats": 2}, {"judge_repeats": 1}, {"engine_args": {"top_k": 5}}):
-        assert not RunConfig(model=("m",), tasks=("t",), **used).has_unused_options()
+        RunConfig(model=("m",), tasks=("t",), **used).refuse_unused()
 
 
 def test_judges_share_the_connection_but_not_the_engine_arguments():

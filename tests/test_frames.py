@@ -156,7 +156,7 @@ def test_wrong_folders_are_refused_in_the_words_of_the_command_line(tmp_path, pe
         shown = personaeval("leaderboard", wrong)
         assert shown.returncode == refused.value.exit_code == 2
         assert shown.stderr.strip() == f"personaeval: {refused.value}"
-    with pytest.raises(UsageError, match="empty list"):
+    with pytest.raises(UsageError, match="no folder was given"):
         package.load([])
 
 

@@ -143,7 +143,7 @@ def test_one_judge_under_two_spellings_is_refused(play, tmp_path, model, ann):
 
 
 def test_options_for_judges_need_a_judge(play, tmp_path, model):
-    with pytest.raises(UsageError, match="no --judge"):
+    with pytest.raises(UsageError, match="no judge is named"):
         perform_play(play, tmp_path / "out", model, [], judge_repeats=3)
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from personaeval.cli.listing import check_task, show_task
 from personaeval.documents import read_document
 from personaeval.errors import UsageError
+from personaeval.library.overview import show_task
 from personaeval.library.registry import Registry
 from personaeval.library.sources import load_items
 from personaeval.library.task_template import write_example
 from personaeval.library.tasks import HarnessScorer, HubSource, PythonScorer, Task
+from personaeval.pipeline.task_check import check_task
 from personaeval.types import Sampling
 from personaeval.verify import Verifier
 
@@ -156,7 +157,7 @@ def test_the_example_is_a_task_that_works(tmp_path):
     assert "3 items, every gold answer is right" in checked
     with pytest.raises(UsageError, match="exists already"):
         write_example("roman", tmp_path)
-    with pytest.raises(UsageError, match="no name for a task"):
+    with pytest.raises(UsageError, match="not a valid task name"):
         write_example("My task", tmp_path)
 
 

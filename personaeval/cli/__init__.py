@@ -1,4 +1,14 @@
-"""The command line: parse, call, print; no logic. A module holds a command, named after it."""
+"""The command line: parse, call, print; no logic. Each module holds a command and is named after it.
+
+::
+
+    @command(app, "leaderboard")
+    def leaderboard(options: LeaderboardOptions) -> None:
+        print_tables(api.leaderboard(options.folder), options.format)
+
+The flags are the fields of the options class. A problem is raised as an error of :mod:`personaeval.errors`; ``main``
+prints its text and exits with its code.
+"""
 
 # The order in which they are imported is that of --help.
 # isort: off

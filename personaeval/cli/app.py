@@ -52,17 +52,12 @@ def _report_unexpected(error: Exception) -> int:
     """Let the parser show its own errors; anything else is a bug, shown with a traceback to report."""
     if isinstance(error, typer.Abort):
         return INTERRUPTED
-    if isinstance(error, _parser_error()):
-        shown: Any = error
-        shown.show()
-        return int(shown.exit_code)
+    parser_error: Any = error
+    if hasattr(error, "show"):  # click's ClickException, of which Typer has a copy inside or uses the installed one
+        parser_error.show()
+        return int(parser_error.exit_code)
     import traceback
 
     traceback.print_exc()
     print_error("this is a bug in personaeval; please report it with the lines above.")
     return 70
-
-
-def _parser_error() -> type:
-    """The base of the parser's errors: Typer has a copy of click inside, or uses the installed one."""
-    return next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")

@@ -19,17 +19,9 @@ def judge_check(options: JudgeCheckOptions, quiet: Quiet = False) -> None:
 
     Exits with 0 if every judge passes, with 4 if one fails.
     """
-    from personaeval.config import JudgeOptions, ModelOptions, part
-    from personaeval.judge.panel import Panel, open_panel
-    from personaeval.judge.validation import check_judge, controls_folder, describe_check, load_controls
-    from personaeval.progress import open_progress
+    from personaeval import api
 
-    panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions), options.output)
-    assert panel is not None, "there is a judge"
-    controls, progress = load_controls(controls_folder()), open_progress(quiet)
-    records = [
-        check_judge(Panel([one], options.judge_repeats), controls, options.output, progress) for one in panel.judges
-    ]
-    print("\n\n".join(describe_check(record) for record in records))
-    if not all(record["passed"] for record in records):
+    checks = api.validate_with(options, progress=not quiet)
+    print(checks)
+    if not checks.passed:
         raise typer.Exit(4)

@@ -21,7 +21,7 @@ app.add_typer(personas_app, name="personas")
 @command(personas_app, "list")
 def personas_list(options: LibraryOptions) -> None:
     """List the persona sets with their sizes and categories; `personas show SET` has the texts."""
-    from personaeval.cli.listing import list_personas
+    from personaeval.library.overview import list_personas
 
     print(list_personas(options.include))
 
@@ -29,7 +29,7 @@ def personas_list(options: LibraryOptions) -> None:
 @command(personas_app, "show")
 def personas_show(options: PersonasShowOptions) -> None:
     """Show personas; with a checkpoint, also its rendered prompts."""
-    from personaeval.cli.listing import show_personas
+    from personaeval.models.persona_preview import show_personas
 
     print(show_personas(options))
 
@@ -37,6 +37,6 @@ def personas_show(options: PersonasShowOptions) -> None:
 @command(personas_app, "check")
 def personas_check(options: PersonasOptions) -> None:
     """Check a persona set: keys, ids, texts, tags, lengths and near-duplicates."""
-    from personaeval.cli.listing import check_personas
+    from personaeval.library.overview import check_personas
 
     print(check_personas(options.personas, options.include))

@@ -18,7 +18,6 @@ def plan(options: PlanOptions) -> None:
     Takes the options of run. Requests and a local checkpoint's prompt tokens are exact; judges' calls, tokens and cost
     are upper bounds. The minimum detectable decline is for the task's items, personas and samples.
     """
-    from personaeval.pipeline.forecast import describe, forecast
+    from personaeval import api
 
-    found = forecast(options, options.detect)
-    print("\n\n".join(describe(one, options.detect) for one in found))
+    print(api.plan_with(options))

@@ -21,7 +21,7 @@ app.add_typer(tasks_app, name="tasks")
 @command(tasks_app, "list")
 def tasks_list(options: LibraryOptions) -> None:
     """List the tasks."""
-    from personaeval.cli.listing import list_tasks
+    from personaeval.library.overview import list_tasks
 
     print(list_tasks(options.include))
 
@@ -29,7 +29,7 @@ def tasks_list(options: LibraryOptions) -> None:
 @command(tasks_app, "show")
 def tasks_show(options: TasksShowOptions) -> None:
     """Show a task and its first items."""
-    from personaeval.cli.listing import show_task
+    from personaeval.library.overview import show_task
 
     print(show_task(options.name, options.data, options.items, options.include))
 
@@ -37,7 +37,7 @@ def tasks_show(options: TasksShowOptions) -> None:
 @command(tasks_app, "check")
 def tasks_check(options: TaskOptions) -> None:
     """Load a task or a group, show three items, and verify every gold answer against itself."""
-    from personaeval.cli.listing import check_task
+    from personaeval.pipeline.task_check import check_task
 
     print(check_task(options.name, options.data, options.include))
 

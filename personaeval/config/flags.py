@@ -87,8 +87,8 @@ def make_options(kind: type[AnyOptions], values: Mapping[str, Any], *, flags: bo
     """
     for name, field in kind.model_fields.items():
         if field.is_required() and not values.get(name):
-            example = f" Example: {kind.example}" if kind.example else ""
-            raise UsageError(f"{flag_name(kind, name)} is missing.{example}")
+            example = f" Example: {kind.example}" if kind.example and flags else ""
+            raise UsageError(f"{flag_name(kind, name) if flags else name} is missing.{example}")
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from personaeval.config.flags import Flag, Options
+from personaeval.config.flags import Flag, Options, flag_name
+from personaeval.errors import UsageError
 
 PersonaRole = Literal["auto", "system", "user_prefix"]
 
@@ -154,9 +155,14 @@ class JudgeOptions(JudgeCallOptions):
         description="Use the expected score under the judge's log-probabilities; endpoints only.",
     )
 
-    def has_unused_options(self) -> bool:
-        """Whether options for judges were set although no judge is named."""
-        own = {
-            name: field for name, field in JudgeOptions.model_fields.items() if name not in EndpointOptions.model_fields
-        }
-        return not self.judge and any(getattr(self, name) != field.default for name, field in own.items())
+    def refuse_unused(self) -> None:
+        """Refuse options for judges if no judge is named.
+
+        Raises:
+            UsageError: names the options.
+        """
+        own = [name for name in JudgeOptions.model_fields if name not in EndpointOptions.model_fields]
+        unused = [name for name in own if getattr(self, name) != JudgeOptions.model_fields[name].default]
+        if unused and not self.judge:
+            flags = ", ".join(flag_name(JudgeOptions, name) for name in unused)
+            raise UsageError(f"{flags}: only for judges, and no judge is named. Add --judge, or leave it out.")

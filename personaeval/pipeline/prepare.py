@@ -74,8 +74,7 @@ def load_eval_set(config: RunConfig) -> EvalSet:
     if twice:
         raise UsageError(f"--tasks: two of them are named {', '.join(twice)}; rename one.")
     judged = [task.name for task, _ in tasks if task.is_judged]
-    if config.has_unused_options():
-        raise UsageError("options for judges were given, but no --judge.")
+    config.refuse_unused()
     if config.judge and not judged:
         raise UsageError(f"--judge: none of the tasks ({', '.join(names)}) is scored by judges; add personagym.")
     if config.questions_per_dimension is not None and not judged:

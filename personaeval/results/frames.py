@@ -189,9 +189,9 @@ def open_results(results: str | Path | Iterable[str | Path]) -> Results:
     Raises:
         UsageError: a folder is missing, or holds no finished run.
     """
-    given = [results] if isinstance(results, str | Path) else list(results)
+    given = [results] if isinstance(results, str | Path) else list(results or ())
     if not given:
-        raise UsageError("an empty list: a results folder or a run's folder is expected.")
+        raise UsageError("no folder was given: a results folder or a run's folder is expected.")
     return Results([Path(one) for one in given])
 
 
