@@ -29,7 +29,9 @@ from personaeval.generation.pending import PendingRequests, run_requests_async
 from personaeval.generation.plan import Plan
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.engines import Engine
-from personaeval.models.model import LocalModel, place_personas
+from personaeval.models.model import LocalModel
+from personaeval.models.suitability import place_personas
+from personaeval.models.thinking import Thinking
 from personaeval.pipeline.prepare import build_plan, load_eval_set
 from personaeval.pipeline.scoring import Scoring
 from personaeval.progress import open_progress
@@ -67,7 +69,7 @@ async def through_run(model: Kept, plan: Plan) -> float:
     """The seconds from the first submit to the last verdict, everything on disk."""
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.sqlite") as ledger:
         pending = PendingRequests(plan, ledger)
-        with Scoring(plan, ledger, "</think>", False, pending.counts) as scoring:
+        with Scoring(plan, ledger, Thinking(), False, pending.counts) as scoring:
             await run_requests_async(model, [pending], open_progress(quiet=True), "overhead", scoring.submit)
             await asyncio.to_thread(scoring.flush)
             ledger.flush()
@@ -147,7 +149,7 @@ def main() -> int:
     )
     eval_set = load_eval_set(config)
     model = LocalModel(parse_model(config.model[0]), config)
-    placement = place_personas(model, eval_set.sentences(config.template), "auto", "</think>")
+    placement = place_personas(model, eval_set.sentences(config.template), "auto")
     plan, _ = build_plan(config, model, placement, eval_set)
     plan.compute_keys()
     print(f"{plan.size} requests, {NEW_TOKENS} new tokens each at most")

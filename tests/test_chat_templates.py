@@ -11,7 +11,7 @@ from personaeval.config import ModelOptions
 from personaeval.errors import UsageError
 from personaeval.library.tasks import Example, PlainPrompt
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import open_model, place_personas
+from personaeval.models.model import open_model
 from personaeval.models.placement import place
 from personaeval.models.prompts import (
     PROBE,
@@ -20,8 +20,9 @@ from personaeval.models.prompts import (
     PlainRenderer,
     TextFrame,
     chat,
-    split_thinking,
 )
+from personaeval.models.suitability import place_personas
+from personaeval.models.thinking import Thinking
 from personaeval.models.tokenizer import control_tokens, load_tokenizer
 
 GENERATION = "{% if add_generation_prompt %}<a>{% endif %}"
@@ -52,6 +53,7 @@ LOOKS_INSIDE = (
 )
 THINKS = PLAIN_TURNS + "{% if add_generation_prompt and enable_thinking is not defined %}<think>\n{% endif %}"
 
+THINKING = Thinking()
 SENTENCES = {"none": None, "pirate": "You are a pirate.", "poet": "You are a poet."}
 
 
@@ -67,7 +69,7 @@ def renderer(tokenizer, template: str, **arguments) -> ChatRenderer:
 
 
 def placed(tokenizer, template: str, requested="auto", **arguments):
-    return place(renderer(tokenizer, template, **arguments).render, SENTENCES, requested, "<think>")
+    return place(renderer(tokenizer, template, **arguments).render, SENTENCES, requested, THINKING)
 
 
 def test_a_system_turn_is_used_where_the_template_has_one(tokenizer):
@@ -102,7 +104,7 @@ def test_what_a_template_says_without_a_persona_is_recorded(tokenizer):
 
 
 def test_smollm2_says_of_itself_who_it_is(tokenizer):
-    placement = place(ChatRenderer(tokenizer, None, {}, "2026-01-01").render, SENTENCES, "auto", "<think>")
+    placement = place(ChatRenderer(tokenizer, None, {}, "2026-01-01").render, SENTENCES, "auto", THINKING)
     assert placement.role == "system"
     assert "SmolLM" in placement.no_persona_prompt
 
@@ -130,7 +132,7 @@ def test_a_template_that_repeats_the_persona_is_not_used_that_way(tokenizer):
 
 
 def test_a_prompt_nobody_can_see_is_recorded_as_not_verified():
-    placement = place(lambda messages: None, SENTENCES, "auto", "<think>")
+    placement = place(lambda messages: None, SENTENCES, "auto", THINKING)
     assert (placement.role, placement.verified, placement.no_persona_prompt) == ("system", False, None)
 
 
@@ -190,7 +192,7 @@ def test_a_base_model_gets_a_plain_prompt_with_examples_and_stops():
     ],
 )
 def test_thinking_is_kept_apart_from_the_answer(text, opened, answer, thinking):
-    assert split_thinking(text, "</think>", opened) == (answer, thinking)
+    assert THINKING.split(text, opened) == (answer, thinking)
 
 
 PARTS = "{% for part in m['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
@@ -248,12 +250,12 @@ KNOWS_IT = PLAIN_TURNS.replace("messages %}", f"messages if m['content'] != '{HE
 def test_what_the_template_says_itself_is_not_taken_for_the_persona(tokenizer, template, role):
     sentences = {"none": None, "assistant": f"{HELPFUL}."}
     made = renderer(tokenizer, template)
-    assert place(made.render, sentences, "auto", "<think>").role == role
+    assert place(made.render, sentences, "auto", THINKING).role == role
 
 
 def test_a_persona_that_the_template_drops_is_not_proven_by_the_templates_own_words(tokenizer):
     with pytest.raises(UsageError, match=r"persona 'assistant' occurs 0 times"):
-        place(renderer(tokenizer, KNOWS_IT).render, {"none": None, "assistant": f"{HELPFUL}."}, "system", "<think>")
+        place(renderer(tokenizer, KNOWS_IT).render, {"none": None, "assistant": f"{HELPFUL}."}, "system", THINKING)
 
 
 THINKS_FIRST = (
@@ -313,13 +315,13 @@ def test_a_long_default_is_shown_shortened(tokenizer):
 def test_a_persona_with_a_control_token_is_refused(tokenizer, template, text):
     made, own = renderer(tokenizer, template), control_tokens(tokenizer)
     with pytest.raises(UsageError, match=r"persona 'rude': its text holds \S+, a control token"):
-        place(made.render, {"none": None, "rude": f"You are {text}."}, "auto", "<think>", own)
+        place(made.render, {"none": None, "rude": f"You are {text}."}, "auto", THINKING, own)
 
 
 def test_angle_brackets_that_are_no_control_tokens_are_a_personas_own_affair(tokenizer):
     sentences = {"none": None, "coder": "You write <b>HTML</b> [sic] and a < b > c."}
     made = renderer(tokenizer, PLAIN_TURNS)
-    assert place(made.render, sentences, "auto", "<think>", control_tokens(tokenizer)).verified
+    assert place(made.render, sentences, "auto", THINKING, control_tokens(tokenizer)).verified
 
 
 def test_a_template_in_a_file_of_its_own_is_read(tiny_checkpoint, tmp_path):
@@ -332,7 +334,7 @@ def test_a_template_in_a_file_of_its_own_is_read(tiny_checkpoint, tmp_path):
     assert not load_tokenizer(str(folder), False).chat_template
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": PLAIN_TURNS}))
     opened = open_model(parse_model(f"transformers:{folder}"), ModelOptions())
-    placement = place_personas(opened, SENTENCES, "auto", "</think>")
+    placement = place_personas(opened, SENTENCES, "auto")
     assert placement.no_persona_prompt == "<user>{{ item }}</user><a>"
     assert placement.cautions == ()
     (folder / "chat_template.json").write_text("[]")

@@ -131,8 +131,9 @@ def test_token_ids_are_equal_persona_by_persona(tasks, smollm2):
     from personaeval.config import RunConfig
     from personaeval.library.lm_eval import build, config_file
     from personaeval.models.checkpoints import parse_model
-    from personaeval.models.model import open_model, place_personas
+    from personaeval.models.model import open_model
     from personaeval.models.prompts import persona_sentence
+    from personaeval.models.suitability import place_personas
     from personaeval.pipeline.prepare import build_plan, load_eval_set
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
@@ -145,7 +146,7 @@ def test_token_ids_are_equal_persona_by_persona(tasks, smollm2):
     config = RunConfig(model=(model,), tasks=selectors, personas=("core",))
     eval_set = load_eval_set(config)
     model = open_model(parse_model(model), config)
-    placement = place_personas(model, eval_set.sentences(config.template), "auto", config.reasoning_end)
+    placement = place_personas(model, eval_set.sentences(config.template), "auto")
     plan, _ = build_plan(config, model, placement, eval_set)
     plan.compute_keys()
     ours = model.tokenise(list(plan.requests(lambda row: True)))

@@ -8,7 +8,8 @@ import pytest
 from personaeval.config import make_config
 from personaeval.errors import UsageError
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import open_model, refuse_long_personas
+from personaeval.models.model import open_model
+from personaeval.models.suitability import refuse_long_personas
 from personaeval.pipeline.run import run
 from personaeval.progress import open_progress
 from personaeval.report.leaderboard import leaderboard, render

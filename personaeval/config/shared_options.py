@@ -84,7 +84,14 @@ class ModelOptions(VersionOptions, ConnectionOptions, TrustOptions, EngineOption
         default={}, description="Variables for the chat template, such as enable_thinking=false."
     )
     date: str = Field(default="2026-01-01", description="The date for chat templates that ask for today's.")
-    reasoning_end: str = Field(default="</think>", min_length=1, description="What ends a model's thinking.")
+    reasoning_start: str | None = Field(
+        default=None, min_length=1, description="What begins a model's thinking; by default, what the end tells of it."
+    )
+    reasoning_end: str = Field(
+        default="</think>",
+        min_length=1,
+        description="What ends a model's thinking, beside the marks that its chat template shows.",
+    )
 
     dtype: str = Field(
         default="auto",

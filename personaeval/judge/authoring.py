@@ -27,7 +27,6 @@ from personaeval.judge.validation import controls_folder
 from personaeval.library.personas import Persona
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import Model
-from personaeval.models.prompts import split_thinking
 from personaeval.progress import Progress
 from personaeval.results.files import write_json, write_text
 from personaeval.results.ledger import LEDGER, Ledger, Stored
@@ -120,7 +119,7 @@ def write_questions(
     rubrics = load_rubrics(rubrics_folder, [path.stem for path in rubrics_folder.glob("*.yaml")])
     model = open_known_model(parse_model(generator), options, folder)
     with run_lock(folder), Ledger(folder / LEDGER) as ledger:
-        author = _Author(model, options.reasoning_end, seed, ledger, progress)
+        author = _Author(model, seed, ledger, progress)
         settings = author.write_settings(personas, questions_per_dimension)
         wanted = [
             (persona, rubric, settings[persona.id][number])
@@ -152,12 +151,11 @@ def write_questions(
 class _Author:
     """Asks one model for settings and questions."""
 
-    def __init__(self, model: Model, reasoning_end: str, seed: int, ledger: Ledger, progress: Progress) -> None:
+    def __init__(self, model: Model, seed: int, ledger: Ledger, progress: Progress) -> None:
         self._model = model
         self._ledger = ledger
         self._progress = progress
         self._seed = seed
-        self._reasoning_end = reasoning_end
 
     def write_settings(self, personas: Sequence[Persona], count: int) -> dict[str, list[str]]:
         """Persona id -> ``count`` settings; personas whose reply could not be read are left out."""
@@ -214,7 +212,7 @@ class _Author:
         return [parsed.reply for parsed in query.replies(range(count))]
 
     def _read(self, form: type[R], stored: Stored) -> R:
-        answer, _ = split_thinking(stored.text, self._reasoning_end, opened=False)
+        answer, _ = self._model.thinking.split(stored.text, opened=False)
         return form.read(answer or "")
 
 

@@ -23,6 +23,7 @@ from personaeval.judge.rubrics import SCORES
 from personaeval.judge.usage import JudgeUsage
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import Model
+from personaeval.models.thinking import Thinking
 from personaeval.progress import Progress
 from personaeval.results.ledger import Ledger, Stored
 from personaeval.types import Sampling
@@ -77,6 +78,7 @@ class Judge:
     model: Model
     sampling: Sampling
     reasoning_end: str
+    reasoning_start: str | None = None
 
     @property
     def short_name(self) -> str:
@@ -95,6 +97,7 @@ class Judge:
             "rendering": self.model.renderer.record(),
             "sampling": self.sampling.record(),
             "reasoning_end": self.reasoning_end,
+            **({"reasoning_start": self.reasoning_start} if self.reasoning_start else {}),
         }
 
 
@@ -208,7 +211,9 @@ def open_panel(options: JudgeOptions, shared: ModelOptions, results: Path) -> Pa
     score_tokens = tuple(map(str, SCORES)) if options.expected_score else ()
     tokens = options.judge_max_tokens
     sampling = Sampling(0.0, 1.0, tokens, schema=schema_for(tokens), score_tokens=score_tokens)
-    judges = [Judge(open_known_model(spec, own, results), sampling, own.reasoning_end) for spec in specs]
+    judges = [
+        Judge(open_known_model(spec, own, results), sampling, own.reasoning_end, own.reasoning_start) for spec in specs
+    ]
     _refuse_duplicates(options.judge, judges)
     return Panel(judges, options.judge_repeats, options.exemplars) if judges else None
 
@@ -235,7 +240,7 @@ def _query(judge: Judge, judge_inputs: Sequence[JudgeInput], repeats: int, ledge
         return judge_prompt(one.lead, one.persona, one.question, one.response, reminder=again, examples=one.examples)
 
     def read(stored: Stored) -> Reply:
-        return _read(stored, judge.reasoning_end, bool(judge.sampling.score_tokens))
+        return _read(stored, judge.model.thinking, bool(judge.sampling.score_tokens))
 
     return StructuredQuery(
         judge.model, judge.identity(), judge.sampling, len(judge_inputs), text, read, ledger, repeats=repeats
@@ -261,11 +266,11 @@ def usage_of(query: StructuredQuery[Any], name: str, failure: str | None) -> Jud
     )
 
 
-def _read(stored: Stored, reasoning_end: str, weighed: bool) -> Reply:
+def _read(stored: Stored, thinking: Thinking, weighed: bool) -> Reply:
     text = stored.text
     if not text.lstrip().startswith("{"):
         # The model wrote its thinking first; a schema enforced from the first token rules that out.
-        text = text.rpartition(reasoning_end)[2]
+        text, _ = thinking.split(text, opened=False)
     try:
         return read_reply(text, (stored.weights or {}) if weighed else None)
     except UnreadableError as error:

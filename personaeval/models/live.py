@@ -101,7 +101,7 @@ class LiveModel(InProcessModel):
         """See :class:`~personaeval.models.model.Model`; nothing is loaded."""
         from personaeval.models.engines.transformers import TransformersEngine
 
-        return TransformersEngine(self._live, self._tokenizer, self._kept_tokens(), in_training=True)
+        return TransformersEngine(self._live, self._tokenizer, self._kept_tokens, in_training=True)
 
 
 def fingerprint(model: Any, tokenizer: Any, full: bool = False) -> str:

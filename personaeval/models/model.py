@@ -7,32 +7,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from personaeval.config import ModelOptions, PersonaRole
+from personaeval.config import ModelOptions
 from personaeval.errors import EngineError, UsageError
-from personaeval.library.sources import ItemSet
-from personaeval.library.tasks import HarnessSource
 from personaeval.models.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.models.endpoint_origin import EndpointOrigin
 from personaeval.models.engines import Engine, EngineSettings
 from personaeval.models.engines.local import answer_token_ids, tokenise
 from personaeval.models.event_loop import run_blocking
 from personaeval.models.families import family
-from personaeval.models.placement import Placement, Probe, place
+from personaeval.models.placement import Probe
 from personaeval.models.prompts import (
-    PROBE,
     ChatRenderer,
     MessageRenderer,
     PlainRenderer,
     Renderer,
-    Role,
-    chat,
-    opening,
 )
-from personaeval.models.tokenizer import control_tokens, load_tokenizer, read_chat_template, special_tokens
+from personaeval.models.thinking import Thinking, find_thinking, opening
+from personaeval.models.tokenizer import control_tokens, load_tokenizer, read_chat_template, special_tokens, template_of
 from personaeval.models.weights import check_weights
 from personaeval.types import Message, Request
 
@@ -66,6 +60,10 @@ class Model(Protocol):
     probe: Probe
     control_tokens: frozenset[str]
     """Tokens that no persona's text may hold; empty where the tokenizer is not at hand."""
+    chat_template: str | None
+    """The chat template's text; None where it is not at hand."""
+    thinking: Thinking
+    """The marks that tell its thinking from its answers."""
 
     def identity(self) -> dict[str, Any]:
         """Everything besides prompt and sampling that can change an answer; part of every request key."""
@@ -136,6 +134,9 @@ class InProcessModel(ABC):
         self._tokenizer = tokenizer
         self.control_tokens = control_tokens(tokenizer)
         template = read_chat_template(options.chat_template)
+        self.chat_template: str | None = template or template_of(tokenizer)
+        self.thinking = find_thinking(self.chat_template, options.reasoning_start, options.reasoning_end)
+        self._kept_tokens = self.thinking.kept_tokens(special_tokens(tokenizer))
         if template is None and not tokenizer.chat_template:
             plain = PlainRenderer()
             self.renderer: Renderer = plain
@@ -146,8 +147,19 @@ class InProcessModel(ABC):
 
     def identity(self) -> dict[str, Any]:
         """See :class:`Model`."""
+        return self._identity(self._kept_tokens)
+
+    def former_identity(self) -> dict[str, Any] | None:
+        """The identity under which its answers were stored while decoding dropped its thinking marks; None if it never
+        did."""
+        end = self._options.reasoning_end
+        marks = (opening(end), end)
+        kept = tuple(mark for mark in marks if mark in special_tokens(self._tokenizer))
+        return None if kept == self._kept_tokens else self._identity(kept)
+
+    def _identity(self, kept_tokens: tuple[str, ...]) -> dict[str, Any]:
         arguments = {k: v for k, v in self._options.engine_args.items() if k not in PERFORMANCE_ARGS}
-        kept = {"kept_tokens": self._kept_tokens()} if self._kept_tokens() else {}
+        kept = {"kept_tokens": kept_tokens} if kept_tokens else {}
         return {
             "fingerprint": self.fingerprint,
             "engine": self.spec.engine,
@@ -156,12 +168,6 @@ class InProcessModel(ABC):
             "arguments": arguments,
             **kept,
         }
-
-    def _kept_tokens(self) -> tuple[str, ...]:
-        """Thinking marks that are special tokens, which decoding would otherwise drop from the text."""
-        special = special_tokens(self._tokenizer)
-        end = self._options.reasoning_end
-        return tuple(mark for mark in (opening(end), end) if mark in special)
 
     def record(self) -> dict[str, Any]:
         """See :class:`Model`."""
@@ -254,7 +260,7 @@ class LocalModel(InProcessModel):
         return engine
 
     async def _load(self) -> Engine:
-        settings = _settings(self._options, self._dtype, self._options.engine_args, self._kept_tokens())
+        settings = _settings(self._options, self._dtype, self._options.engine_args, self._kept_tokens)
         folder = str(self._checkpoint.folder)
         if self.spec.engine == "vllm":
             from personaeval.models.engines import vllm
@@ -285,10 +291,14 @@ class EndpointModel:
         self.probe: Probe = self._ask_server
         self._tokenizer: Any = None
         self.control_tokens: frozenset[str] = frozenset()
+        self.chat_template: str | None = None
         if options.tokenizer is not None:
             self._tokenizer = load_tokenizer(options.tokenizer, options.trust_remote_code)
             self.control_tokens = control_tokens(self._tokenizer)
+            self.chat_template = template_of(self._tokenizer)
             self.probe = ChatRenderer(self._tokenizer, None, options.chat_template_kwargs, options.date).render
+        named = options.reasoning_start, options.reasoning_end
+        self.thinking = find_thinking(self.chat_template, *named, is_endpoint=True)
 
     def _ask_server(self, messages: Sequence[Message]) -> str | None:
         return run_blocking(self._endpoint.rendered(tuple(messages), self._arguments()))
@@ -329,60 +339,3 @@ class EndpointModel:
         from personaeval.models.engines import openai
 
         return await openai.open_engine(self._endpoint, _settings(self._options, "", self._arguments()))
-
-
-def place_personas(
-    model: Model, sentences: Mapping[str, str | None], requested: PersonaRole, reasoning_end: str
-) -> Placement:
-    """Where a model's prompts hold the personas; see :func:`personaeval.models.placement.place`."""
-    placement = place(model.probe, sentences, requested, opening(reasoning_end), model.control_tokens)
-    if not isinstance(model.renderer, PlainRenderer):
-        return placement
-    plain = "the model has no chat template: its prompts are plain text, as for a base model"
-    return replace(placement, cautions=(plain, *placement.cautions))
-
-
-def refuse_long_personas(model: Model, role: Role, sentences: Mapping[str, str | None]) -> None:
-    """Refuse personas that leave no room for a question, before anything is generated.
-
-    Raises:
-        UsageError: names the persona and both lengths.
-    """
-    context = model.context()
-    if context is None:
-        return
-    longest_first = sorted(sentences.items(), key=lambda pair: -len((pair[1] or "").encode()))
-    for persona_id, sentence in longest_first:
-        shown = model.probe(chat(sentence, role, PROBE))
-        # A token is at least one byte: if the bytes fit, so do the tokens of this and every shorter persona.
-        if shown is None or len(shown.encode()) < context:
-            return
-        tokens = model.count_tokens(shown)
-        if tokens >= context:
-            raise UsageError(
-                f"persona {persona_id!r}: with a question of a few words its prompt has {tokens} tokens, but the "
-                f"context of {model.spec.short_name} only {context}. Shorten its text or leave it out."
-            )
-
-
-def refuse_unfit(model: Model, items: ItemSet) -> None:
-    """Refuse a task that this model cannot be asked as its authors intend.
-
-    Raises:
-        UsageError: a task of lm-evaluation-harness and a model without a chat template, or single-token answers whose
-            logits the engine does not give or that are more than one token.
-    """
-    task = items.task
-    if not isinstance(task.source, HarnessSource):
-        return
-    named = f"{task.name} cannot be run on {model.spec.short_name}"
-    if isinstance(model.renderer, PlainRenderer):
-        raise UsageError(f"{named}: without a chat template, the harness's prompts have no place for a persona.")
-    if not task.answer_tokens:
-        return
-    if not isinstance(model, InProcessModel):
-        raise UsageError(f"{named}: its answers are the likeliest of single tokens, and an endpoint gives no logits.")
-    try:
-        model.answer_token_ids(task.answer_tokens)
-    except ValueError as error:
-        raise UsageError(f"{named}: its answers are the likeliest of single tokens, but {error}.") from error

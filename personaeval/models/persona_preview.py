@@ -5,7 +5,8 @@ from __future__ import annotations
 from personaeval.config import ModelOptions, PersonasShowOptions, part
 from personaeval.library.registry import Registry
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import open_model, place_personas
+from personaeval.models.model import open_model
+from personaeval.models.suitability import place_personas
 from personaeval.models.prompts import PROBE, chat, persona_sentence
 
 
@@ -18,7 +19,7 @@ def show_personas(asked: PersonasShowOptions) -> str:
     if model is not None:
         options = part(asked, ModelOptions)
         opened = open_model(parse_model(model), options)
-        placement = place_personas(opened, sentences, asked.persona_role, options.reasoning_end)
+        placement = place_personas(opened, sentences, asked.persona_role)
         lines.append(f"placement: {placement.role}, {'verified' if placement.verified else 'not verified'}")
         lines += [f"caution: {caution}" for caution in placement.cautions]
         shown = {

@@ -1,6 +1,6 @@
 """The proof that every persona is in the model's prompt, and what else the chat template puts there.
 
-    >>> placement = place(model.probe, {"none": None, "pirate": "You are a pirate."}, "auto", "<think>")
+    >>> placement = place(model.probe, {"none": None, "pirate": "You are a pirate."}, "auto", model.thinking)
     >>> placement.role, placement.verified, placement.cautions
     ('system', True, ())
 
@@ -21,6 +21,7 @@ import jinja2
 from personaeval.config import PersonaRole
 from personaeval.errors import UsageError
 from personaeval.models.prompts import PROBE, STAND_IN, Role, chat
+from personaeval.models.thinking import Thinking
 from personaeval.types import Message
 
 _CONTROL = r"<<?/?[^<>\s]{1,60}>>?|\[[/|]?[A-Za-z][A-Za-z_|]{1,40}\]|◁[^◁▷\s]{1,40}▷"
@@ -69,7 +70,7 @@ def place(
     probe: Probe,
     sentences: Mapping[str, str | None],
     requested: PersonaRole,
-    thinking: str,
+    thinking: Thinking,
     control_tokens: Collection[str] = (),
 ) -> Placement:
     """Find the role under which every persona's text occurs exactly once in the rendered prompt.
@@ -78,7 +79,7 @@ def place(
         probe: renders messages as the model will see them.
         sentences: persona id -> its sentence, None for the baseline.
         requested: a role, or ``auto``: the system turn if that works, else the start of the user turn.
-        thinking: the text that opens thinking, such as ``<think>``.
+        thinking: the marks of the model's thinking, which a prompt may begin.
         control_tokens: the tokenizer's, which no sentence may hold.
 
     Raises:
@@ -100,13 +101,13 @@ def place(
     raise UsageError("the personas do not reach the model's prompt: " + "; ".join(reasons) + "." + remedy)
 
 
-def _placement(probe: Probe, role: Role, stand_in: str, thinking: str) -> Placement:
+def _placement(probe: Probe, role: Role, stand_in: str, thinking: Thinking) -> Placement:
     shown = probe(chat(None, role, PROBE)) or ""
     return Placement(
         role=role,
         verified=True,
         no_persona_prompt=shown.replace(PROBE, "{{ item }}"),
-        opens_thinking=shown.rstrip().endswith(thinking),
+        opens_thinking=thinking.is_opened_by(shown.rpartition(PROBE)[2]),
         cautions=tuple(_differences(shown, stand_in)),
     )
 

@@ -116,6 +116,10 @@ class PromptTemplate(Protocol):
         """Bytes that differ whenever two prompts differ."""
         ...
 
+    def end(self) -> str | None:
+        """What follows the item in the rendered prompt; None where a server renders it."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class TextFrame:
@@ -132,6 +136,10 @@ class TextFrame:
     def identity(self, question: str) -> bytes:
         """Bytes of the rendered prompt."""
         return self.fill(question).encode()
+
+    def end(self) -> str | None:
+        """The text after the item."""
+        return self.after
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +159,10 @@ class FullFrame:
         """Bytes of the rendered prompt."""
         return self.fill(question).encode()
 
+    def end(self) -> str | None:
+        """What follows a probe question."""
+        return self.fill(PROBE).rpartition(PROBE)[2]
+
 
 @dataclass(frozen=True, slots=True)
 class MessageFrame:
@@ -167,6 +179,10 @@ class MessageFrame:
     def identity(self, question: str) -> bytes:
         """The messages as canonical JSON."""
         return json.dumps([[m["role"], m["content"]] for m in self.fill(question)], ensure_ascii=False).encode()
+
+    def end(self) -> str | None:
+        """Unknown."""
+        return None
 
 
 class Renderer(Protocol):
@@ -324,27 +340,3 @@ class MessageRenderer:
     def record(self) -> dict[str, Any]:
         """Kind, and the variables passed to the server's chat template."""
         return {"kind": "messages", "arguments": self._arguments}
-
-
-def split_thinking(text: str, end: str, opened: bool) -> tuple[str, str | None]:
-    """Split a completion into the answer and the thinking before it.
-
-    Args:
-        text: what the model wrote.
-        end: the text that ends thinking, such as ``</think>``.
-        opened: whether the prompt itself began the thinking.
-
-    Returns:
-        ``(answer, thinking)``. Unfinished thinking has no answer; a text without thinking is all answer.
-    """
-    thinking, found, answer = text.rpartition(end)
-    if found:
-        return answer.lstrip(), thinking
-    if opened or text.lstrip().startswith(opening(end)):
-        return "", text
-    return text, None
-
-
-def opening(end: str) -> str:
-    """The text that opens what ``end`` closes: ``<think>`` for ``</think>``."""
-    return end.replace("/", "", 1)

@@ -72,6 +72,14 @@ def read_chat_template(path: Path | None) -> str | None:
         raise UsageError(f"--chat-template {path}: cannot be read ({error}).") from error
 
 
+def template_of(tokenizer: Any) -> str | None:
+    """Text of a tokenizer's chat template; of several, of the one that is used without tools or documents."""
+    template = tokenizer.chat_template
+    if isinstance(template, dict):
+        template = template.get("default")
+    return template or None
+
+
 def special_tokens(tokenizer: Any) -> frozenset[str]:
     """A tokenizer's special tokens, which are marks and not text."""
     return frozenset(token.content for token in tokenizer.added_tokens_decoder.values() if token.special)

@@ -40,7 +40,7 @@ def make_manifest(config: RunConfig, checkpoint: Checkpoint, eval_set: EvalSet) 
     identified = {
         "identity": model.identity(),
         "rendering": model.renderer.record(),
-        "reasoning_end": config.reasoning_end,
+        **_reasoning(config),
         "tasks": {name: task.work for name, task in tasks.items()},
         "seed": config.seed,
     }
@@ -94,6 +94,12 @@ def _spec_text(model: Model) -> str:
     return f"{spec.engine}:{spec.name}{revision}" + (f"@{spec.url}" if spec.url else "")
 
 
+def _reasoning(config: RunConfig) -> dict[str, str]:
+    """The marks of thinking that were named, the default among them."""
+    start = {"reasoning_start": config.reasoning_start} if config.reasoning_start else {}
+    return {"reasoning_end": config.reasoning_end, **start}
+
+
 def _describe_personas(personas: Any) -> PersonasRecord:
     return PersonasRecord(**describe_personas([{"id": persona.id, "text": persona.text} for persona in personas]))
 
@@ -115,7 +121,7 @@ def _describe_task(config: RunConfig, model: Model, plan: TaskPlan) -> TaskRecor
         # Where an endpoint is asked, these are fields of the request: top_k, penalties.
         "request_fields": config.engine_args if model.spec.engine == "openai" else {},
         "chat_template_kwargs": config.chat_template_kwargs,
-        "reasoning_end": config.reasoning_end,
+        **_reasoning(config),
     }
     if plan.sampling.temperature > 0:
         # Not so in earlier versions: one seed for all rows of a sample, so that items were no independent clusters.

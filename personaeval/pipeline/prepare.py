@@ -27,9 +27,10 @@ from personaeval.library.registry import Registry
 from personaeval.library.sources import ItemSet, load_items
 from personaeval.library.tasks import Task
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import Model, place_personas, refuse_long_personas, refuse_unfit
+from personaeval.models.model import Model
 from personaeval.models.placement import Placement
 from personaeval.models.prompts import persona_sentence, with_system
+from personaeval.models.suitability import place_personas, refuse_long_personas, refuse_unfit
 from personaeval.types import Sampling
 
 
@@ -132,7 +133,7 @@ def prepare(config: RunConfig, models: Sequence[Model] | None = None) -> Prepare
     ]
     panel = open_panel(config.judge_options, config.model_options, config.output)
     prices = read_prices(config.prices)
-    placed = [(one, place_personas(one, sentences, config.persona_role, config.reasoning_end)) for one in models]
+    placed = [(one, place_personas(one, sentences, config.persona_role)) for one in models]
     for model, placement in placed:
         refuse_long_personas(model, placement.role, sentences)
     return Prepared(eval_set, tuple(placed), panel, prices)

@@ -22,7 +22,7 @@ from personaeval.judge.panel import JudgeInput, Panel
 from personaeval.judge.usage import report_judging
 from personaeval.library.external_personas import describe_import
 from personaeval.models.checkpoints import ModelSpec
-from personaeval.models.model import Model
+from personaeval.models.model import InProcessModel, Model
 from personaeval.pipeline.finish import finish, persona_rows
 from personaeval.pipeline.manifest import add_panel, make_manifest
 from personaeval.pipeline.prepare import Checkpoint, EvalSet, Prepared, make_checkpoint, prepare
@@ -96,6 +96,8 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
         progress.message(announce(model.spec, folder, plan, pending, config))
         if (blank := pending.describe_blank()) is not None:
             progress.message(blank)
+        if (dropped := describe_dropped_marks(model, plan, pending)) is not None:
+            progress.message(dropped)
         warn_of_judges(manifest, progress)
         check_sameness(model, ledger, progress, is_reused=pending.present > 0)
         if panel is not None:
@@ -108,7 +110,7 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
             progress.message(f"{model.spec.short_name}: {caution}.")
         if not checkpoint.fast_rendering:
             progress.message("This chat template looks into the question: every prompt is rendered in full (slower).")
-        with Scoring(plan, ledger, config.reasoning_end, placement.opens_thinking, pending.counts) as scoring:
+        with Scoring(plan, ledger, model.thinking, placement.opens_thinking, pending.counts) as scoring:
             engine_error = _generate(model, pending, scoring, progress, sessions)
             scoring.flush()
             ledger.flush()
@@ -179,6 +181,24 @@ def _responses(
     for start in range(rows.start, rows.stop, CHUNK):
         for response in scoring.responses(range(start, min(start + CHUNK, rows.stop)), pending.errors):
             yield with_score(response, ratings[response.task]) if response.task in ratings else response
+
+
+def describe_dropped_marks(model: Model, plan: Plan, pending: PendingRequests) -> str | None:
+    """How many stored answers lack the marks of the model's thinking and are generated anew; None if none do."""
+    former = model.former_identity() if isinstance(model, InProcessModel) and pending.counts.wanted else None
+    if former is None:
+        return None
+    earlier = Plan(plan.tasks, former)
+    earlier.compute_keys()
+    stored = 0
+    for start in range(0, plan.size, CHUNK):
+        stored += len(pending.ledger.present(earlier.keys(start, min(start + CHUNK, plan.size))))
+    if not stored:
+        return None
+    return (
+        f"{model.spec.short_name}: {stored:,} stored answers are generated anew: earlier versions dropped the marks of "
+        f"this model's thinking in decoding ({', '.join(model.identity()['kept_tokens'])}), and read it as the answer."
+    )
 
 
 def announce(spec: ModelSpec, folder: Path, plan: Plan, pending: PendingRequests, config: RunConfig) -> str:

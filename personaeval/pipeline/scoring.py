@@ -13,7 +13,7 @@ from types import TracebackType
 from personaeval import verify
 from personaeval.generation.plan import Plan, Row
 from personaeval.library.tasks import JudgedScorer, Task
-from personaeval.models.prompts import split_thinking
+from personaeval.models.thinking import Thinking
 from personaeval.progress import Counts
 from personaeval.results.ledger import KEY_BYTES, Ledger, Stored
 from personaeval.types import ANSWERED, Completion, Response, Verdict
@@ -29,18 +29,23 @@ class Scoring:
     Args:
         plan: the plan whose rows are scored.
         ledger: where completions are read and verdicts are kept.
-        reasoning_end: what ends a model's thinking.
-        opened: whether the prompts themselves begin the thinking.
+        thinking: the marks of the model's thinking.
+        opened: whether prompts that a server renders begin the thinking.
         counts: running totals to add verdicts to.
     """
 
-    def __init__(self, plan: Plan, ledger: Ledger, reasoning_end: str, opened: bool, counts: Counts) -> None:
+    def __init__(self, plan: Plan, ledger: Ledger, thinking: Thinking, opened: bool, counts: Counts) -> None:
         self._plan = plan
         self._ledger = ledger
-        self._reasoning_end = reasoning_end
+        self._thinking = thinking
+        self._opened_by: dict[int, bool] = {}
         self._opened = opened
         self._counts = counts
-        self._verdict_states = {task.items.task.name: self._verdict_state(task.items.task) for task in plan.tasks}
+        self._verdict_states = {
+            (task.items.task.name, opened): self._verdict_state(task.items.task, opened)
+            for task in plan.tasks
+            for opened in (False, True)
+        }
         self._all_decoys = {task.items.task.name: decoys_of(task.items.task, task.items.items) for task in plan.tasks}
         self._unscored: dict[int, Verdict] = {}
         self._failure: BaseException | None = None
@@ -106,7 +111,7 @@ class Scoring:
     def _respond(self, row: Row, key: bytes, completion: Stored | None, verdict: Verdict) -> Response:
         answer, thinking = None, None
         if completion is not None:
-            answer, thinking = self._split(completion.text, completion.reasoning)
+            answer, thinking = self._split(row, completion.text, completion.reasoning)
         return Response(
             task=row.task.items.task.name,
             persona=row.persona.id,
@@ -128,14 +133,22 @@ class Scoring:
             suspect_chance=verdict.chance if verdict.score is not None else None,
         )
 
-    def _split(self, text: str, reasoning: str | None) -> tuple[str, str | None]:
-        """Answer and thinking; an endpoint that separates them itself is taken at its word."""
-        if reasoning is not None:
-            return text, reasoning
-        return split_thinking(text, self._reasoning_end, self._opened)
+    def _split(self, row: Row, text: str, reasoning: str | None) -> tuple[str, str | None]:
+        """Answer and thinking; what an endpoint has separated itself is not in the text, unless it was careless."""
+        answer, thinking = self._thinking.split(text, self._is_opened(row) and reasoning is None)
+        return answer, "\n".join(filter(None, (reasoning, thinking))) if reasoning is not None else thinking
+
+    def _is_opened(self, row: Row) -> bool:
+        """Whether a row's prompt begins the thinking: as it is rendered, since that may depend on the persona."""
+        known = self._opened_by.get(id(row.prompt_template))
+        if known is None:
+            end = row.prompt_template.end()
+            known = self._opened if end is None else self._thinking.is_opened_by(end)
+            self._opened_by[id(row.prompt_template)] = known
+        return known
 
     def _submit(self, row: Row, text: str, reasoning: str | None) -> Future[Verdict]:
-        answer, _ = self._split(text, reasoning)
+        answer, _ = self._split(row, text, reasoning)
         scorer = row.task.items.task.scorer
         assert not isinstance(scorer, JudgedScorer), "judged rows are passed over"
         decoys = self._decoys(row)
@@ -144,12 +157,12 @@ class Scoring:
     def _decoys(self, row: Row) -> tuple[str, ...]:
         return self._all_decoys[row.task.items.task.name].get(row.item.id, ())
 
-    def _verdict_state(self, task: Task) -> hashlib.blake2b:
-        shared = f"{verify.VERSION}\0{task.scorer.model_dump_json()}\0{self._reasoning_end}\0{self._opened}\0"
+    def _verdict_state(self, task: Task, opened: bool) -> hashlib.blake2b:
+        shared = f"{verify.VERSION}\0{task.scorer.model_dump_json()}\0{self._thinking.key}\0{opened}\0"
         return hashlib.blake2b(shared.encode(), digest_size=KEY_BYTES)
 
     def _verdict_key(self, row: Row, key: bytes) -> bytes:
-        state = self._verdict_states[row.task.items.task.name].copy()
+        state = self._verdict_states[row.task.items.task.name, self._is_opened(row)].copy()
         state.update(key + "\0".join((row.item.gold, *row.item.choices, *self._decoys(row))).encode())
         return state.digest()
 
