@@ -6,8 +6,8 @@ from personaeval.config import ModelOptions, PersonasShowOptions, part
 from personaeval.library.registry import Registry
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import open_model
-from personaeval.models.suitability import place_personas
 from personaeval.models.prompts import PROBE, chat, persona_sentence
+from personaeval.models.suitability import place_personas
 
 
 def show_personas(asked: PersonasShowOptions) -> str:
