@@ -3,12 +3,10 @@
 import os
 import random
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import pytest
 from personaeval.results.files import read_json
 from personaeval.results.ledger import Ledger
 from personaeval.results.responses import read_responses
+from tests.vllm_server import free_port, serving
 
 pytestmark = pytest.mark.vllm
 
@@ -101,29 +100,8 @@ def test_killed_on_the_way_everything_in_the_ledger_is_in_the_table_once_and_unc
 @pytest.fixture(scope="module")
 def served(smollm2: Path):
     """vLLM's own OpenAI-compatible server on loopback, with SmolLM2."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(smollm2)]
-    command += ["--served-model-name", "smollm2", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--max-model-len", "1024", "--enforce-eager", "--generation-config", "vllm"]
-    server = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.time() + 300
-    while True:
-        assert server.poll() is None and time.time() < deadline, "vLLM's server did not start"
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=5).close()
-            break
-        except OSError:
-            time.sleep(1)
-    yield f"{url}/v1"
-    family = psutil.Process(server.pid).children(recursive=True)
-    server.terminate()
-    server.wait(60)
-    for process in family:
-        if process.is_running():
-            process.kill()
+    with serving(smollm2, "smollm2", free_port()) as url:
+        yield url
 
 
 def test_a_served_model_is_run_like_one_in_process(served, library, smollm2, tmp_path):

@@ -213,7 +213,7 @@ def test_answers_of_an_earlier_version_are_found_and_said_to_be_unchecked(run, s
     shown = run("--limit", "4")
     assert shown.returncode == 0, shown.stderr
     assert "Nothing to generate" in shown.stderr
-    assert "sameness not checked: its stored answers are older than this check" in shown.stderr
+    assert "sameness not checked: no answers to the fixed prompts were stored" in shown.stderr
     assert len(list((tmp_path / "results").glob("*/*/run.json"))) == 1
     # From now on it is known.
     assert "sameness" not in run("--limit", "4").stderr

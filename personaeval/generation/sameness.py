@@ -116,7 +116,7 @@ def check_sameness(
     model.is_vouched_for = True
     if not stored:
         ledger.add_probes(_key(model), 1, now)
-        _say_unchecked(model, progress, "its stored answers are older than this check", version_flag)
+        _say_unchecked(model, progress, "no answers to the fixed prompts were stored with its own", version_flag)
         return
     found = compare(stored[0], stored[-1], now)
     if not found.is_telling:
@@ -158,8 +158,6 @@ class FirstUse:
 
     async def finish(self) -> None:
         """Wait for the answers."""
-        if self._asked < ROUNDS:
-            self._ask_again()
         await asyncio.gather(*self._asking)
 
     def cancel(self) -> None:
