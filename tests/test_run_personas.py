@@ -21,12 +21,12 @@ pytestmark = pytest.mark.model
 
 
 @pytest.fixture
-def evaluate(library: Path, tmp_path: Path, smollm2: Path):
+def evaluate(library: Path, tmp_path: Path, tiny_checkpoint: Path):
     """Run two items of the sums task; keyword arguments are the configuration's."""
 
     def evaluate_with(**more) -> Path:
         settings = {
-            "model": (f"transformers:{smollm2}",),
+            "model": (f"transformers:{tiny_checkpoint}",),
             "tasks": ("sums",),
             "include": (library,),
             "output": tmp_path / "results",
@@ -99,17 +99,17 @@ def test_a_persona_longer_than_the_context_is_refused_before_anything_is_asked(e
     path.write_text(
         path.read_text() + f"  - {{id: bard, text: a bard {'of the long long song ' * 2000}, category: style}}\n"
     )
-    with pytest.raises(UsageError, match=r"persona 'bard': .* tokens, but the context of .* only 8192"):
+    with pytest.raises(UsageError, match=r"persona 'bard': .* tokens, but the context of .* only 2048"):
         evaluate(personas=("few",))
     assert not list((tmp_path / "results").glob("*/*/responses.parquet"))
 
 
-def test_an_endpoint_whose_context_is_known_refuses_it_too(server, smollm2):
+def test_an_endpoint_whose_context_is_known_refuses_it_too(server, tiny_checkpoint):
     """The scripted server lists a context of 4096 tokens; without a tokenizer nobody can count."""
     sentences = {"none": None, "pirate": "You are a pirate.", "bard": f"You are a bard {'of the long song ' * 1500}."}
     settings = {"model": (f"openai:scripted@{server.url}",), "tasks": ("sums",)}
     [spec] = [parse_model(text) for text in settings["model"]]
-    counting = open_model(spec, make_config(None, settings | {"tokenizer": str(smollm2)}))
+    counting = open_model(spec, make_config(None, settings | {"tokenizer": str(tiny_checkpoint)}))
     with pytest.raises(UsageError, match=r"persona 'bard': .* the context of scripted.* only 4096"):
         refuse_long_personas(counting, "system", sentences)
     refuse_long_personas(counting, "system", {"pirate": sentences["pirate"]})
