@@ -150,11 +150,12 @@ def one_run(cell: Cell, experiments: int, seed: int) -> list[Result]:
     return results
 
 
-def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int) -> list[Result]:
+def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int, coupled: bool = False) -> list[Result]:
     """Error rates of the verdicts on one metric, and its power, at the decline that ``plan`` calls detectable.
 
     The candidate's true decline is d. Against max_drop = d a REGRESSION is false, against d / 2 a PASS is; against 0 a
-    REGRESSION is right, and ``plan`` says how often it comes.
+    REGRESSION is right, and ``plan`` says how often it comes. ``coupled``: both checkpoints share random numbers, which
+    makes the difference more certain than ``plan`` assumes.
     """
     base = cell.population
     decline = power.minimum_detectable_effect(base, metric, cell.n, cell.m, cell.samples)
@@ -164,7 +165,7 @@ def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int) -> list
     rng = np.random.default_rng(seed)
     covered, regressed, passed, detected = [], [], [], []
     for _ in range(experiments):
-        drawn = base.draw_pair(worse, rng, cell.n, cell.m, cell.samples)
+        drawn = base.draw_pair(worse, rng, cell.n, cell.m, cell.samples, coupled=coupled)
         before, after = (item_sums(cells_of(correct, cell.samples), "", ()) for correct in drawn)
         change: Change = changes(before, after)[PLACE[metric]]
         fall = fall_of(change)
@@ -178,8 +179,9 @@ def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int) -> list
         "false PASS at max_drop = d / 2": (passed, ALPHA),
         "power": (detected, POWER),
     }
+    suffix = ", random numbers shared" if coupled else ""
     return [
-        Result(what, metric, str(cell), cell.promised, *share(hits), expected)
+        Result(what + suffix, metric, str(cell), cell.promised, *share(hits), expected)
         for what, (hits, expected) in rows.items()
     ]
 
@@ -345,6 +347,9 @@ def jobs(experiments: int, seed: int) -> Iterator[Job]:
         yield rare_gains, (n, max_drop, experiments, number := number + 1)
     for personas, level in product((20, 40, 100), ACCURACIES):
         yield judged, (personas, level, experiments, number := number + 1)
+    for cell, metric in product(designs, GATED):
+        if cell.n == 100 and (cell.samples > 1 or metric != "corrected_pss"):
+            yield verdicts, (cell, metric, experiments, number := number + 1, True)
 
 
 def call(job: Job) -> list[Result]:
@@ -385,6 +390,8 @@ def misses(results: Sequence[Result]) -> list[str]:
             missed = one.value < 0.935
         elif one.what.startswith("bias"):
             missed = one.metric == "pss" and abs(one.value) > max(0.003, 2 * one.error)
+        elif one.what == "power, random numbers shared":
+            missed = one.value < one.expected - 0.03
         elif one.what == "power":
             missed = abs(one.value - one.expected) > 0.03
         else:

@@ -55,9 +55,15 @@ class Population:
         """[n, 1 + m] numbers of right answers out of ``samples``; the baseline in column 0."""
         return self.draw_pair(self, rng, n, m, samples)[0]
 
-    def draw_pair(self, other: Population, rng: np.random.Generator, n: int, m: int, samples: int) -> tuple[Ints, Ints]:
-        """Numbers of right answers, as :meth:`draw`, of two checkpoints on the same items under the same personas."""
+    def draw_pair(
+        self, other: Population, rng: np.random.Generator, n: int, m: int, samples: int, *, coupled: bool = False
+    ) -> tuple[Ints, Ints]:
+        """Numbers of right answers, as :meth:`draw`, of two checkpoints on the same items under the same personas.
+
+        ``coupled``: the two share the random numbers of every sample, as two checkpoints asked the same prompts do.
+        """
         shape = (n, 1 + m)
+        noise = rng.standard_normal((*shape, samples)) if coupled else None
         parts = [rng.standard_normal(size) for size in ((n, 1), shape, (1, 1 + m))]
         drawn = []
         for population in (self, other):
@@ -68,7 +74,7 @@ class Population:
                 + population.cell**0.5 * (kept * parts[1] + fresh * own[1])
                 + population.persona**0.5 * parts[2]
             )
-            drawn.append(_sampled(rng, latent, population, samples))
+            drawn.append(_sampled(rng, latent, population, samples, noise))
         return drawn[0], drawn[1]
 
     def worse(self, metric: Declining, drop: float) -> Population:
@@ -129,13 +135,17 @@ def _both_right(accuracy: float, correlation: float) -> float:
     return float(accuracy - 2 * owens_t(ndtri(accuracy), slope))
 
 
-def _sampled(rng: np.random.Generator, latent: Floats, population: Population, samples: int) -> Ints:
+def _sampled(
+    rng: np.random.Generator, latent: Floats, population: Population, samples: int, noise: Floats | None
+) -> Ints:
     from scipy.special import ndtr, ndtri
 
-    noise = 1 - population.item - population.cell - population.persona
+    share = 1 - population.item - population.cell - population.persona
     level = ndtri(population.accuracy) + latent
-    if noise <= 0:
+    if share <= 0:
         return np.where(level > 0, samples, 0).astype(np.int32)
-    if samples == 1:
-        return np.asarray(level + noise**0.5 * rng.standard_normal(level.shape) > 0, dtype=np.int32)
-    return np.asarray(rng.binomial(samples, ndtr(level / noise**0.5)), dtype=np.int32)
+    if noise is None and samples > 1:
+        return np.asarray(rng.binomial(samples, ndtr(level / share**0.5)), dtype=np.int32)
+    if noise is None:
+        noise = rng.standard_normal((*level.shape, 1))
+    return np.sum(level[..., None] + share**0.5 * noise > 0, axis=-1, dtype=np.int32)
