@@ -60,6 +60,7 @@ def prompts(server):
     return [sent.body["messages"][-1]["content"] for sent in server.sent]
 
 
+@pytest.mark.slow
 def test_exemplars_are_written_once_by_the_first_judge_and_shown_to_all(play, tmp_path, model):
     with judge("ann") as ann, judge("bob") as bob:
         result = perform_play(play, tmp_path / "out", model, [bob, ann], exemplars=True, samples=2)

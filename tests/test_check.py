@@ -175,6 +175,7 @@ def test_a_perfect_candidate_passes_though_its_kappa_is_undefined(tmp_path):
 
 
 @pytest.mark.parametrize("n", [100, 500])
+@pytest.mark.slow
 def test_losses_too_rare_for_the_sample_are_reckoned_with(tmp_path, n):
     # One in fifty items is lost under every persona, and one answer in a hundred flips: the true decline is max_drop.
     rng, passed = np.random.default_rng(0), 0

@@ -136,6 +136,7 @@ def test_a_model_that_the_endpoint_does_not_have(ask, server):
         ask(server.url)
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_dies_on_the_way_leaves_a_run_that_goes_on(ask, library, tmp_path, personaeval):
     rows = (f'{{"id": "s{n}", "question": "What is {n} + 1?", "answer": "{n + 1}"}}\n' for n in range(200))
     (library / "tasks" / "sums.jsonl").write_text("".join(rows))
@@ -192,6 +193,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_said_and_the_run_goes_on_later(server, library, tmp_path):
     arguments = ["run", "-m", f"openai:scripted@{server.url}", "-t", "sums", "-p", "few", "--include", library]
     arguments += ["-o", tmp_path / "out", "-q"]
@@ -204,6 +206,7 @@ def test_a_disk_that_fills_up_is_said_and_the_run_goes_on_later(server, library,
     assert not list((tmp_path / "out").glob("*/*/.*.parquet.*")), "a half-written table was left behind"
 
 
+@pytest.mark.slow
 def test_a_read_only_results_folder(server, library, tmp_path):
     """A read-only bind mount in a namespace of its own: permissions alone do not stop root."""
     out = tmp_path / "out"

@@ -78,6 +78,7 @@ def population(rng, judge_noise: float, personas: int = 40, questions: int = 4):
     return judged, labelled, persona, dimension, float(truth.mean())
 
 
+@pytest.mark.slow
 def test_the_corrected_interval_covers_and_is_narrower_than_the_labels_alone():
     rng = np.random.default_rng(20260105)
     covered, narrower = [], []

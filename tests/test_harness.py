@@ -170,6 +170,7 @@ FOLLOWED = [
 ]
 
 
+@pytest.mark.slow
 def test_ifeval_is_scored_by_its_own_checkers(tmp_path):
     data = tmp_path / "ifeval.jsonl"
     rows = [

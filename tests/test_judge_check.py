@@ -80,6 +80,7 @@ def test_the_controls_are_enough():
     assert set(CONTROLS.order) == set(CONTROLS.rubrics)
 
 
+@pytest.mark.slow
 def test_a_perfect_judge_passes_and_its_record_is_kept(tmp_path):
     record, asked, fingerprint = check(perfect, tmp_path)
     assert record["verdict"].startswith("passes")
@@ -105,6 +106,7 @@ def test_a_judge_that_always_says_five_fails_for_want_of_order_and_variance(tmp_
     assert all(pairs["right"] == 0.5 for pairs in record["pairs"].values())
 
 
+@pytest.mark.slow
 def test_a_random_judge_fails_on_order_agreement_and_attacks(tmp_path):
     record, _, _ = check(random, tmp_path)
     assert record["passed"] is False
@@ -183,6 +185,7 @@ def test_a_broken_control_is_named(tmp_path, change, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_command_line_and_what_tables_say_of_a_checked_judge(tmp_path, library, personaeval):
     write_play(library)
     results = tmp_path / "results"

@@ -207,7 +207,9 @@ def test_all_checkpoints_are_placed_before_the_first_is_asked(evaluate, tiny_che
     assert not (tmp_path / "results").exists()
 
 
-def test_a_base_models_examples_are_part_of_the_work_without_stop_strings_too(evaluate, library, tiny_checkpoint, tmp_path):
+def test_a_base_models_examples_are_part_of_the_work_without_stop_strings_too(
+    evaluate, library, tiny_checkpoint, tmp_path
+):
     base = tmp_path / "base"
     shutil.copytree(tiny_checkpoint, base)
     (base / "chat_template.jinja").unlink()

@@ -303,6 +303,7 @@ def test_estimates_meet_the_truth(rates):
     assert found["sd"] == pytest.approx(np.std(own.mean(axis=0), ddof=1), abs=0.006)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth(rates):
     """150 items drawn from the population, 300 times: a 95 % interval covers within what 300 draws can tell."""
     truth = {"accuracy": rates[:, 1:].mean(), "pss": pss(rates[:, 1:])}
@@ -337,6 +338,7 @@ def test_the_worst_persona_is_chosen_on_other_items_than_it_is_measured_on():
     assert corrected < raw
 
 
+@pytest.mark.slow
 def test_the_bias_that_is_told_is_the_one_there_is():
     # 100 items with 30 right ones: PSS as defined is low by 0.0033 (docs/validity.md).
     rng = np.random.default_rng(0)

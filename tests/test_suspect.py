@@ -103,6 +103,7 @@ def weighers(kind: str, source: random.Random):
 
 
 @pytest.mark.parametrize("kind", ["choice", "numeric"])
+@pytest.mark.slow
 def test_one_who_weighs_alternatives_has_no_excess(kind: str, verifier: Verifier):
     suspect, chance, scored = counted(weighers(kind, random.Random(1)), verifier)
     overall = overall_excess(suspect, chance, scored)
@@ -115,6 +116,7 @@ def test_one_who_weighs_alternatives_has_no_excess(kind: str, verifier: Verifier
 
 
 @pytest.mark.parametrize("kind", ["choice", "numeric"])
+@pytest.mark.slow
 def test_five_per_cent_true_misreadings_are_found_as_five_per_cent(kind: str, verifier: Verifier):
     """Misread: the right answer stated, and then another, which is a quotation."""
     source = random.Random(2)

@@ -59,6 +59,7 @@ def test_every_math500_gold_answer_verifies(verifier: Verifier):
     assert failures(verifier, MATH, [(row["answer"], row["solution"]) for row in data]) == []
 
 
+@pytest.mark.slow
 def test_every_gsm8k_gold_answer_verifies(verifier: Verifier):
     """Against itself, against its own solution, and in sentences; there are no exceptions."""
     scorer = NumericScorer(kind="numeric")

@@ -148,4 +148,5 @@ def _sampled(
         return np.asarray(rng.binomial(samples, ndtr(level / share**0.5)), dtype=np.int32)
     if noise is None:
         noise = rng.standard_normal((*level.shape, 1))
-    return np.sum(level[..., None] + share**0.5 * noise > 0, axis=-1, dtype=np.int32)
+    right: Ints = np.sum(level[..., None] + share**0.5 * noise > 0, axis=-1, dtype=np.int32)
+    return right
