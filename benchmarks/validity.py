@@ -75,7 +75,7 @@ class Cell:
 
     @property
     def promised(self) -> bool:
-        """Whether the program gives its intervals without a word of caution."""
+        """Whether the program gives its intervals without a warning."""
         return not coverage_warnings(self.n, self.population.accuracy)
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """One figure of one design: how often something was so, or a mean error."""
+    """One figure of one design: a frequency or a mean error."""
 
     what: str
     metric: str
@@ -325,7 +325,7 @@ Job = tuple[Callable[..., list[Result]], tuple[object, ...]]
 
 
 def jobs(experiments: int, seed: int) -> Iterator[Job]:
-    """Yield all experiments, the longest first, each with a seed of its own."""
+    """Yield all experiments, the longest first, each with its own seed."""
     designs = [Cell(*design) for design in product(sorted(ITEMS, reverse=True), PERSONAS, SAMPLES, ACCURACIES)]
     number = seed * 1000
     for cell in designs:
@@ -409,6 +409,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.experiments < 10:
+        parser.error(f"--experiments {given.experiments}: at least 10, of which some designs take a tenth.")
     began = time.perf_counter()
     # As many processes as cores, a thread each: read by the numpy of a process that starts anew.
     os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -417,7 +419,7 @@ def main() -> None:
     show(results)
     found = misses(results)
     print("Missed limits: " + ("none." if not found else ""), *found, sep="\n- " if found else "")
-    print(f"\n{given.experiments} experiments a design, {time.perf_counter() - began:.0f} s.")
+    print(f"\n{given.experiments} experiments per design, {time.perf_counter() - began:.0f} s.")
 
 
 if __name__ == "__main__":

@@ -34,18 +34,6 @@ if TYPE_CHECKING:
     from personaeval.report.tables import CheckResult, Tables
     from personaeval.results.frames import Results
 
-__all__ = [
-    "arun",
-    "check",
-    "compare",
-    "leaderboard",
-    "load",
-    "plan",
-    "run",
-    "score",
-    "validate_judge",
-    "write_baseline",
-]
 
 Place = str | Path
 
