@@ -1,6 +1,7 @@
 """The layout: which package may import which, no circles, and what a light import must not load."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -180,3 +181,13 @@ def test_looking_at_finished_runs_loads_no_model(module):
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert shown.stdout == "[]\n"
+
+
+def test_the_design_names_functions_and_modules_that_exist():
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    places = re.findall(r"`((?!tests/)\w+/\w+\.py)`((?:: |, )`\w+`(?:(?:, | and )`\w+`)*)?", design)
+    assert len(places) > 10
+    for module, names in places:
+        text = (PACKAGE / module).read_text(encoding="utf-8")
+        for name in re.findall(r"`(\w+)`", names if names.startswith(":") else ""):
+            assert re.search(rf"^ *(?:async def|def|class) {name}\b|^{name}\b", text, re.MULTILINE), f"{module}: {name}"

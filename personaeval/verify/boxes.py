@@ -1,4 +1,4 @@
-r"""Boxes: what stands in ``\boxed{}``, and ``####`` lines."""
+r"""Boxes: the content of ``\boxed{}``, and ``####`` lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HASHES = re.compile(r"^[ \t>*]{0,5}#{2,6}[ \t]{0,5}([^\n]{1,300})$|#{4}[ \t]{0,
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """The content of a box, or of several that make one list, and where they stand."""
+    """The content of a box, or of several that form one list, and its place."""
 
     content: str
     start: int

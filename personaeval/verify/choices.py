@@ -28,7 +28,7 @@ class Mention:
 
     Attributes:
         letter: the choice's letter.
-        start, end: where.
+        start, end: its place in the text.
         rejected: whether the text names the choice only to rule it out.
         marked: whether the letter is in brackets or before a sign typical of choice letters.
     """
@@ -92,7 +92,7 @@ def mentions(text: str, start: int, end: int, given: Choices) -> list[Mention]:
 
     Args:
         text: unified, without markup, in its own case.
-        start, end: the stretch.
+        start, end: the passage.
         given: the item's choices.
     """
     found: list[Mention] = []

@@ -35,7 +35,7 @@ _MEMO = 65_536
 
 @lru_cache(maxsize=_MEMO)
 def compare_math(gold: str, answer: str) -> bool | None:
-    """Compare two formulas as literals, as words, as numbers, then by their values at one point."""
+    """Compare two formulas as literals, as words, as numbers, and then by their values at one point."""
     left, right = canonical(gold), canonical(answer)
     if left == right:
         return bool(left)
@@ -79,7 +79,7 @@ def _compare_numbers(gold: Number, answer: Number) -> bool | None:
 
 
 def _equal(left: Fraction, right: Fraction, rounded: bool) -> bool | None:
-    """Math-Verify rounds decimals to six places: what is that close is its to decide."""
+    """Compare two numbers; None if they are so close that only Math-Verify decides, which rounds to six places."""
     if left == right:
         return True
     return None if rounded and abs(left - right) < _ROUNDING else False

@@ -11,7 +11,7 @@ import re
 import unicodedata
 
 HEAD, TAIL = 10_000, 40_000
-"""Of a longer text only so many characters at its start and at its end are read: answers stand there."""
+"""Of a longer text, only this many characters at its start and end are read, where answers are."""
 
 _FRACTIONS = {
     sign: f" {int(top)}/{int(bottom)}"

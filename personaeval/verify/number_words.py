@@ -1,7 +1,7 @@
 """Number words: ``forty-two``, ``zweiundvierzig``, ``arobaini na mbili``, ``四十二``, ``XLII``, with exact values.
 
 The words are data, in ``data/number_words.yaml``. One grammar serves all languages: words below a hundred add up,
-"hundred" multiplies what stands before it (or after it, in Swahili), greater ones close a group.
+"hundred" multiplies what precedes it (in Swahili, what follows), greater ones close a group.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000
 
 @dataclass(frozen=True, slots=True)
 class WordNumber:
-    """A number in words and where it stands."""
+    """A number in words and its place in the text."""
 
     value: Fraction
     start: int
@@ -79,7 +79,7 @@ def _lexica() -> dict[str, _Lexicon]:
 
 
 def known() -> tuple[str, ...]:
-    """The languages whose words are known."""
+    """Languages with known number words."""
     return tuple(_lexica())
 
 
@@ -146,7 +146,7 @@ def _scan(text: str, words: list[tuple[str, int, int]], lexicon: _Lexicon) -> li
 def _number(
     text: str, words: list[tuple[str, int, int]], place: int, lexicon: _Lexicon
 ) -> tuple[WordNumber | None, int]:
-    """The number that begins at a word, and the place behind it."""
+    """The number that begins at a word, and the place after it."""
     first = place
     negative = words[place][0] in lexicon.minus
     place += negative
@@ -154,7 +154,7 @@ def _number(
     end = place
     while place < len(words) and place - first < _MOST:
         gap = text[words[place - 1][2] : words[place][1]] if place > first else ""
-        # A comma may stand behind a thousand: "twelve thousand, three hundred".
+        # A comma may follow a thousand: "twelve thousand, three hundred".
         if not _GAP.fullmatch(gap) and not (gap in (", ", ",") and total.is_scaled and place == end):
             break
         word = words[place][0]
@@ -298,7 +298,7 @@ class _Total:
         return True
 
     def _add_after(self, value: int) -> bool:
-        """``mia mbili``: the multiplier stands behind."""
+        """``mia mbili``: the multiplier follows."""
         if value >= 100:
             if value >= self._scale or (self.begun and not self._closed and not self._pending):
                 return False

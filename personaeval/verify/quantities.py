@@ -70,10 +70,10 @@ class Quantity:
     """A number of a text.
 
     Attributes:
-        value: exact; None where it is no plain number (a date, a calculation without result).
-        start, end: where it stands.
+        value: exact; None if it is no plain number (a date, a calculation without result).
+        start, end: its place in the text.
         percent: written with a percent sign; the value is the number before it.
-        worked: the result of a calculation that stands before it.
+        worked: whether it is the result of the calculation before it.
     """
 
     value: Fraction | None
@@ -97,7 +97,7 @@ def _plain_fraction(found: re.Match[str]) -> str:
 
 
 def uses_commas(low: str) -> bool | None:
-    """Whether the numbers of a text or its language show a decimal comma; None where nothing tells."""
+    """Whether the numbers of a text, or its language, use a decimal comma; None if nothing shows it."""
     if re.search(r"\d\.\d{3},\d|\d\.\d{3}\.\d{3}(?!\d)|(?<![\d.,])\d{1,3} \d{3},\d|(?<![\d.,])0,\d", low):
         return True
     if re.search(r"\d,\d{3}\.\d|\d,\d{3},\d{3}(?!\d)", low):
@@ -146,7 +146,7 @@ def _quantities(low: str, run: re.Match[str], commas: bool | None) -> list[Quant
 
 
 def _read(digits: str, commas: bool | None, money: bool) -> Fraction | None:
-    """The value of digits with separators; None where they are no one number."""
+    """The value of digits with separators; None if they are not one number."""
     if digits.isdigit():
         return Fraction(digits)
     digits = digits.replace("_", " ").replace("'", " ")
@@ -243,7 +243,7 @@ def _sign(low: str, start: int, before: str) -> tuple[int, bool]:
 
 
 def _ends_operand(sign: str) -> bool:
-    """Whether a minus sign behind it would be one of subtraction; in scripts without spaces letters are no operands."""
+    """Whether a minus sign after it would be a subtraction; in scripts without spaces, letters are no operands."""
     return sign in ")]}%" or (sign.isalnum() and sign < "\u0e00")
 
 
@@ -288,7 +288,7 @@ def _result(low: str, chain: list[Quantity], relations: list[int]) -> Quantity:
 
 
 def _opens(low: str, quantity: Quantity) -> bool:
-    """Whether an operation follows that no number ends: ``3 + x``, ``5x``."""
+    """Whether an operation without a second number follows: ``3 + x``, ``5x``."""
     return bool(
         re.match(r"\s?(?:[+*×÷^]\s?[(a-z\\]|\\(?:sqrt|pi)|π|√|[xyzn](?!\w))", low[quantity.end : quantity.end + 8])
     )

@@ -72,7 +72,7 @@ def same(gold: str, variants: tuple[str, ...], ignore_case: bool) -> bool:
 
 @cache
 def _meaning() -> dict[str, str]:
-    """Words for yes, no, true and false in all languages; those with several meanings only in the first."""
+    """Words for yes, no, true and false in all languages; ambiguous ones only in the first language."""
     table: dict[str, str] = {}
     for meaning in ("yes", "no", "true", "false"):
         for language in languages():
@@ -109,7 +109,7 @@ def _from_boxes(text: str) -> Iterator[Candidate]:
 
 
 def _variants(stretch: str) -> tuple[str, ...]:
-    """Readings of a stretch that holds an answer: all of it, its first sentence, its first clause, what is quoted."""
+    """Readings of a passage with an answer: all of it, its first sentence, its first clause, its quotations."""
     line = stretch.strip().split("\n", 1)[0][:400]
     sentence = re.split(r"[.!?](?=\s|$)", line)[0]
     found = [line, sentence, re.sub(r"\s(?:it|that|this)$", "", sentence)]
@@ -166,7 +166,7 @@ def _is_talk(text: str) -> bool:
 
 
 def _from_sentences(text: str, plain: str, low: str, codes: tuple[str, ...]) -> list[Candidate]:
-    """What is quoted, emphasised, behind a verb or an arrow in the last sentences; the first and the last line."""
+    """Quoted or emphasised words and what follows a verb or an arrow in the last sentences; the first and last line."""
     found: list[Candidate] = []
     quotes = [
         (match.start(), group)

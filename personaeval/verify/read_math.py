@@ -63,7 +63,7 @@ def read(text: str, gold: str) -> Reading:
 
 
 def _corrections(tail: str) -> list[int]:
-    """Where a text takes back what stands before it."""
+    """Places where a text retracts what precedes them."""
     if not any(map(str.isalpha, tail)):
         return []
     low = lowered(tail)
@@ -142,7 +142,7 @@ def _from_statements(text: str, low: str, gold: str) -> Iterator[Candidate]:
 
 
 def _in_quotes(text: str, start: int) -> str | None:
-    """What a pair of quotes around the answer holds: ``"answer": "x, y", "sure": 1``."""
+    """The content of quotes around the answer: ``"answer": "x, y", "sure": 1``."""
     quoted = re.match(r"\"((?:[^\"\\\n]|\\.){1,300})\"", text[start : start + 310])
     return quoted[1] if quoted else None
 
@@ -153,7 +153,7 @@ def _value(candidate: Candidate) -> str:
 
 
 def _sentence_end(text: str, start: int) -> int:
-    """Where a sentence ends; a full stop within a formula is none."""
+    """Place where a sentence ends; a full stop within a formula does not end it."""
     for formula in DISPLAY.finditer(text, start, start + 400):
         if formula.start() - start < 60:
             return sentence_end(text, formula.end())
@@ -162,7 +162,7 @@ def _sentence_end(text: str, start: int) -> int:
 
 
 def _stated(stretch: str, gold: str) -> str | None:
-    """The formula that a stretch behind a marker states."""
+    """The formula that the passage after a marker states."""
     formulas = list(DISPLAY.finditer(stretch))
     while formulas and re.search(r"(?<!\w)(?:not|nicht|pas|no es|non)\s$", stretch[: formulas[0].start()].lower()):
         stretch = stretch[formulas.pop(0).end() :]
@@ -200,7 +200,7 @@ def _cut(stretch: str) -> str | None:
 
 
 def _from_prose(text: str, plain: str, low: str, gold: str, late: bool) -> list[Candidate]:
-    """The last sentence with a formula: what its verb or its last sign of equality states."""
+    """The last sentence with a formula: what follows its verb or its last equals sign."""
     number = parse_number(gold) is not None
     if number and not DISPLAY.search(plain):
         return [_as_math(one) for one in read_numeric.candidates(text)]

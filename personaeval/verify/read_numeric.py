@@ -18,7 +18,7 @@ from personaeval.verify.statements import Statement, corrections, sentence_end, 
 from personaeval.verify.vocabulary import alternation, pattern, spoken
 
 _DIRECT = 6
-"""So many words may stand between a marker and its number."""
+"""Most words between a marker and its number."""
 
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 
@@ -101,7 +101,7 @@ def candidates(text: str) -> list[Candidate]:
 
 
 def is_bound(before: str) -> bool:
-    """Whether a text ends in a word that makes the number behind it a bound."""
+    """Whether a text ends in a word that turns the next number into a bound."""
     low = lowered(before)[-40:]
     return any(not low[bound.end() :].strip(" $(") for bound in pattern("bound", codes=spoken(low)).finditer(low))
 
@@ -182,7 +182,7 @@ def _state(made: _Text, statement: Statement) -> Candidate | None:
         if settled is not None:
             quantity, firm = settled
             answer = made.text[quantity.start : quantity.end].strip()
-            # A calculation behind a marker may be its first step only.
+            # A calculation after a marker may be its first step only.
             strong = statement.strong and not (quantity.worked and statement.marker < 3)
             evidence = "statement" if strong else "words"
             return Candidate(evidence, quantity.start, answer, quantity.value, firm, quantity.percent, rank=1)
@@ -193,7 +193,7 @@ def _state(made: _Text, statement: Statement) -> Candidate | None:
 
 
 def _before(made: _Text, statement: Statement) -> Candidate | None:
-    """``18 is the answer``: the value stands before the marker."""
+    """``18 is the answer``: the value precedes the marker."""
     lead = made.low[statement.sentence : statement.marker]
     if not _leads_back().search(lead):
         return None
@@ -214,7 +214,7 @@ def _leads_back() -> re.Pattern[str]:
 
 
 def _values(made: _Text, start: int, end: int) -> list[Quantity]:
-    """Values between two places: in digits, else in words."""
+    """Values between two places: in digits, or else in words."""
     low = made.low
     inside = [one for one in made.digits if start <= one.start and one.end <= end + 1]
     found = quantities.values(low, inside)
@@ -299,7 +299,7 @@ def _is_alternative(gap: str) -> bool:
 
 
 def _from_sentences(made: _Text) -> list[Candidate]:
-    """Numbers that a sentence states (``it's 18``, ``= 18``), or that are all of it."""
+    """Numbers that a sentence states (``it's 18``, ``= 18``) or consists of."""
     low = made.low
     found = quantities.values(low, made.digits)
     if not found:
@@ -333,7 +333,7 @@ def _copula() -> re.Pattern[str]:
 
 
 def _worded(made: _Text) -> list[Candidate]:
-    """A text without digits: its numbers in words, the last sentence that has one counting most."""
+    """Numbers in words of a text without digits; the last sentence with one counts most."""
     low, text = made.low[-3000:], made.text[-3000:]
     shift = len(made.low) - len(low)
     found = quantities.in_words(low, text, made.codes)
@@ -381,7 +381,7 @@ def _last(made: _Text) -> Candidate | None:
 
 
 def mentions(text: str) -> list[tuple[Fraction, bool]]:
-    """The numbers of a text's last sentence that has any, with whether they are percentages."""
+    """Numbers of the last sentence with any, and whether each is a percentage."""
     made = _make(unify(text))
     found = quantities.values(made.low, made.digits)[-50:]
     if not found:

@@ -69,7 +69,7 @@ def _entry(text: str, gold: str) -> Reading:
         return reading
     answer = _written(chosen, wanted)
     if answer != wanted and (tagged := _TAGGED.findall(text)):
-        # What stands in the tag is the whole answer, such as an expression of the same value; it is for the entry's
+        # The tag's content is the whole answer, such as an expression of the same value; it is for the entry's
         # own scorer to judge.
         answer = tagged[-1].strip()
     return Reading(replace(chosen, answer=answer), reading.rest)

@@ -23,15 +23,15 @@ _NEAR_EQUAL = ("statement", "letter", "words", "option_text")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Something in a text that may be its answer.
+    """A possible answer in a text.
 
     Attributes:
         evidence: why it may be: one of :data:`STRENGTH`.
-        start: where it stands.
-        answer: as verdicts show it.
-        value: what it says, in the terms of the task's kind.
-        firm: False where the text leaves it open ("41 or 42", "at least 18", "not 42"): that is never right.
-        rank: orders candidates of one evidence before their place does.
+        start: its place in the text.
+        answer: its text, as verdicts show it.
+        value: its value, parsed by the task's kind.
+        firm: False if the text leaves it open ("41 or 42", "at least 18", "not 42"); such an answer is never right.
+        rank: order among candidates of equal evidence, before their place.
     """
 
     evidence: str
@@ -45,11 +45,11 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read from a text.
+    """Result of reading a text.
 
     Attributes:
-        chosen: the answer; None where nothing reads as one.
-        rest: gives the other candidates with evidence, worked out only for those who ask.
+        chosen: the answer; None without one.
+        rest: computes the other candidates with evidence, on demand.
     """
 
     chosen: Candidate | None
@@ -61,8 +61,8 @@ def choose(candidates: Sequence[Candidate], taken_back: Sequence[int] = ()) -> C
 
     Args:
         candidates: in any order.
-        taken_back: places of corrections ("wait, …"): what a text says behind one outweighs what it said before,
-            unless its evidence is only that a number stands there.
+        taken_back: places of corrections ("wait, …"): what a text says after one outweighs what it said before,
+            unless its only evidence is being the last number.
     """
     best: Candidate | None = None
     for candidate in candidates:

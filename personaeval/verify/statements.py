@@ -1,4 +1,4 @@
-"""Statements: where a text says that its answer follows, and the stretch of text that then holds it."""
+"""Statements: places where a text announces its answer, and the passage that then holds it."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _WRONG_KIND = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A stretch of text that should hold the answer.
+    """A passage of text that should hold the answer.
 
     Attributes:
-        marker: where what announces it begins.
-        start, end: the stretch behind it.
-        sentence: where the marker's sentence begins.
-        strong: announced by a word for "answer", not by one for "result" or "total".
-        tight: nothing stands between the marker and the stretch ("Answer B").
+        marker: start of the words that announce it.
+        start, end: the passage after them.
+        sentence: start of the marker's sentence.
+        strong: whether a word for "answer" announces it, rather than one for "result" or "total".
+        tight: whether the passage follows the marker directly ("Answer B").
     """
 
     marker: int
@@ -78,13 +78,13 @@ def entries(language: Language) -> frozenset[str]:
 
 
 def sentence_end(text: str, start: int, reach: int = _REACH) -> int:
-    """Where the sentence that holds a place ends."""
+    """End of the sentence that holds a place."""
     end = _END.search(text, start, start + reach)
     return end.start() if end else min(len(text), start + reach)
 
 
 def sentence_start(text: str, place: int) -> int:
-    """Where the sentence that holds a place begins."""
+    """Start of the sentence that holds a place."""
     start = max(0, place - _BEFORE)
     last = start
     for end in _END.finditer(text, start, place):
@@ -119,7 +119,7 @@ def _statement(low: str, marker: re.Match[str], follower: int) -> Iterator[State
     if sign in ("\n", "?", "|", "]", ">", "–", "—", " - ") and low[marker.end() : connector.start()].strip(
         " *_\"')|:]}"
     ):
-        # These connect only what stands right before them: the answer may be on the marker's own line.
+        # These connect only to what directly precedes them: the answer may be on the marker's own line.
         yield Statement(marker.start(), start, sentence_end(low, start), sentence, strong, True)
         return
     behind = _SKIPPED.match(low, connector.end())
@@ -129,7 +129,7 @@ def _statement(low: str, marker: re.Match[str], follower: int) -> Iterator[State
         begin -= 1
     end = sentence_end(low, begin)
     if connector["copula"] and not low[begin:end].strip(" .!,") and low[start : connector.start()].strip():
-        # The verb stands last: "उत्तर B है", "The answer, B it is".
+        # The verb comes last: "उत्तर B है", "The answer, B it is".
         yield Statement(marker.start(), start, connector.start(), sentence, strong, True)
         return
     yield Statement(marker.start(), begin, end, sentence, strong, False)
@@ -144,5 +144,5 @@ def _further(joins: re.Pattern[str], low: str, place: int) -> re.Match[str] | No
 
 
 def corrections(low: str, codes: tuple[str, ...]) -> list[int]:
-    """Where a text in some languages takes back what it said before."""
+    """Places where a text retracts what it said before, in some languages."""
     return [match.start() for match in pattern("correction", codes=codes).finditer(low)]

@@ -18,7 +18,7 @@ from personaeval.verify.number import parse_number
 from personaeval.verify.reading import Candidate, Reading
 
 DECOYS = 20
-"""So many gold answers of other items stand in for chance."""
+"""Number of other items' gold answers that measure chance."""
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")
 
@@ -31,14 +31,14 @@ def suspicion(
     reading: Reading,
     decoys: Sequence[str],
 ) -> tuple[bool, float]:
-    """Whether a verdict of wrong, or of no answer, is suspect; and how likely it would be by chance.
+    """Whether a verdict of wrong or of no answer is suspect, and the probability that it looks so by chance.
 
     Args:
         scorer: the task's scorer.
         gold: the right answer.
         text: the completion, thinking removed.
         choices: texts of the choices.
-        reading: what was read.
+        reading: the text's reading.
         decoys: gold answers of other items.
     """
     chosen = reading.chosen
@@ -68,7 +68,7 @@ def _mean(hits: Sequence[bool]) -> float:
 
 
 class _Found:
-    """What a text holds besides its answer: candidates, or where it has none the words of its last sentence."""
+    """A text's candidates besides its answer, or without any the words of its last sentence."""
 
     def __init__(
         self, scorer: ExtractingScorer, choices: tuple[str, ...], others: Sequence[Candidate], text: str
@@ -89,11 +89,11 @@ class _Found:
 
     @property
     def any(self) -> bool:
-        """Whether there is anything to look at."""
+        """Whether the text has any."""
         return bool(self._others or self._sentence.strip())
 
     def holds(self, target: str) -> bool:
-        """Whether an answer is among it."""
+        """Whether an answer is among them."""
         if self._others:
             return reader.states(self._scorer, target, self._others, self._choices)
         if isinstance(self._scorer, ChoiceScorer):

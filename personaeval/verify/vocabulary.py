@@ -43,14 +43,14 @@ def alternation(*fields: str, codes: tuple[str, ...] | None = None, ascii_only: 
 
     parts = []
     if spaced := entries(True):
-        # A word boundary behind a sign ("no,") would ask for a letter there.
+        # A word boundary after a sign ("no,") would require a letter there.
         parts.append(rf"{_trie(spaced, _BEGINS)}(?![^\W_])")
     if joined := entries(False):
         parts.append(_trie(joined))
     return f"(?:{'|'.join(parts)})" if parts else "(?!)"
 
 
-# Looked at behind the first sign, so that a search skips to the places where such a sign stands.
+# Checked after the first sign, so that a search skips to the places with such a sign.
 _BEGINS = r"(?<![^\W_].)"
 
 
