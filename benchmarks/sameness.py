@@ -34,7 +34,7 @@ from personaeval.progress import open_progress  # noqa: E402
 from tests.vllm_server import free_port, serving  # noqa: E402
 
 NAME = "served"
-LOAD = 4
+LOAD = 3
 """Other requests that are under way at any time."""
 
 
@@ -44,6 +44,7 @@ def main() -> int:
     parser.add_argument("--resumptions", type=int, default=50, help="of the unchanged server, under load")
     parser.add_argument("--changed", type=int, default=10, help="resumptions of each other model")
     parser.add_argument("--near", type=float, nargs="*", default=[0.003, 0.01, 0.03], help="noise of near neighbours")
+    parser.add_argument("--dtype", default="auto", help="of the server; auto is the checkpoint's bfloat16")
     options = parser.parse_args()
     folder = ROOT / "build" / "checkpoints"
     base = base_checkpoint(folder)
@@ -53,12 +54,12 @@ def main() -> int:
     rows = []
     with tempfile.TemporaryDirectory() as results:
         resume = _resumption(Path(results), port)
-        with serving(base, NAME, port) as url:
+        with serving(base, NAME, port, options.dtype) as url:
             resume()
             with _busy(url):
                 rows.append(("unchanged, under load", *_refused(resume, options.resumptions)))
         for noise, other in zip(noises, others, strict=True):
-            with serving(other, NAME, port):
+            with serving(other, NAME, port, options.dtype):
                 rows.append((f"weights + {noise:g} noise", *_refused(resume, options.changed)))
             print(tabulate(rows, headers=("served", "resumptions", "refused", "prompts changed", "usable")), flush=True)
     return int(rows[0][2] > 0 or rows[1][2] < options.changed)

@@ -24,11 +24,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(model: Path, name: str, port: int) -> Iterator[str]:
+def serving(model: Path, name: str, port: int, dtype: str = "auto") -> Iterator[str]:
     """Serve a checkpoint under a name while the ``with`` block lasts; its base URL."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     command += ["--served-model-name", name, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--max-model-len", "1024", "--enforce-eager", "--generation-config", "vllm"]
+    command += ["--max-model-len", "1024", "--dtype", dtype, "--enforce-eager", "--generation-config", "vllm"]
     environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": os.environ.get("VLLM_CPU_KVCACHE_SPACE", "2")}
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
