@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
-from personaeval.config import ModelOptions
+from personaeval.config import ModelOptions, make_config
 from personaeval.errors import UsageError
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import open_model
+from personaeval.models.embedding_rows import refuse_rowless_tokens
+from personaeval.models.model import LocalModel, open_model
 from personaeval.models.weights import all_finite
+from personaeval.pipeline.run import run
+from personaeval.progress import open_progress
+from personaeval.types import Request, Sampling
 
 Edit = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -109,6 +113,65 @@ def test_weights_beside_an_adapter_are_refused_whether_or_not_peft_is_there(tiny
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "x"}))
     with pytest.raises(UsageError, match=r"model\.safetensors.*and a LoRA adapter.*which is meant"):
         open_model(parse_model(f"transformers:{folder}"), ModelOptions())
+
+
+def with_one_token_more(sound: Path, folder: Path) -> Path:
+    """A copy whose tokenizer has one token more than the embedding has rows, as after adding one for padding."""
+    from transformers import AutoTokenizer
+
+    shutil.copytree(sound, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.add_tokens(["<extra>"], special_tokens=True) == 1
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def ask(engine: str, folder: Path, library: Path, output: Path, template: str) -> Any:
+    chat_template = output.with_suffix(".jinja")
+    chat_template.write_text(template)
+    settings = {
+        "model": (f"{engine}:{folder}",),
+        "tasks": ("sums",),
+        "personas": ("few",),
+        "include": (library,),
+        "output": output,
+        "chat_template": chat_template,
+        "limit": 2,
+        "max_tokens": 2,
+    }
+    [result] = run(make_config(None, settings), open_progress(quiet=True))
+    return result
+
+
+TURNS = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+
+
+def test_a_token_without_a_row_is_harmless_where_no_prompt_holds_it(tiny_checkpoint, tmp_path, library):
+    folder = with_one_token_more(tiny_checkpoint, tmp_path / "checkpoint")
+    assert ask("transformers", folder, library, tmp_path / "results", TURNS).failed == 0
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_a_token_without_a_row_is_named_before_the_weights_are_loaded(
+    tiny_checkpoint, tmp_path, library, engine, monkeypatch
+):
+    folder = with_one_token_more(tiny_checkpoint, tmp_path / "checkpoint")
+    # An engine that starts at all is one too many.
+    monkeypatch.setattr(LocalModel, "_load", None)
+    with pytest.raises(UsageError, match=r"token '<extra>' \(id 49152\) occurs in the prompts.* only 49152 rows"):
+        ask(engine, folder, library, tmp_path / "results", TURNS + "<extra>")
+
+
+def test_a_plain_token_without_a_row_is_found_in_the_question_too(tiny_checkpoint, tmp_path):
+    """Of a tokenizer that belongs to another model, any token may be without a row."""
+    opened = open_model(parse_model(f"transformers:{tiny_checkpoint}"), ModelOptions())
+    requests = [Request(0, b"", text, Sampling(0.0, 1.0, 1), 0) for text in ("What is 1", "Whatever she paid")]
+    ids = opened.tokenise(requests)
+    rows = max(map(max, ids))
+    with pytest.raises(UsageError, match=rf"\(id {rows}\) occurs in the prompts"):
+        refuse_rowless_tokens("m", opened._tokenizer, rows, requests)
+    refuse_rowless_tokens("m", opened._tokenizer, rows + 1, requests)
+    refuse_rowless_tokens("m", opened._tokenizer, None, requests)
 
 
 @pytest.mark.parametrize(("dtype", "width"), [("BF16", 2), ("F16", 2), ("F32", 4), ("F64", 8)])

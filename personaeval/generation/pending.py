@@ -9,7 +9,7 @@ from typing import Protocol
 from personaeval.generation.sameness import FirstUse
 from personaeval.models.engines import Engine
 from personaeval.models.event_loop import run_blocking
-from personaeval.models.model import Model
+from personaeval.models.model import InProcessModel, Model
 from personaeval.progress import Counts, Progress
 from personaeval.results.ledger import Ledger
 from personaeval.types import Completion, Request
@@ -130,6 +130,7 @@ def run_requests(
 
     Raises:
         EngineError: the engine failed as a whole; answers received before are kept.
+        UsageError: a prompt holds a token without an embedding row.
     """
     run_blocking(run_requests_async(model, rounds, progress, title, on_completion))
 
@@ -150,6 +151,8 @@ async def run_requests_async(
             if pending.counts.wanted == 0:
                 continue
             progress.start(title, pending.counts)
+            if isinstance(model, InProcessModel):
+                model.refuse_rowless_tokens(pending.source.requests(pending.is_missing))
             engine = engine or await model.open_engine()
             first_use = first_use or FirstUse(model, pending.ledger, engine)
             async for completion in engine.generate(pending.source.requests(pending.is_missing)):

@@ -97,6 +97,11 @@ class LiveModel(InProcessModel):
             "attention": getattr(self._live.config, "_attn_implementation", None),
         }
 
+    def embedding_rows(self) -> int | None:
+        """As the model has them now."""
+        rows = getattr(self._live.get_input_embeddings(), "num_embeddings", None)
+        return rows if isinstance(rows, int) else None
+
     async def open_engine(self) -> Engine:
         """See :class:`~personaeval.models.model.Model`; nothing is loaded."""
         from personaeval.models.engines.transformers import TransformersEngine

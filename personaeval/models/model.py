@@ -6,13 +6,14 @@ Opening a model loads no weights. If the ledger holds every answer, none are eve
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from personaeval.config import ModelOptions
 from personaeval.errors import EngineError, UsageError
 from personaeval.models.checkpoints import ModelSpec, resolve, resolve_dtype
+from personaeval.models.embedding_rows import refuse_rowless_tokens
 from personaeval.models.endpoint_origin import EndpointOrigin
 from personaeval.models.engines import Engine, EngineSettings
 from personaeval.models.engines.local import answer_token_ids, tokenise
@@ -211,6 +212,15 @@ class InProcessModel(ABC):
     def tokenise(self, requests: Sequence[Request]) -> list[list[int]]:
         """Token ids of each request's prompt, as the engine will make them."""
         return tokenise(self._tokenizer, requests)
+
+    def embedding_rows(self) -> int | None:
+        """Rows of the embedding, of which every token of a prompt needs one; None if unknown."""
+        stated = (self._model_config.get("text_config") or self._model_config).get("vocab_size")
+        return stated if isinstance(stated, int) else None
+
+    def refuse_rowless_tokens(self, requests: Iterable[Request]) -> None:
+        """Refuse prompts with a token that has no row in the embedding."""
+        refuse_rowless_tokens(self.spec.name, self._tokenizer, self.embedding_rows(), requests)
 
     @abstractmethod
     async def open_engine(self) -> Engine:
