@@ -138,3 +138,16 @@ def test_the_worst_persona_is_free_of_the_selections_bias():
 def test_what_the_simulation_shows_not_to_hold_is_said(items, accuracy, bias, said):
     found = coverage_warnings(items, accuracy, bias)
     assert [said in text for text in found] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("solved", "said"),
+    [
+        (0, ["no item has a right answer: PSS and κ are undefined"]),
+        (1, ["only 1 item with a right answer: PSS and κ rest on these alone"]),
+        (2, ["only 2 items with a right answer: PSS and κ rest on these alone"]),
+        (20, []),
+    ],
+)
+def test_few_items_with_a_right_answer_are_warned_of(solved, said):
+    assert coverage_warnings(500, None, solved=solved) == said

@@ -39,18 +39,24 @@ def coverage_warnings(
     """
     found = []
     if items < FEW_ITEMS:
-        found.append(f"only {items} items: below {FEW_ITEMS}, 95 % intervals are somewhat too narrow")
+        found.append(f"only {_items(items)}: below {FEW_ITEMS}, 95 % intervals are somewhat too narrow")
     elif accuracy is not None and items * min(accuracy, 1 - accuracy) < RARE:
         end, which = (1, "interval of κ is") if accuracy > 0.5 else (0, "intervals of PSS and κ are")
         found.append(f"accuracy {accuracy:.3f} is close to {end}: the 95 % {which} somewhat too narrow")
-    if solved is not None and solved < min(RARE, items):
-        found.append(f"only {solved} items have a right answer; PSS and κ rest on them alone")
+    if solved == 0:
+        found.append("no item has a right answer: PSS and κ are undefined")
+    elif solved is not None and solved < min(RARE, items):
+        found.append(f"only {_items(solved)} with a right answer: PSS and κ rest on these alone")
     if bias is not None and abs(bias) > BIASED:
         found.append(
             f"PSS as shown is biased by about {bias:+.3f}, as ratios are with few right answers; its interval is "
             "corrected for that"
         )
     return found
+
+
+def _items(count: int) -> str:
+    return f"{count} item" if count == 1 else f"{count} items"
 
 
 def empty_warnings(
