@@ -32,7 +32,7 @@ def command(model: Path, output: Path) -> list[str]:
         [sys.executable, "-m", "personaeval", "run", "--model", f"vllm:{model}", "--judge", f"vllm:{model}"]
         + ["--tasks", "personagym", "--questions-per-dimension", str(PER_TASK), "--limit-personas", str(PERSONAS)]
         + ["--max-tokens", "48", "--judge-max-tokens", "400", "--engine-arg", "max_model_len=2048"]
-        + ["--judge-engine-arg", "max_model_len=4096", "--output", str(output), "--quiet"]
+        + ["--dtype", "float32", "--judge-engine-arg", "max_model_len=4096", "--output", str(output), "--quiet"]
     )
 
 

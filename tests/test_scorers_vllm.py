@@ -24,7 +24,7 @@ def test_each_kind_is_asked_and_scored(smollm2, personaeval_process, tmp_path):
     data = [part for name, file in files.items() for part in ("--data", f"{name}={file}")]
     done = personaeval_process(
         *("run", "--model", f"vllm:{smollm2}", "--tasks", ",".join(tasks), *data, "--personas", "core/village-baker"),
-        *("--limit", 2, "--max-tokens", 24, "--output", tmp_path / "results", "--quiet"),
+        *("--limit", 2, "--max-tokens", 24, "--dtype", "float32", "--output", tmp_path / "results", "--quiet"),
         env={"VLLM_CPU_KVCACHE_SPACE": "2"},
         timeout=550,
     )
