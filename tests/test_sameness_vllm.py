@@ -11,13 +11,13 @@ def test_a_server_restarted_with_other_weights_is_refused(smollm2, damaged, libr
     port = free_port()
     command = ["run", "-m", f"openai:m@http://127.0.0.1:{port}/v1", "-t", "sums", "-p", "few", "--include", library]
     command += ["-o", tmp_path / "results", "--max-tokens", "16"]
-    with serving(smollm2, "m", port):
+    with serving(smollm2, "m", port, "float32"):
         first = personaeval(*command, "--limit", "3")
         assert first.returncode == 0, first.stderr
         again = personaeval(*command, "--limit", "4")
         assert again.returncode == 0, again.stderr
         assert "sameness" not in again.stderr
-    with serving(damaged, "m", port):
+    with serving(damaged, "m", port, "float32"):
         refused = personaeval(*command, "--limit", "4")
         assert refused.returncode == 2
         assert "fixed prompts begin otherwise" in refused.stderr
