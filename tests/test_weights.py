@@ -16,6 +16,7 @@ from personaeval.models.model import LocalModel, open_model
 from personaeval.models.weights import all_finite
 from personaeval.pipeline.run import run
 from personaeval.progress import open_progress
+from personaeval.results.responses import read_responses
 from personaeval.types import Request, Sampling
 
 Edit = Callable[[dict[str, Any]], dict[str, Any]]
@@ -149,6 +150,20 @@ TURNS = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %
 def test_a_token_without_a_row_is_harmless_where_no_prompt_holds_it(tiny_checkpoint, tmp_path, library):
     folder = with_one_token_more(tiny_checkpoint, tmp_path / "checkpoint")
     assert ask("transformers", folder, library, tmp_path / "results", TURNS).failed == 0
+
+
+@pytest.mark.slow
+@pytest.mark.vllm
+def test_a_sound_checkpoint_with_all_that_is_harmless_is_taken_by_vllm_too(tiny_checkpoint, tmp_path, library):
+    """vLLM itself refuses a value head and layers that its model does not know."""
+    folder = with_one_token_more(tiny_checkpoint, tmp_path / "checkpoint")
+    bare = ask("transformers", folder, library, tmp_path / "bare", TURNS)
+    for name, edit in HARMLESS.items():
+        folder = edited(folder, tmp_path / name, edit)
+    result = ask("vllm", folder, library, tmp_path / "results", TURNS)
+    assert result.failed == 0
+    rows = {(row.item, row.persona): row.text for row in read_responses(result.folder)}
+    assert rows.keys() == {(row.item, row.persona) for row in read_responses(bare.folder)}
 
 
 @pytest.mark.parametrize("engine", ["transformers", "vllm"])

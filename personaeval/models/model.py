@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -270,7 +271,10 @@ class LocalModel(InProcessModel):
         return engine
 
     async def _load(self) -> Engine:
-        settings = _settings(self._options, self._dtype, self._options.engine_args, self._kept_tokens)
+        settings = replace(
+            _settings(self._options, self._dtype, self._options.engine_args, self._kept_tokens),
+            unused_weights=tuple(self._unused_weights or ()),
+        )
         folder = str(self._checkpoint.folder)
         if self.spec.engine == "vllm":
             from personaeval.models.engines import vllm

