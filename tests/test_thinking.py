@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from personaeval.config import make_config
+from personaeval.config import ModelOptions, make_config
 from personaeval.errors import UsageError
+from personaeval.generation.structured_reply import UnreadableError
+from personaeval.judge.panel import Judge
+from personaeval.judge.panel import _read as read_judgement
+from personaeval.models.checkpoints import parse_model
+from personaeval.models.model import open_model
+from personaeval.models.suitability import opens_thinking
 from personaeval.models.thinking import Thinking, find_thinking
 from personaeval.pipeline.run import run
 from personaeval.progress import open_progress
+from personaeval.results.ledger import Stored
 from personaeval.results.responses import read_responses
 from personaeval.results.runs import finished_runs
+from personaeval.types import Sampling
 from tests.thinkers import ANSWER, FAMILIES, THOUGHT, make_thinker
 
 FINAL = "<|end|><|start|>assistant<|channel|>final<|message|>"
@@ -264,6 +272,19 @@ def test_an_endpoint_that_separates_the_thinking_is_taken_at_its_word(ask, serve
     server.change(choice={"message": {"role": "assistant", "content": ANSWER, "reasoning": THOUGHT}})
     result = ask(f"openai:scripted@{server.url}", tasks=("whole",))
     assert {(row.text, row.thinking) for row in read_responses(result.folder)} == {(ANSWER, THOUGHT)}
+
+
+def test_a_judge_that_is_still_thinking_has_given_no_score(tiny_checkpoint, tmp_path):
+    template = tmp_path / "template.jinja"
+    template.write_text("{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<a><think>")
+    model = open_model(parse_model(f"transformers:{tiny_checkpoint}"), ModelOptions(chat_template=template))
+    judge = Judge(model, Sampling(0.0, 1.0, 64), "</think>")
+    assert opens_thinking(model)
+    unsure = 'Perhaps {"reasoning": "dull", "score": 2}? Rather not'
+    with pytest.raises(UnreadableError):
+        read_judgement(Stored(unsure, None, "length", 9, 9), judge, opens_thinking(model))
+    done = Stored(f'{unsure}</think>\n{{"reasoning": "lively", "score": 4}}', None, "stop", 9, 9)
+    assert read_judgement(done, judge, opens_thinking(model)).score == 4
 
 
 def test_marks_that_are_not_known_are_said_before_the_run_and_under_its_tables(

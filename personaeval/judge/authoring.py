@@ -27,6 +27,7 @@ from personaeval.judge.validation import controls_folder
 from personaeval.library.personas import Persona
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import Model
+from personaeval.models.suitability import opens_thinking
 from personaeval.progress import Progress
 from personaeval.results.files import write_json, write_text
 from personaeval.results.ledger import LEDGER, Ledger, Stored
@@ -153,6 +154,7 @@ class _Author:
 
     def __init__(self, model: Model, seed: int, ledger: Ledger, progress: Progress) -> None:
         self._model = model
+        self._opened = opens_thinking(model)
         self._ledger = ledger
         self._progress = progress
         self._seed = seed
@@ -212,7 +214,7 @@ class _Author:
         return [parsed.reply for parsed in query.replies(range(count))]
 
     def _read(self, form: type[R], stored: Stored) -> R:
-        answer, _ = self._model.thinking.split(stored.text, opened=False)
+        answer, _ = self._model.thinking.split(stored.text, self._opened and stored.reasoning is None)
         return form.read(answer or "")
 
 

@@ -23,7 +23,7 @@ from personaeval.judge.rubrics import SCORES
 from personaeval.judge.usage import JudgeUsage
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import Model
-from personaeval.models.thinking import Thinking
+from personaeval.models.suitability import opens_thinking
 from personaeval.progress import Progress
 from personaeval.results.ledger import Ledger, Stored
 from personaeval.types import Sampling
@@ -239,8 +239,10 @@ def _query(judge: Judge, judge_inputs: Sequence[JudgeInput], repeats: int, ledge
         one = judge_inputs[number]
         return judge_prompt(one.lead, one.persona, one.question, one.response, reminder=again, examples=one.examples)
 
+    opened = opens_thinking(judge.model)
+
     def read(stored: Stored) -> Reply:
-        return _read(stored, judge.model.thinking, bool(judge.sampling.score_tokens))
+        return _read(stored, judge, opened)
 
     return StructuredQuery(
         judge.model, judge.identity(), judge.sampling, len(judge_inputs), text, read, ledger, repeats=repeats
@@ -266,13 +268,13 @@ def usage_of(query: StructuredQuery[Any], name: str, failure: str | None) -> Jud
     )
 
 
-def _read(stored: Stored, thinking: Thinking, weighed: bool) -> Reply:
+def _read(stored: Stored, judge: Judge, opened: bool) -> Reply:
     text = stored.text
     if not text.lstrip().startswith("{"):
         # The model wrote its thinking first; a schema enforced from the first token rules that out.
-        text, _ = thinking.split(text, opened=False)
+        text, _ = judge.model.thinking.split(text, opened and stored.reasoning is None)
     try:
-        return read_reply(text, (stored.weights or {}) if weighed else None)
+        return read_reply(text, (stored.weights or {}) if judge.sampling.score_tokens else None)
     except UnreadableError as error:
         if stored.finish_reason == "length":
             raise UnreadableError(f"{error} (cut off at {stored.completion_tokens} tokens)") from None

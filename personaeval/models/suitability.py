@@ -8,7 +8,7 @@ from dataclasses import replace
 from personaeval.config import PersonaRole
 from personaeval.errors import UsageError
 from personaeval.library.sources import ItemSet
-from personaeval.library.tasks import HarnessSource
+from personaeval.library.tasks import HarnessSource, PlainPrompt
 from personaeval.models.model import InProcessModel, Model
 from personaeval.models.placement import Placement, place
 from personaeval.models.prompts import PROBE, PlainRenderer, Role, chat
@@ -27,6 +27,12 @@ def place_personas(model: Model, sentences: Mapping[str, str | None], requested:
             "--reasoning-end name the marks, it is read as part of the answer"
         )
     return replace(placement, cautions=tuple(cautions))
+
+
+def opens_thinking(model: Model) -> bool:
+    """Whether a model's prompts begin its thinking; False where a server renders them."""
+    end = model.renderer.full(None, "system", PlainPrompt()).end()
+    return end is not None and model.thinking.is_opened_by(end)
 
 
 def refuse_long_personas(model: Model, role: Role, sentences: Mapping[str, str | None]) -> None:
