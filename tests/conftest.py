@@ -77,6 +77,14 @@ def tiny_checkpoint(tmp_path_factory, smollm2) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def thinker(tmp_path_factory) -> Path:
+    """A tiny model that thinks before it answers; its heads are of a size that vLLM can run without a GPU."""
+    from tests.thinkers import make_thinker
+
+    return make_thinker(tmp_path_factory.mktemp("thinker"))
+
+
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
 
 

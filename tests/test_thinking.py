@@ -21,7 +21,7 @@ from personaeval.results.ledger import Stored
 from personaeval.results.responses import read_responses
 from personaeval.results.runs import finished_runs
 from personaeval.types import Sampling
-from tests.thinkers import ANSWER, FAMILIES, THOUGHT, make_thinker
+from tests.thinkers import ANSWER, FAMILIES, THOUGHT
 
 FINAL = "<|end|><|start|>assistant<|channel|>final<|message|>"
 
@@ -159,6 +159,13 @@ def test_what_looks_like_a_mark_and_is_not_known_is_found(template, unknown):
         assert find_thinking(template, None, "</scratchpad>").unknown_marks(template) == []
 
 
+def test_the_special_tokens_of_the_default_marks_are_kept_in_the_order_that_stored_keys_have():
+    special = frozenset({"</think>", "<eos>", "<think>", "[THINK]", "<|channel|>"})
+    assert find_thinking("").kept_tokens(special) == ("<think>", "</think>")
+    assert find_thinking("<|channel|>").kept_tokens(special) == ("<think>", "</think>", "<|channel|>")
+    assert find_thinking("").kept_tokens(frozenset({"<eos>"})) == ()
+
+
 PERSONAS = "name: thinkers\ndescription: For tests.\npersonas:\n" + "".join(
     f"  - {{id: {name}, text: one of {name}, category: style}}\n" for name in FAMILIES
 )
@@ -178,11 +185,6 @@ sampling: {{max_tokens: {limit}}}
 
 
 LIMITS = {"whole": 20, "late": 9, "cut": 2, "begun": 1}
-
-
-@pytest.fixture(scope="session")
-def thinker(tmp_path_factory) -> Path:
-    return make_thinker(tmp_path_factory.mktemp("thinker"))
 
 
 @pytest.fixture

@@ -154,9 +154,9 @@ def test_a_token_without_a_row_is_harmless_where_no_prompt_holds_it(tiny_checkpo
 
 @pytest.mark.slow
 @pytest.mark.vllm
-def test_a_sound_checkpoint_with_all_that_is_harmless_is_taken_by_vllm_too(tiny_checkpoint, tmp_path, library):
+def test_a_sound_checkpoint_with_all_that_is_harmless_is_taken_by_vllm_too(thinker, tmp_path, library):
     """vLLM itself refuses a value head and layers that its model does not know."""
-    folder = with_one_token_more(tiny_checkpoint, tmp_path / "checkpoint")
+    folder = with_one_token_more(thinker, tmp_path / "checkpoint")
     bare = ask("transformers", folder, library, tmp_path / "bare", TURNS)
     for name, edit in HARMLESS.items():
         folder = edited(folder, tmp_path / name, edit)

@@ -151,7 +151,7 @@ def _refuse_control_tokens(sentences: Mapping[str, str | None], tokens: Collecti
 
 def _differences(bare: str, stand_in: str) -> list[str]:
     """What the template tells the model without a persona alone, or with one alone."""
-    without, with_one = _WORD.findall(bare), _WORD.findall(stand_in.replace(STAND_IN, ""))
+    without, with_one = _middles(_WORD.findall(bare), _WORD.findall(stand_in.replace(STAND_IN, "")))
     only_without: list[str] = []
     only_with: list[str] = []
     for kind, a, b, c, d in difflib.SequenceMatcher(None, without, with_one, autojunk=False).get_opcodes():
@@ -164,6 +164,15 @@ def _differences(bare: str, stand_in: str) -> list[str]:
     if told := _told(only_with):
         found.append(f'with a persona, the chat template also tells the model "{told}"; without one it does not')
     return found
+
+
+def _middles(first: list[str], second: list[str]) -> tuple[list[str], list[str]]:
+    """Two texts without the words that both begin and end with: comparing the rest takes time."""
+    shorter = min(len(first), len(second))
+    begin = next((place for place in range(shorter) if first[place] != second[place]), shorter)
+    most = shorter - begin
+    end = next((place for place in range(most) if first[-1 - place] != second[-1 - place]), most)
+    return first[begin : len(first) - end], second[begin : len(second) - end]
 
 
 def _told(words: Sequence[str]) -> str:
