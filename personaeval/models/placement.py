@@ -140,8 +140,12 @@ def _check_role(probe: Probe, sentences: Mapping[str, str | None], role: Role) -
 
 def _refuse_control_tokens(sentences: Mapping[str, str | None], tokens: Collection[str]) -> None:
     """Refuse a persona whose text would end its own turn, or begin one of somebody else's."""
+    # There may be thousands of tokens and a million personas.
+    beginnings = {token[0] for token in tokens}
     for persona_id, sentence in sentences.items():
-        found = next((token for token in tokens if sentence and token in sentence), None)
+        if sentence is None or beginnings.isdisjoint(sentence):
+            continue
+        found = next((token for token in tokens if token in sentence), None)
         if found is not None:
             raise UsageError(
                 f"persona {persona_id!r}: its text holds {found}, a control token of this model's chat template, which "
