@@ -226,7 +226,7 @@ FAULTS = (
     Rule("status", status=500, headers=NOW, share=0.16),
     Rule("cut", share=0.22),
     Rule("close", share=0.27),
-    Rule("hang", seconds=4, share=0.3),
+    Rule("hang", seconds=10, share=0.3),
 )
 
 
@@ -236,7 +236,8 @@ def test_with_three_in_ten_calls_failing_the_others_scores_are_what_they_were(pl
         sound = {row.item: row.score for row in judgements(perform_play(play, tmp_path / "a", model, [server]))}
         server.sent.clear()
         server.change(rules=FAULTS)
-        result = perform_play(play, tmp_path / "b", model, [server], timeout=1)
+        # Shorter, and answers of a machine that is busy would be late as well.
+        result = perform_play(play, tmp_path / "b", model, [server], timeout=4)
         failed = {row.item for row in judgements(result) if row.score is None}
         assert 0 < len(failed) == result.unjudged < RESPONSES
         for row in judgements(result):
