@@ -55,7 +55,7 @@ LOCAL = {
             ("sums", "none", "s0"): "f876057d69cc95b94582b749b168373c",
             ("sums", "professor-again", "s0"): "146a51a628cc750b42426370f5421604",
         },
-        "verdicts": {"49681abeb70b6dd78b38dc5184bb7820", "7dbfa6a23b2dd9c15bdac8bc49cf7d3a"},
+        "verdicts": {"840f39db683a28b684d72f276717699d", "c2174b8082bce0a4de66025683514b9a"},
     },
     "plain": {
         "fingerprint": "f2352f279b6094d0435af005ab069946",
@@ -66,7 +66,7 @@ LOCAL = {
             ("sums", "none", "s0"): "ea1e30f194aab12fdd2cd05728a522b6",
             ("sums", "professor-again", "s0"): "65285172ce3990d800b50d8c3b74d2ab",
         },
-        "verdicts": {"817cfbbb21c56e646c4715f1382e2da6", "2d99cf812e81705f3a6ed8d76371c119"},
+        "verdicts": {"0ff119ed5e1961b45217dd5366442c2c", "e48af4c23288cc997f2e97a23e8ca5a4"},
     },
 }
 
@@ -127,8 +127,8 @@ def test_the_keys_of_an_endpoint_and_of_its_judges_in_a_ledger_of_an_earlier_ver
     judgements = {"817d42e318edfa6d12441ab1d1662d5f", "8bc197afcfc5020379027b7b49e80f6d"}
     assert ledger_keys(work / "results", "completions") - set(keys.values()) == exemplars | judgements
     assert ledger_keys(work / "results", "verdicts") == {
-        "18f103e01d7df4477dae7703a42199b7",
-        "e7ad385df86e592c12b163024402bd82",
+        "1433f029346a3e043ccf70517933006b",
+        "3805de1008d2f219aae76e667e0ee683",
     }
     assert (record["plan"], record["panel"]["hash"]) == ("892e588abedd1b96", "ae295d817ec06f56")
     assert task_hashes(record, "play") == ["5437f621164300a1", "b45d5161ca22e59a", "0af1340833c6a189"]

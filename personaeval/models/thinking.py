@@ -13,7 +13,6 @@ is not finished is never an answer, whatever the marks.
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +20,6 @@ from dataclasses import dataclass, field
 from personaeval.errors import UsageError
 
 DEFAULT_END = "</think>"
-
-VERSION = 2
-"""Version of the splitting, part of verdict keys: another split is another text to verify."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +153,15 @@ class Thinking:
 
     @property
     def key(self) -> str:
-        """What identifies the splitting, for verdict keys."""
-        return json.dumps([VERSION, self.is_unseen, [[marks.start, marks.end] for marks in self.marks]])
+        """What identifies the splitting, for verdict keys: the named end, and whatever is not the default.
+
+        A better splitting raises the version of the verifier, since another split is another text to verify.
+        """
+        named, *families = self.marks
+        parts = [named.end] if named.start == opening(named.end) else [named.start, named.end]
+        if not self.is_unseen:
+            parts += [text for marks in families for text in (marks.start, marks.end)]
+        return "\0".join(parts)
 
     def kept_tokens(self, special: Collection[str]) -> tuple[str, ...]:
         """The special tokens that decoding must leave in the text."""
