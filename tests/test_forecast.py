@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.slow
-def test_plan_predicts_requests_and_prompt_tokens_exactly(smollm2, personaeval, tmp_path):
-    shared = ["--model", f"transformers:{smollm2}", "--tasks", "mini-arith", "--limit", 2, "--personas", "core"]
+def test_plan_predicts_requests_and_prompt_tokens_exactly(tiny_checkpoint, personaeval, tmp_path):
+    shared = ["--model", f"transformers:{tiny_checkpoint}", "--tasks", "mini-arith", "--limit", 2, "--personas", "core"]
     shared += ["--max-tokens", 3, "--output", tmp_path / "results"]
     before = personaeval("plan", *shared, "--detect", 0.02)
     assert before.returncode == 0, before.stderr
@@ -35,10 +35,19 @@ def test_plan_predicts_requests_and_prompt_tokens_exactly(smollm2, personaeval, 
     assert "as in the last run of these tasks" in more.stdout
 
 
-def test_two_tasks_that_ask_the_same_are_asked_once(smollm2, personaeval, tmp_path):
+def test_two_tasks_that_ask_the_same_are_asked_once(tiny_checkpoint, personaeval, tmp_path):
     twin = tmp_path / "twin.yaml"
     twin.write_text((ROOT / "tasks" / "mini-arith.yaml").read_text().replace("name: mini-arith", "name: twin"))
-    shared = ["--model", f"transformers:{smollm2}", "--tasks", f"mini-arith,{twin}", "--limit", 2, "--max-tokens", 3]
+    shared = [
+        "--model",
+        f"transformers:{tiny_checkpoint}",
+        "--tasks",
+        f"mini-arith,{twin}",
+        "--limit",
+        2,
+        "--max-tokens",
+        3,
+    ]
     shown = personaeval("plan", *shared, "--personas", "core/pirate", "--output", tmp_path / "results")
     assert shown.returncode == 0, shown.stderr
     assert ": 8 requests, 0 in the ledger already, 4 duplicates of others." in shown.stdout
