@@ -254,7 +254,7 @@ def test_answers_whose_marks_were_dropped_are_generated_anew_and_the_run_says_so
         first = personaeval("run", *options)
     assert "read it as the answer" not in first.stderr
     again = personaeval("run", *options)
-    assert "12 stored answers are generated anew" in again.stderr
+    assert "12 stored answers are generated again" in again.stderr
     assert "<|channel|>" in again.stderr
     third = personaeval("run", *options)
     assert "Nothing to generate" in third.stderr

@@ -184,7 +184,7 @@ def _responses(
 
 
 def describe_dropped_marks(model: Model, plan: Plan, pending: PendingRequests) -> str | None:
-    """How many stored answers lack the marks of the model's thinking and are generated anew; None if none do."""
+    """How many stored answers lack the marks of the model's thinking and are generated again; None if none do."""
     former = model.former_identity() if isinstance(model, InProcessModel) and pending.counts.wanted else None
     if former is None:
         return None
@@ -196,8 +196,9 @@ def describe_dropped_marks(model: Model, plan: Plan, pending: PendingRequests) -
     if not stored:
         return None
     return (
-        f"{model.spec.short_name}: {stored:,} stored answers are generated anew: earlier versions dropped the marks of "
-        f"this model's thinking in decoding ({', '.join(model.identity()['kept_tokens'])}), and read it as the answer."
+        f"{model.spec.short_name}: {stored:,} stored answers are generated again: earlier versions dropped the marks "
+        f"of this model's thinking ({', '.join(model.identity()['kept_tokens'])}) in decoding and read it as the "
+        "answer."
     )
 
 

@@ -102,7 +102,7 @@ class CheckpointRuns:
         if len(table) != expected:
             raise UsageError(
                 f"{path}: it holds {len(table)} rows of {task}, and {expected} belong there; personaeval score writes "
-                "it anew."
+                "it again."
             )
         return with_readings(table)
 
