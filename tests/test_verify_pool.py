@@ -296,3 +296,22 @@ def test_the_verifier_needs_no_heavy_import():
     )
     assert done.stdout == "[]\n", done.stderr
     assert worker_module.SYMBOLIC == "personaeval.verify.symbolic"
+
+
+_SCRIPT = """
+from personaeval.library.tasks import MathScorer
+from personaeval.verify import Verifier
+print("begun", flush=True)
+with Verifier(workers=2) as verifier:
+    verdict = verifier.submit(MathScorer(kind="math"), "x+y", "\\\\boxed{y+x}").result()
+print(verdict.status)
+"""
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(_SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["begun", "correct"], done.stderr
+    assert done.stderr == ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import threading
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from personaeval.verify import worker
+from personaeval.verify.worker_context import WorkerContext
 
 _ATTEMPTS = 3
 
@@ -96,7 +96,7 @@ class WorkerPool:
     def _start(self) -> Any:
         from pebble import ProcessPool
 
-        context = multiprocessing.get_context("forkserver")
+        context = WorkerContext()
         context.set_forkserver_preload([worker.SYMBOLIC])
         return ProcessPool(
             max_workers=self._workers, initializer=worker.start, initargs=(self._module,), context=context
