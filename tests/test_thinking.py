@@ -21,6 +21,7 @@ from personaeval.results.ledger import Stored
 from personaeval.results.responses import read_responses
 from personaeval.results.runs import finished_runs
 from personaeval.types import Sampling
+from tests.conftest import TASK
 from tests.thinkers import ANSWER, FAMILIES, THOUGHT
 
 FINAL = "<|end|><|start|>assistant<|channel|>final<|message|>"
@@ -170,20 +171,6 @@ PERSONAS = "name: thinkers\ndescription: For tests.\npersonas:\n" + "".join(
     f"  - {{id: {name}, text: one of {name}, category: style}}\n" for name in FAMILIES
 )
 
-TASK = """\
-name: {name}
-title: A test task
-description: For tests.
-domain: mathematics
-license: CC0-1.0
-citation: none
-source: {{kind: file, path: sevens.jsonl}}
-item: {{id: "{{{{ id }}}}", prompt: "{{{{ question }}}}", gold: "7"}}
-scorer: {{kind: numeric}}
-sampling: {{max_tokens: {limit}}}
-"""
-
-
 LIMITS = {"whole": 20, "late": 9, "cut": 2, "begun": 1}
 
 
@@ -193,10 +180,11 @@ def sevens(tmp_path: Path) -> Path:
     folder = tmp_path / "library"
     (folder / "tasks").mkdir(parents=True)
     (folder / "personas").mkdir()
-    rows = [json.dumps({"id": f"q{n}", "question": f"What is {n} + {7 - n} ?"}) for n in range(2)]
+    rows = [json.dumps({"id": f"q{n}", "question": f"What is {n} + {7 - n} ?", "answer": "7"}) for n in range(2)]
     (folder / "tasks" / "sevens.jsonl").write_text("\n".join(rows))
     for name, limit in LIMITS.items():
-        (folder / "tasks" / f"{name}.yaml").write_text(TASK.format(name=name, limit=limit))
+        text = TASK.format(name=name, data="sevens.jsonl").replace("max_tokens: 32", f"max_tokens: {limit}")
+        (folder / "tasks" / f"{name}.yaml").write_text(text)
     (folder / "personas" / "thinkers.yaml").write_text(PERSONAS)
     return folder
 
