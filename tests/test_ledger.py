@@ -43,6 +43,20 @@ def test_what_goes_in_comes_out(tmp_path):
         assert again.present([key(1)]) == {key(1)}
 
 
+def test_the_fixed_prompts_are_kept_while_answers_are_read_and_written(tmp_path):
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        for number in range(200):
+            ledger.add(completion(number))
+        ledger.flush()
+        reading = ledger._select("key", "completions", [key(number) for number in range(200)])
+        next(reading)
+        ledger.add(completion(500))
+        ledger.flush()
+        ledger.add_probes("endpoint", 1, ["a", None])
+        assert ledger.probes("endpoint") == [["a", None]]
+        assert len(list(reading)) == 199
+
+
 def test_failures_are_not_kept(tmp_path):
     with Ledger(tmp_path / "ledger.sqlite") as ledger:
         ledger.add(completion(1, error="HTTP 500"))

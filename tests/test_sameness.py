@@ -151,7 +151,7 @@ def test_a_server_that_refuses_temperature_0_is_not_checked(run, server):
     assert run("--limit", "4", "--temperature", "0.7").returncode == 0
     shown = run("--limit", "4", "--temperature", "0.7")
     assert shown.returncode == 0
-    assert "sameness not checked: only 0 of 8" in shown.stderr
+    assert "sameness not checked: it answered only 0 of 8 fixed prompts" in shown.stderr
 
 
 def test_a_server_that_leaves_the_prompts_unanswered_does_not_hold_up_the_run(run, server, monkeypatch):
@@ -160,14 +160,23 @@ def test_a_server_that_leaves_the_prompts_unanswered_does_not_hold_up_the_run(ru
     shown = run("--limit", "4")
     assert shown.returncode == 0, shown.stderr
     assert len(server.sent) == 4 * 3
+    # Such a round is not kept: once the server is well, it can be known.
+    server.change(probe_rules=())
+    monkeypatch.undo()
+    assert "no answers to the fixed prompts were stored" in run("--limit", "4").stderr
+    assert "sameness" not in run("--limit", "4").stderr
+    server.change(character="wild")
+    assert run("--limit", "4").returncode == 2
 
 
 def test_a_run_that_ended_before_its_middle_is_checked_by_its_first_round(run, server, tmp_path):
     run("--limit", "4")
     forget_a_round(tmp_path / "results", 2)
     server.change(character="wild")
-    shown = run("--limit", "4")
+    # With requests of its own as well: what it says now must not become the measure of its noise.
+    shown = run("--limit", "6")
     assert shown.returncode == 0
+    assert stored_rounds(tmp_path / "results") == 1
     assert "how far it differs from itself is not known" in shown.stderr
     server.change(character="calm")
     assert "sameness" not in run("--limit", "4").stderr

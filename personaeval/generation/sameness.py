@@ -114,6 +114,11 @@ def check_sameness(
         return
     now = run_blocking(_ask_alone(model))
     model.is_vouched_for = True
+    if not _is_usable(now):
+        answered = sum(answer is not None for answer in now)
+        why = f"it answered only {answered} of {len(PROMPTS)} fixed prompts"
+        _say_unchecked(model, progress, why, version_flag)
+        return
     if not stored:
         ledger.add_probes(_key(model), 1, now)
         _say_unchecked(model, progress, "no answers to the fixed prompts were stored with its own", version_flag)
@@ -145,8 +150,9 @@ class FirstUse:
         self._key = ""
         if isinstance(model, EndpointModel):
             self._key = _key(model)
-            self._asked = len(ledger.probes(self._key))
-            if self._asked == 0:
+            # A second round beside another command's first might be another model's: only a check may add it.
+            if not ledger.probes(self._key):
+                self._asked = 0
                 # What this command asks from here on is the model that it asks now.
                 model.is_vouched_for = True
                 self._ask_again()
@@ -170,7 +176,9 @@ class FirstUse:
         self._asking.append(asyncio.create_task(self._ask(self._asked)))
 
     async def _ask(self, number: int) -> None:
-        self._ledger.add_probes(self._key, number, await _ask(self._engine))
+        answers = await _ask(self._engine)
+        if _is_usable(answers):
+            self._ledger.add_probes(self._key, number, answers)
 
 
 def open_known_model(spec: ModelSpec, options: ModelOptions, results: Path) -> Model:
@@ -237,6 +245,11 @@ async def _ask(engine: Engine) -> Answers:
                 said = (completion.reasoning or "") + completion.text
                 answers[completion.row] = said if completion.error is None and said.strip() else None
     return answers
+
+
+def _is_usable(answers: Answers) -> bool:
+    """Whether a round can ever tell anything; another is not kept, so that a server that recovers is asked again."""
+    return sum(answer is not None for answer in answers) >= USABLE
 
 
 def _beginning(answer: str) -> str:

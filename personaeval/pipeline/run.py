@@ -186,13 +186,16 @@ def _responses(
 def describe_dropped_marks(model: Model, plan: Plan, pending: PendingRequests) -> str | None:
     """How many stored answers lack the marks of the model's thinking and are generated again; None if none do."""
     former = model.former_identity() if isinstance(model, InProcessModel) and pending.counts.wanted else None
-    if former is None:
+    # The keys of the earlier version cost as much as the plan's own.
+    if former is None or pending.ledger.is_empty:
         return None
     earlier = Plan(plan.tasks, former)
     earlier.compute_keys()
     stored = 0
     for start in range(0, plan.size, CHUNK):
-        stored += len(pending.ledger.present(earlier.keys(start, min(start + CHUNK, plan.size))))
+        keys = earlier.keys(start, min(start + CHUNK, plan.size))
+        missing = [key for row, key in enumerate(keys, start) if pending.is_missing(row)]
+        stored += len(pending.ledger.present(missing))
     if not stored:
         return None
     return (

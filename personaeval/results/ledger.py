@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -173,6 +174,11 @@ class Ledger:
             )
         }
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it holds no completion at all."""
+        return not self._at_once("SELECT 1 FROM completions LIMIT 1")
+
     def fingerprint_of(self, origin: str) -> str | None:
         """The fingerprint under which an endpoint's answers are kept here; None if it has not been settled."""
         found = self._at_once("SELECT fingerprint FROM endpoints WHERE origin = ?", origin)
@@ -198,9 +204,13 @@ class Ledger:
         self._at_once("INSERT OR IGNORE INTO probes VALUES (?,?,?)", endpoint, number, json.dumps(answers))
 
     def _at_once(self, statement: str, *values: str | int) -> list[tuple[Any, ...]]:
-        """Rows of a statement on the small tables, which are written without the queue."""
+        """Rows of a statement on the small tables, which are written without the queue.
+
+        On a connection of its own: one that is reading cannot write what others have changed since.
+        """
         try:
-            return self._reader.execute(statement, values).fetchall()
+            with closing(sqlite3.connect(self._path, timeout=_PATIENCE_SECONDS, isolation_level=None)) as connection:
+                return connection.execute(statement, values).fetchall()
         except sqlite3.DatabaseError as error:
             raise self._storage_error(error) from error
 

@@ -129,11 +129,16 @@ def _decoys(item: Item, golds: list[str], number: int) -> tuple[str, ...]:
     start = (number * 7919) % len(golds)
     found: list[str] = []
     for gold in (*golds[start:], *golds[:start]):
-        if gold != item.gold and not re.search(rf"(?<![\w.]){re.escape(gold)}(?![\w]|\.\d)", item.prompt):
+        if gold != item.gold and not _is_in(gold, item.prompt):
             found.append(gold)
         if len(found) == DECOYS:
             break
     return tuple(found)
+
+
+def _is_in(gold: str, prompt: str) -> bool:
+    # Most are not there at all, and an expression for each would be compiled for nothing.
+    return gold in prompt and re.search(rf"(?<![\w.]){re.escape(gold)}(?![\w]|\.\d)", prompt) is not None
 
 
 def _shape(gold: str) -> str:
