@@ -22,6 +22,9 @@ from typing import Any, Protocol
 
 from personaeval.types import Completion, Request
 
+UNUSED_WEIGHTS = "PERSONAEVAL_UNUSED_WEIGHTS"
+"""Environment variable that tells an engine's worker processes which tensors to leave out: a JSON list of names."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:

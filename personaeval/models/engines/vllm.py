@@ -20,7 +20,7 @@ from multiprocessing import resource_tracker
 from typing import Any
 
 from personaeval.errors import EngineError, UsageError, suggest
-from personaeval.models.engines import EngineSettings
+from personaeval.models.engines import UNUSED_WEIGHTS, EngineSettings
 from personaeval.models.engines.finish_reasons import end_of
 from personaeval.models.engines.local import (
     SpecialTokenFilter,
@@ -42,9 +42,6 @@ _CHUNK = 256
 
 _ALIVE_SECONDS = 2.0
 """Interval of liveness checks while no completion arrives."""
-
-_UNUSED_WEIGHTS = "PERSONAEVAL_UNUSED_WEIGHTS"
-"""Read in the workers, by :mod:`personaeval.models.engines.vllm_unused_weights`, which only they may import."""
 
 _OWN_ARGUMENTS = {
     "model": "--model",
@@ -177,9 +174,14 @@ def _start(model: str, settings: EngineSettings) -> Any:
 def _leave_out(settings: EngineSettings) -> dict[str, Any]:
     """Arguments with which vLLM leaves out tensors that it would refuse. A draft model may need them."""
     if not settings.unused_weights or "speculative_config" in settings.arguments:
-        os.environ.pop(_UNUSED_WEIGHTS, None)
+        os.environ.pop(UNUSED_WEIGHTS, None)
         return {}
-    os.environ[_UNUSED_WEIGHTS] = json.dumps(settings.unused_weights)
+    if "worker_extension_cls" in settings.arguments:
+        raise UsageError(
+            "--engine-arg worker_extension_cls: this checkpoint needs an extension of personaeval's own, which leaves "
+            f"out {settings.unused_weights[0]} and the like; remove those tensors from it, or leave the argument out."
+        )
+    os.environ[UNUSED_WEIGHTS] = json.dumps(settings.unused_weights)
     return {"worker_extension_cls": "personaeval.models.engines.vllm_unused_weights.WithoutUnusedWeights"}
 
 

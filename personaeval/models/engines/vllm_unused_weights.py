@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from functools import wraps
 from typing import Any
 
-NAMES = "PERSONAEVAL_UNUSED_WEIGHTS"
-"""The environment variable, set by the engine: a JSON list of names."""
+from personaeval.models.engines import UNUSED_WEIGHTS
 
 
 class WithoutUnusedWeights:
@@ -27,7 +26,7 @@ def _drop_unused() -> None:
 
     @wraps(all_weights)
     def used_weights(*arguments: Any, **more: Any) -> Iterator[tuple[str, Any]]:
-        unused = frozenset(json.loads(os.environ.get(NAMES, "[]")))
+        unused = frozenset(json.loads(os.environ.get(UNUSED_WEIGHTS, "[]")))
         return ((name, tensor) for name, tensor in all_weights(*arguments, **more) if name not in unused)
 
     DefaultModelLoader.get_all_weights = used_weights
