@@ -13,6 +13,7 @@ from personaeval.library.tasks import ChoiceScorer, ExactScorer, MathScorer, Num
 from personaeval.types import Status
 from personaeval.verify import Verifier, patterns
 from personaeval.verify.boxes import boxes
+from personaeval.verify.latex import canonical, repair
 
 OPTIONS = ("a cat", "a dog", "a horse", "a cow")
 
@@ -224,6 +225,13 @@ def test_hostile_text_of_a_megabyte_comes_to_an_end(text: str):
             ExactScorer(kind="exact"),
         ):
             assert verifier.submit(scorer, "B", text).result().status is not Status.CORRECT
+
+
+@pytest.mark.parametrize("text", ["1" * 1_000_000, "1.1" * 300_000, "1," * 500_000, "1 " * 500_000, "1e" * 500_000])
+def test_numbers_of_a_megabyte_are_normalised_in_linear_time(text: str):
+    """In quadratic time it would take hours."""
+    canonical(text)
+    assert repair(text).strip(" ,")
 
 
 BODY = st.recursive(
