@@ -359,13 +359,12 @@ def check(
         UsageError: no such run, or a policy that cannot be read.
     """
     from personaeval.analysis.check import check as check_sides
-    from personaeval.analysis.policy import Policy, read_policy
-    from personaeval.documents import validate
+    from personaeval.analysis.policy import make_policy, read_policy
     from personaeval.report.tables import CheckResult
     from personaeval.results.runs import open_checkpoints
 
     if isinstance(policy, Mapping):
-        rules = validate(policy, Policy)
+        rules = make_policy(policy)
     elif Path(policy).is_file():
         rules = read_policy(Path(policy))
     else:

@@ -12,6 +12,7 @@ import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 from scipy import stats
 
+from personaeval import api
 from personaeval.analysis.check import Outcome, check
 from personaeval.analysis.compare import align
 from personaeval.analysis.policy import Policy, read_policy, write_starting_policy
@@ -22,7 +23,7 @@ from personaeval.metrics.paired import changes
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
 from personaeval.metrics.sums import item_sums
-from personaeval.report.verdicts import conclusion, to_junit
+from personaeval.report.verdicts import conclusion, to_junit, to_markdown
 from personaeval.results.baseline import write_baseline
 from personaeval.results.runs import open_checkpoints
 from tests.finished import counted, judged, write_run
@@ -227,6 +228,49 @@ def test_too_much_unscored_is_no_evidence(tmp_path):
     assert verdict(tmp_path, counted(before), candidate, policy(gate(), max_unscored=0.1)).exit_code == 0
 
 
+def test_beside_each_bound_stands_the_one_with_unscored_answers_taken_as_wrong(tmp_path):
+    before, after = drawn(0)
+    # What the candidate gets wrong is often unscored: a verdict on the rest is too kind.
+    missing = ((after == 0) & (np.random.default_rng(0).random(after.shape) < 0.2)).astype(int)
+    rules = policy(gate(), gate("pss"), gate("worst_persona", 0.2), max_unscored=0.1)
+    report = verdict(tmp_path, counted(before), counted(after, unscored=missing), rules)
+    whole = verdict(tmp_path / "whole", counted(before), counted(after), rules)
+    for finding, full in zip(report.findings, whole.findings, strict=True):
+        # Unscored answers of the base are not missing: taken as wrong, the candidate's are what they were.
+        assert finding.high < full.high
+        assert (finding.low_if_wrong, finding.high_if_wrong) == pytest.approx((full.low, full.high)), finding.metric
+        assert full.high_if_wrong is None
+    tight = policy(gate(max_drop=(report.findings[0].high + whole.findings[0].high) / 2), max_unscored=0.1)
+    [finding] = verdict(tmp_path, counted(before), counted(after, unscored=missing), tight).findings
+    assert finding.outcome is Outcome.PASS
+    assert "not if every unscored answer were wrong" in finding.reason
+    assert "| if unscored wrong |" in re.sub(" +", " ", to_markdown(report))
+    assert "if unscored" not in to_markdown(whole)
+
+
+def test_unscored_judgements_are_taken_as_the_lowest_score(tmp_path):
+    scores = np.full((8, 5, 2), 4.0)
+    table, whole = judged(scores + np.arange(8)[:, None, None] % 2), judged(scores + np.arange(8)[:, None, None] % 2)
+    table.counts["scored"][::9], table.counts["unscored"][::9], table.score_sum[::9] = 0, 1, 0
+    whole.score_sum[::9] = 1
+    rules = policy(gate("persona_score", 0.5), max_unscored=0.5)
+    [finding] = verdict(tmp_path, judged(scores), table, rules).findings
+    [full] = verdict(tmp_path, judged(scores), whole, rules).findings
+    assert finding.high_if_wrong == pytest.approx(full.high)
+    assert finding.high < full.high
+
+
+def test_a_policy_from_python_says_what_it_lacks():
+    gates = [gate()]
+    for content, said in (
+        ({"gates": gates}, "policy: the key 'version' is missing; add \"version\": 2"),
+        ({"version": 2}, "policy: the key 'gates' is missing"),
+        ({"version": 2, "gates": gates, "severity": "critical"}, "policy: unknown key 'severity'"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(said)):
+            api.check("base", "candidate", content)
+
+
 def test_the_worst_persona_is_gated_in_split_halves(tmp_path):
     before, after = np.ones((400, 9)), np.ones((400, 9))
     before[::10], after[::10] = 0, 0
@@ -258,7 +302,8 @@ def test_claims_about_other_personas_are_decided_by_more_personas(tmp_path):
     ).findings
     assert found.outcome is Outcome.INCONCLUSIVE
     assert re.search(
-        r"about [\d,]+ items and [\d,]+ personas would decide it .*\(500 items and 8 personas now\)", found.reason
+        r"about [\d,]+ items and [\d,]+ personas or [\d,]+ personas alone would decide it .*\(500 items, 1 sample and 8 personas now\)",
+        found.reason,
     )
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t
 
+from benchmarks.human_labels import coverage
 from personaeval.metrics.fidelity import Scores, summarise
 from personaeval.metrics.ppi import correct
 
@@ -106,3 +107,20 @@ def test_without_labels_in_a_dimension_there_is_no_correction():
     judged, labelled, persona, dimension, _ = population(rng, judge_noise=1.0)
     labelled[dimension == 2] = np.nan
     assert correct(judged, labelled, persona, dimension, tuple("abcde")) is None
+
+
+def test_the_corrected_interval_covers_with_thirty_labels_a_dimension():
+    corrected, alone, _ = coverage(40, 30, "low", "close", 400, seed=3)
+    assert min(corrected, alone) >= 0.94
+
+
+def test_equal_labels_are_no_certainty_and_the_score_stays_on_its_scale():
+    rng = np.random.default_rng(1)
+    judged, labelled, persona, dimension, _ = population(rng, judge_noise=1.0)
+    labelled[~np.isnan(labelled)] = 5.0
+    found = correct(judged, labelled, persona, dimension, tuple("abcde"))
+    personas = len(set(persona[~np.isnan(labelled)].tolist()))
+    assert (found.labels_alone.low, found.labels_alone.high) == pytest.approx(
+        (5 - 4 * (1 - 0.025 ** (1 / personas)), 5)
+    )
+    assert found.corrected.low <= found.corrected.value <= found.corrected.high <= 5

@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from personaeval.metrics.change_bounds import lean, p_above, p_no_change
 from personaeval.metrics.inference import holm
-from personaeval.metrics.jackknife import (
-    JackknifeResult,
-    intervals,
-    jackknife,
-    p_above,
-    p_equal,
-    skewness_correction,
-    zero_event_bound,
-)
+from personaeval.metrics.jackknife import JackknifeResult, intervals, jackknife, zero_event_bound
 
 
 def mean_of(values):
@@ -35,8 +28,10 @@ def test_a_means_error_interval_and_p_are_those_of_students_test():
     [interval] = intervals(normal, ["raw"])
     peer = stats.ttest_1samp(values, 0)
     assert (interval.low, interval.high) == pytest.approx(tuple(peer.confidence_interval(0.95)))
-    assert p_equal(normal)[0] == pytest.approx(peer.pvalue)
-    assert p_above(normal, 0.1)[0] == pytest.approx(stats.ttest_1samp(values, 0.1, alternative="greater").pvalue)
+    assert p_no_change(normal, np.inf)[0] == pytest.approx(peer.pvalue)
+    assert p_above(normal, 0.1, np.inf)[0] == pytest.approx(
+        stats.ttest_1samp(values, 0.1, alternative="greater").pvalue
+    )
 
 
 def test_a_clustered_standard_error_is_the_direct_sum_over_clusters():
@@ -95,7 +90,7 @@ def test_no_number_where_there_is_none():
     assert (single.value, single.low) == (0.4, None)
     nothing = jackknife(np.zeros((5, 2)), lambda s: (s[..., 0] / s[..., 1])[..., None])
     assert intervals(nothing, ["raw"])[0].value is None
-    assert np.isnan(p_above(nothing, 0.0)[0]) and np.isnan(p_equal(nothing)[0])
+    assert np.isnan(p_above(nothing, 0.0, 5)[0]) and np.isnan(p_no_change(nothing, 5)[0])
 
 
 def test_holm_of_a_textbook():
@@ -119,7 +114,5 @@ def test_the_skewness_is_that_of_the_mean_and_moves_the_bound_of_the_longer_tail
     assert found.skewness[0] == pytest.approx(stats.skew(values) / 20, rel=1e-3)
     # Johnson 1978: μ3 (1 + 2 z²) / (6 s² n), for the mean.
     third = np.mean((values - values.mean()) ** 3)
-    assert skewness_correction(found)[0] == pytest.approx(
-        third * (1 + 2 * 1.959964**2) / (6 * values.var() * 400), rel=5e-3
-    )
-    assert skewness_correction(mean_of(-values))[0] == 0
+    assert lean(found, 1)[0] == pytest.approx(third * (1 + 2 * 1.959964**2) / (6 * values.var() * 400), rel=5e-3)
+    assert lean(mean_of(-values), 1)[0] == 0

@@ -83,11 +83,12 @@ def test_two_way_estimates_are_those_of_the_rest_of_the_program():
     found = two_way_bootstrap.estimates(drawn_cells(correct, 3), replicates=50)
     assert found.values[two_way_bootstrap.RESAMPLED.index("pss")] == pytest.approx(pss(correct[:, 1:] / 3))
     assert np.all(found.errors > 0)
-    differences, ratios, before, after = two_way_bootstrap.changes(
+    differences, ratios, before, after, items = two_way_bootstrap.changes(
         drawn_cells(correct, 3), drawn_cells(correct, 3), replicates=50
     )
     assert np.all(differences.values == 0) and np.all(differences.errors == 0)
     assert ratios.values == pytest.approx(np.ones(7)) and before == pytest.approx(after)
+    assert items[0] == 100
 
 
 def test_a_populations_truth_is_what_a_large_draw_shows():

@@ -8,14 +8,16 @@ test, so no correction). REGRESSION: H0 "d ≤ max_drop" is rejected, adjusted b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
 from personaeval.analysis.compare import AlignedTask, align
 from personaeval.analysis.policy import EVERY_TASK, Gate, Policy, Severity
+from personaeval.analysis.remedy import remedy
 from personaeval.errors import InvalidRunError
 from personaeval.metrics.catalogue import METRICS, WORST_PERSONA, StabilityMetric
 from personaeval.metrics.inference import holm
@@ -33,6 +35,10 @@ class Outcome(StrEnum):
     INCONCLUSIVE = "INCONCLUSIVE"
     INVALID = "INVALID"
 
+
+_NO_CHANGE: dict[str, Any] = {"low": 0.0, "high": 0.0, "low_if_wrong": None, "high_if_wrong": None}
+
+_RESTS_ON_SCORED = "not if every unscored answer were wrong: run both again to retry those"
 
 EXIT_CODES = {Outcome.PASS: 0, Outcome.REGRESSION: 1, Outcome.INCONCLUSIVE: 3, Outcome.INVALID: 4}
 
@@ -53,6 +59,8 @@ class Finding:
         decline: by how much the candidate is worse.
         low: lower bound of the decline, 97.5 % one-sided.
         high: its upper bound, which must not exceed ``max_drop`` for a PASS.
+        low_if_wrong: the lower bound if every unscored answer were wrong; None if none is unscored.
+        high_if_wrong: the upper bound likewise.
         p: p-value of "decline ≤ max_drop", adjusted over all gating metrics; REGRESSION needs at most 0.025.
         defined: whether the formula gives a number for these answers. PSS is undefined if nothing is solved, corrected
             PSS with one sample.
@@ -69,6 +77,8 @@ class Finding:
     decline: float | None = None
     low: float | None = None
     high: float | None = None
+    low_if_wrong: float | None = None
+    high_if_wrong: float | None = None
     p: float | None = None
     defined: bool = True
 
@@ -108,8 +118,9 @@ class _Test:
         task: name of the task.
         change: the paired change; None if there is none.
         problem: why it cannot be tested; empty if it can.
-        sizes: sample sizes that determine the error, such as items: 500.
-        items: number of items the change rests on; infinite for a judged task.
+        aligned: the task of both runs; None if it cannot be tested.
+        generalise_to_personas: whether the bounds hold for other personas as well.
+        if_wrong: the change if every unscored answer were wrong; None if none is unscored.
         same: whether base and candidate are one checkpoint with the same answers.
         defined: as in :class:`Finding`.
     """
@@ -118,8 +129,9 @@ class _Test:
     task: str
     change: Change | None
     problem: str = ""
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    items: float = math.inf
+    aligned: AlignedTask | None = None
+    generalise_to_personas: bool = False
+    if_wrong: Change | None = None
     same: bool = False
     defined: bool = True
 
@@ -132,7 +144,17 @@ class _Test:
     def tested(self) -> NonInferiorityTest:
         """The non-inferiority test of the change."""
         assert self.change is not None, "only estimated changes are tested"
-        return NonInferiorityTest(self.change.decline(METRICS[self.gate.metric].better), self.items)
+        return self._test(self.change)
+
+    @property
+    def bounds_if_wrong(self) -> tuple[float | None, float | None]:
+        """Lower and upper bound of the decline if every unscored answer were wrong; None if none is unscored."""
+        if self.if_wrong is None or self.if_wrong.absolute.value is None:
+            return None, None
+        return self._test(self.if_wrong).bounds
+
+    def _test(self, change: Change) -> NonInferiorityTest:
+        return NonInferiorityTest(change.decline(METRICS[self.gate.metric].better), change.items)
 
 
 def check(
@@ -229,21 +251,23 @@ def _prepare(
     if (aligned.judged is not None) != METRICS[gate.metric].judged:
         return _Test(gate, task, None, f"{task} has no {gate.metric}")
     generalise_to_personas = policy.generalise_to_personas
-    if gate.metric == WORST_PERSONA.name:
-        change = None if generalise_to_personas or aligned.cells is None else worst_persona_change(*aligned.cells)
-    else:
-        change = aligned.changes(generalise_to_personas and aligned.judged is None).get(gate.metric)
+    change = _change(gate.metric, aligned, generalise_to_personas)
     if change is None:
         return _Test(gate, task, None, f"{gate.metric} cannot be generalised to other personas")
     if change.absolute.value is None:
         more = ": it needs two samples" if _needs_repeats(gate.metric) and not _is_repeated(aligned) else ""
         return _Test(gate, task, change, f"{gate.metric} is undefined for these answers{more}", defined=False)
-    by_item = change
-    if generalise_to_personas and aligned.judged is None:
-        by_item = aligned.changes()[gate.metric]
-    items = math.inf if aligned.judged is not None else float(by_item.tested.clusters[0])
     same = aligned.identical and _is_known(base, candidate, task)
-    return _Test(gate, task, change, sizes=_sizes(aligned, change, generalise_to_personas), items=items, same=same)
+    whole = aligned.with_unscored_wrong()
+    if_wrong = None if whole is None else _change(gate.metric, whole, generalise_to_personas)
+    return _Test(gate, task, change, "", aligned, generalise_to_personas, if_wrong, same)
+
+
+def _change(metric: str, aligned: AlignedTask, generalise_to_personas: bool) -> Change | None:
+    """The change of a metric; None if it cannot be generalised to other personas."""
+    if metric == WORST_PERSONA.name:
+        return None if generalise_to_personas or aligned.cells is None else worst_persona_change(*aligned.cells)
+    return aligned.changes(generalise_to_personas and aligned.judged is None).get(metric)
 
 
 def _is_known(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> bool:
@@ -260,14 +284,6 @@ def _needs_repeats(name: str) -> bool:
 
 def _is_repeated(aligned: AlignedTask) -> bool:
     return aligned.cells is not None and all((cells.scored[:, 1:] > 1).any() for cells in aligned.cells)
-
-
-def _sizes(aligned: AlignedTask, change: Change, generalise_to_personas: bool) -> dict[str, int]:
-    """Sample sizes that determine the error of a change."""
-    if aligned.cells is None:
-        return {"personas": int(change.tested.clusters[0])}
-    personas = {"personas": len(aligned.cells[0].persona_ids) - 1} if generalise_to_personas else {}
-    return {"items": len(aligned.items)} | personas
 
 
 def _p_value(test: _Test) -> float:
@@ -291,36 +307,23 @@ def _judge(test: _Test, p: float, tests: int) -> Finding:
     if test.problem:
         return finding
     low, high = test.tested.bounds
+    low_if_wrong, high_if_wrong = test.bounds_if_wrong
     finding = replace(
         finding,
         decline=test.tested.decline,
         low=low,
         high=high,
+        low_if_wrong=low_if_wrong,
+        high_if_wrong=high_if_wrong,
         p=float(p) if math.isfinite(p) else None,
     )
     if test.same:
-        return replace(finding, outcome=Outcome.PASS, reason="same checkpoint, same answers", low=0.0, high=0.0)
+        return replace(finding, outcome=Outcome.PASS, reason="same checkpoint, same answers", **_NO_CHANGE)
     if math.isfinite(p) and p <= ALPHA:
         return replace(finding, outcome=Outcome.REGRESSION)
     if high is not None and high <= gate.max_drop:
-        return replace(finding, outcome=Outcome.PASS)
-    return replace(finding, outcome=Outcome.INCONCLUSIVE, reason=_remedy(test, tests))
-
-
-def _remedy(test: _Test, tests: int) -> str:
-    """In words: how much data would decide it with a power of 80 %, if the true decline is the observed one."""
-    sizes = test.sizes
-    if test.tested.bounds[1] is None:
-        return f"{_list(sizes)} are too few for an interval"
-    times = test.tested.required_multiple(test.gate.max_drop, tests)
-    if times is None:
-        what = " and ".join(sizes)
-        if test.tested.is_undecidable(test.gate.max_drop):
-            return f"not decidable with ten times the data: it rests on only {test.tested.items:,.0f} items"
-        return f"not decidable with ten times the {what}: the decline is too close to max_drop"
-    wanted = {kind: math.ceil(times * count) for kind, count in sizes.items()}
-    return f"about {_list(wanted)} would decide it at this decline ({_list(sizes)} now)"
-
-
-def _list(sizes: Mapping[str, int]) -> str:
-    return " and ".join(f"{count:,} {kind}" for kind, count in sizes.items())
+        rests = high_if_wrong is not None and high_if_wrong > gate.max_drop
+        return replace(finding, outcome=Outcome.PASS, reason=_RESTS_ON_SCORED if rests else "")
+    assert test.aligned is not None, "only aligned tasks are tested"
+    why = remedy(test.aligned, gate.metric, test.tested, gate.max_drop, tests, test.generalise_to_personas)
+    return replace(finding, outcome=Outcome.INCONCLUSIVE, reason=why)

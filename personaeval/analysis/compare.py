@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from personaeval.analysis.aligned_cells import (
+    COUNTED,
+    arrange,
+    judged_with_unscored_wrong,
+    persona_sums,
+    with_unscored_wrong,
+)
 from personaeval.analysis.comparability import items_that_differ, placement_notes, settings_that_differ
 from personaeval.errors import InvalidRunError, UsageError, suggest
 from personaeval.metrics import two_way_bootstrap
@@ -23,20 +29,16 @@ from personaeval.metrics.coverage_warnings import (
 )
 from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Estimate
-from personaeval.metrics.jackknife import intervals
 from personaeval.metrics.paired import Change, changes, make_changes, shared
 from personaeval.metrics.sums import Cells, item_sums
 from personaeval.metrics.two_way_bootstrap import RESAMPLED
 from personaeval.results.cells import EMPTY
-from personaeval.results.persona_table import PersonaRow
 from personaeval.results.records import TaskRecord
 from personaeval.results.runs import CheckpointRuns
 
 _ALPHA = 0.05
 
 _SHARED = ("unscored", "truncated", "scored")
-
-_COUNTS = tuple(field.name for field in fields(Cells))[3:]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class AlignedTask:
         notes: what was left out, and which settings differ.
         warnings: on each run's own numbers; the run's own tables show them too.
         identical: whether all counts of the common cells are equal.
+        cells_if_wrong: ``cells`` with every unscored answer taken as wrong; None if nothing is unscored.
+        judged_if_wrong: ``judged`` with the lowest score in place of every missing one; None likewise.
     """
 
     task: str
@@ -66,6 +70,14 @@ class AlignedTask:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     identical: bool
+    cells_if_wrong: tuple[Cells, Cells] | None = None
+    judged_if_wrong: tuple[PersonaSums, PersonaSums] | None = None
+
+    def with_unscored_wrong(self) -> AlignedTask | None:
+        """The same with every unscored answer taken as wrong; None if nothing is unscored."""
+        if self.cells_if_wrong is None and self.judged_if_wrong is None:
+            return None
+        return replace(self, cells=self.cells_if_wrong, judged=self.judged_if_wrong)
 
     def changes(self, generalise_to_personas: bool = False) -> dict[str, Change]:
         """Change of every metric, by name.
@@ -80,8 +92,7 @@ class AlignedTask:
         if not generalise_to_personas:
             before, after = (item_sums(cells, self.record.domain, ()) for cells in (base, candidate))
             return _meaningful(dict(zip(HEADLINE, changes(before, after), strict=False)))
-        differences, ratios, *values = two_way_bootstrap.changes(base, candidate)
-        found = make_changes(differences, intervals(ratios, ["log"] * len(RESAMPLED)), *values)
+        found = make_changes(*two_way_bootstrap.changes(base, candidate))
         return _meaningful(dict(zip(RESAMPLED, found, strict=True)))
 
     @property
@@ -151,7 +162,7 @@ def _align_counted(
         raise InvalidRunError(f"{task}: {base.name} and {candidate.name} have no common items and personas.")
     notes += _left_out(base, candidate, rows, len(items), [sorted(set(own) - set(personas)) for own in texts])
     described = {one.persona: one for one in base.runs[task].personas()}
-    cells = [_arrange(table, items, personas, described) for table in rows]
+    cells = [arrange(table, items, personas, described) for table in rows]
     present = cells[0].is_scored & cells[1].is_scored
     if not present[:, 1:].any():
         raise InvalidRunError(f"{task}: no answer was scored in both {base.name} and {candidate.name}.")
@@ -171,7 +182,8 @@ def _align_counted(
         unscored=unscored,
         notes=tuple(notes),
         warnings=(*told, *(f"{warning}." for warning in found)),
-        identical=all(np.array_equal(getattr(cells[0], name), getattr(cells[1], name)) for name in _COUNTS),
+        identical=all(np.array_equal(getattr(cells[0], name), getattr(cells[1], name)) for name in COUNTED),
+        cells_if_wrong=with_unscored_wrong(cells),
     )
 
 
@@ -183,36 +195,7 @@ def counts_of(checkpoint: CheckpointRuns, task: str) -> Cells:
     """
     table = checkpoint.cells(task)
     described = {one.persona: one for one in checkpoint.runs[task].personas()}
-    return _arrange(table, table["item"].unique().to_pylist(), list(described), described)
-
-
-def _arrange(table: pa.Table, items: Sequence[str], personas: Sequence[str], described: dict[str, PersonaRow]) -> Cells:
-    """Cells, as arrays [items, personas], from their rows."""
-    place, keep = _places(table, items, personas)
-    arrays = {}
-    for name in _COUNTS:
-        values = table[name].to_numpy()[keep]
-        array = np.zeros(len(items) * len(personas), dtype=values.dtype)
-        array[place] = values
-        arrays[name] = array.reshape(len(items), len(personas))
-    return Cells(
-        persona_ids=tuple(personas),
-        categories=tuple(described[name].category for name in personas),
-        domains=tuple(described[name].domain for name in personas),
-        **arrays,
-    )
-
-
-def _places(table: pa.Table, items: Sequence[str], personas: Sequence[str]) -> tuple[Any, Any]:
-    """Positions of the kept rows in the flattened array, and which rows are kept."""
-    numbers = []
-    for column, known in (("item", items), ("persona", personas)):
-        encoded = table[column].combine_chunks().dictionary_encode()
-        number = {name: place for place, name in enumerate(known)}
-        lookup = np.array([number.get(name, -1) for name in encoded.dictionary.to_pylist()])
-        numbers.append(lookup[encoded.indices.to_numpy(zero_copy_only=False)])
-    keep = (numbers[0] >= 0) & (numbers[1] >= 0)
-    return numbers[0][keep] * len(personas) + numbers[1][keep], keep
+    return arrange(table, table["item"].unique().to_pylist(), list(described), described)
 
 
 def _align_judged(
@@ -231,7 +214,7 @@ def _align_judged(
         )
     notes += _left_out(base, candidate, rows, len(items), [sorted(set(own) - set(personas)) for own in texts])
     dimensions = tuple(dict.fromkeys(tables[0][item]["dimension"] for item in items))
-    sums = [_persona_sums(own, both, dimensions) for own in tables]
+    sums = [persona_sums(own, both, dimensions) for own in tables]
     counts = [{name: sum(own[item][name] for item in items) for name in _SHARED} for own in tables]
     unscored, told = _shares((base, candidate), counts)
     if warning := few_personas_warning(len(sums[0].matrix)):
@@ -247,20 +230,8 @@ def _align_judged(
         notes=tuple(notes),
         warnings=tuple(told),
         identical=np.array_equal(sums[0].matrix, sums[1].matrix),
+        judged_if_wrong=judged_with_unscored_wrong(tables, items, dimensions),
     )
-
-
-def _persona_sums(rows: dict[str, Any], items: Sequence[str], dimensions: Sequence[str]) -> PersonaSums:
-    personas = {name: place for place, name in enumerate(dict.fromkeys(rows[item]["persona"] for item in items))}
-    columns = {name: place for place, name in enumerate(dimensions)}
-    matrix = np.zeros((len(personas), 2 * len(dimensions)))
-    for item in items:
-        row = rows[item]
-        place, column = personas[row["persona"]], columns[row["dimension"]]
-        matrix[place, column] += row["score_sum"]
-        matrix[place, len(dimensions) + column] += row["scored"]
-    order = sorted(personas, key=lambda name: personas[name])
-    return PersonaSums(matrix[[personas[name] for name in order]])
 
 
 def _shares(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from personaeval.documents import read_document
+from personaeval.documents import read_document, validate
 from personaeval.errors import UsageError
 from personaeval.metrics.catalogue import METRICS
 from personaeval.results.files import write_text
@@ -117,6 +118,20 @@ def upgrade_policy(policy: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"generalise: items or items,personas is expected in version 1 (got {claim!r})")
     kept = {name: value for name, value in policy.items() if name != "generalise"}
     return {"generalise_to_personas": _CLAIMS[claim], **kept, "version": 2}
+
+
+def make_policy(values: Mapping[str, Any]) -> Policy:
+    """A policy from its content, as Python code gives it.
+
+    Raises:
+        UsageError: the content is invalid; the message names the key.
+    """
+    if "version" not in values:
+        raise UsageError("policy: the key 'version' is missing; add \"version\": 2, the version of this format.")
+    try:
+        return validate(values, Policy)
+    except UsageError as error:
+        raise UsageError(f"policy: {error}") from error
 
 
 def read_policy(path: Path) -> Policy:

@@ -22,7 +22,7 @@ Array = NDArray[np.floating[Any]]
 LOWEST = 1.0
 """Lowest score; the highest is PersonaScore's span above it."""
 
-_ROUNDING = 1e-24
+ROUNDING = 1e-24
 """A variance below this is 0 but for rounding."""
 
 
@@ -50,6 +50,11 @@ class PersonaSums:
     """Per persona, [personas, 2 × dimensions]: the sum of scores in each dimension, then the number of scores."""
 
     matrix: Floats
+
+    @property
+    def clusters_are_items(self) -> bool:
+        """A cluster is a persona."""
+        return False
 
     @property
     def spans(self) -> Floats:
@@ -145,6 +150,6 @@ def mean_of_means(sums: Array, counts: Array) -> Estimate:
     influence = ((sums - counts * means) / totals).mean(axis=1)
     variance = clusters / (clusters - 1) * float((influence**2).sum())
     half = float(t.ppf(0.975, clusters - 1)) * variance**0.5
-    if variance < _ROUNDING:
+    if variance < ROUNDING:
         half = float(zero_event_bound(clusters)) * PERSONA_SCORE.span
     return Estimate(value, max(LOWEST, value - half), min(LOWEST + PERSONA_SCORE.span, value + half))

@@ -37,8 +37,8 @@ class Estimate:
     high: float | None = None
 
     def to_json(self) -> dict[str, float | None]:
-        """The three numbers by name."""
-        return {"value": self.value, "low": self.low, "high": self.high}
+        """The three numbers by name; None for one that is not finite, which JSON cannot hold."""
+        return {name: finite_or_none(getattr(self, name)) for name in ("value", "low", "high")}
 
 
 def finite_or_none(value: float | None) -> float | None:

@@ -18,6 +18,12 @@ Scale = Literal["raw", "logit", "fisher", "log"]
 
 _CHUNK_VALUES = 8_000_000
 
+_LONGEST_STEP = 600.0
+"""Of a bound, on the logit scale: there the bound is at the scale's end, and exp(710) overflows."""
+
+_LONGEST_LOG = 50.0
+"""Of a bound, on the log scale: exp(50) is beyond any use."""
+
 
 @dataclass(frozen=True, slots=True)
 class JackknifeResult:
@@ -105,42 +111,6 @@ def zero_event_bound(clusters: Floats | float, confidence: float = CONFIDENCE) -
     return np.asarray(1 - ((1 - confidence) / 2) ** (1 / np.asarray(clusters, dtype=np.float64)))
 
 
-def skewness_correction(found: JackknifeResult, confidence: float = CONFIDENCE) -> Floats:
-    """[e] additions to the upper bounds of right-skewed estimates (Johnson 1978): error × skewness × (1 + 2 z²) / 6.
-
-    A sample may underrepresent a long upper tail. Left-skewed estimates get 0, which is conservative.
-    """
-    from scipy.special import ndtri
-
-    z = ndtri((1 + confidence) / 2)
-    return np.maximum(found.errors * found.skewness * (1 + 2 * z**2) / 6, 0)
-
-
-def p_above(found: JackknifeResult, threshold: Floats | float) -> Floats:
-    """[e] one-sided p-values of the null hypothesis "not above the threshold", consistent with the intervals' bounds.
-
-    If the clusters do not vary: the probability of seeing none of the clusters that would have to differ. NaN without
-    a standard error.
-    """
-    from scipy.special import stdtr
-
-    over = found.corrected - threshold
-    with np.errstate(divide="ignore", invalid="ignore"):
-        student = stdtr(found.freedom, -over / found.errors)
-    exact = (1 - np.clip((found.values - threshold) / found.spans, 0, 1)) ** found.clusters
-    return np.asarray(np.where(found.errors > 0, student, np.where(found.errors == 0, exact, np.nan)))
-
-
-def p_equal(found: JackknifeResult) -> Floats:
-    """[e] two-sided p-values of the null hypothesis "is zero"; NaN without a standard error."""
-    from scipy.special import stdtr
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        student = 2 * stdtr(found.freedom, -np.abs(found.corrected / found.errors))
-    exact = np.minimum(1, 2 * (1 - np.clip(np.abs(found.values) / found.spans, 0, 1)) ** found.clusters)
-    return np.asarray(np.where(found.errors > 0, student, np.where(found.errors == 0, exact, np.nan)))
-
-
 def intervals(found: JackknifeResult, scales: Sequence[Scale], confidence: float = CONFIDENCE) -> list[Estimate]:
     """Estimates with Student intervals on their scales, around the bias-corrected estimates.
 
@@ -157,15 +127,17 @@ def intervals(found: JackknifeResult, scales: Sequence[Scale], confidence: float
         elif not np.isfinite(error):
             made.append(Estimate(float(value)))
         elif error == 0:
-            floor, ceiling = _ENDS[scale]
+            floor, ceiling = ENDS[scale]
             low, high = max(floor, float(value - half)), min(ceiling, float(value + half))
             made.append(Estimate(float(value), low, high))
         else:
-            made.append(Estimate(float(value), *_bounds(float(corrected), float(value), error * quantile, scale)))
+            low, high = _bounds(float(corrected), float(value), error * quantile, scale)
+            # With a handful of clusters the correction can be larger than the interval.
+            made.append(Estimate(float(value), min(low, float(value)), max(high, float(value))))
     return made
 
 
-_ENDS: dict[str, tuple[float, float]] = {
+ENDS: dict[str, tuple[float, float]] = {
     "raw": (-np.inf, np.inf),
     "logit": (0.0, 1.0),
     "fisher": (-1.0, 1.0),
@@ -175,17 +147,16 @@ _ENDS: dict[str, tuple[float, float]] = {
 
 def _bounds(corrected: float, value: float, half: float, scale: Scale) -> tuple[float, float]:
     """Bounds of a delta-method interval: computed on the scale, where its half width is ``half`` × the derivative."""
-    floor, ceiling = _ENDS[scale]
+    floor, ceiling = ENDS[scale]
     centre = corrected if floor < corrected < ceiling else value
     if scale == "raw" or not floor < centre < ceiling:
         return max(floor, centre - half), min(ceiling, centre + half)
     if scale == "log":
-        # exp(50) is beyond any use, and larger exponents overflow.
-        spread = np.exp(min(half / centre, 50.0))
+        spread = np.exp(min(half / centre, _LONGEST_LOG))
         return float(centre / spread), float(centre * spread)
     # Fisher's z is half the logit of the position between the scale's ends.
     share = (centre - floor) / (ceiling - floor)
-    step = half / (ceiling - floor) / (share * (1 - share))
+    step = min(half / (ceiling - floor) / (share * (1 - share)), _LONGEST_STEP)
     odds = share / (1 - share)
     low, high = odds * np.exp(-step), odds * np.exp(step)
     return float(floor + (ceiling - floor) * low / (1 + low)), float(floor + (ceiling - floor) * high / (1 + high))

@@ -1,10 +1,6 @@
 """Non-inferiority: is a candidate worse by no more than a margin?
 
-Bounds and p-values come from the jackknife, with two precautions, because the variance of a sample says little of rare
-and large changes (an item lost or gained under every persona): no bound is closer to the estimate than the exact bound
-for an event that none of n items shows (:func:`personaeval.metrics.jackknife.zero_event_bound`), and the upper bound,
-by which a candidate passes, is raised if losses are the longer tail
-(:func:`personaeval.metrics.jackknife.skewness_correction`).
+Bounds and p-values are those of every table that shows the change (:mod:`personaeval.metrics.change_bounds`).
 """
 
 from __future__ import annotations
@@ -13,15 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from personaeval.metrics.change_bounds import change_intervals, lean, p_above
 from personaeval.metrics.inference import Floats
-from personaeval.metrics.jackknife import JackknifeResult, intervals, p_above, skewness_correction, zero_event_bound
+from personaeval.metrics.jackknife import JackknifeResult, zero_event_bound
 
 ALPHA = 0.025
 """One-sided level of every test."""
 
 POWER = 0.8
 
-_REASONABLE = 10
+REASONABLE = 10
 """A larger multiple of today's data is not suggested."""
 
 
@@ -46,17 +43,12 @@ class NonInferiorityTest:
     @property
     def bounds(self) -> tuple[float | None, float | None]:
         """Lower and upper bound of d, each one-sided at 97.5 %; None with a single cluster."""
-        [interval] = intervals(self.result, ["raw"])
-        if interval.low is None or interval.high is None:
-            return None, None
-        floor, up = float(self._floor(self.items)), float(skewness_correction(self.result)[0])
-        return min(interval.low, self.decline - floor), max(interval.high + up, self.decline + floor)
+        [interval] = change_intervals(self.result, np.array([self.items]), ["raw"])
+        return interval.low, interval.high
 
     def p_value(self, max_drop: float) -> float:
         """One-sided p-value of the null hypothesis "d ≤ ``max_drop``"; NaN with a single cluster."""
-        over = np.clip((self.decline - max_drop) / self.result.spans[0], 0, 1)
-        exact = 0.0 if np.isinf(self.items) else float((1 - over) ** self.items)
-        return float(np.maximum(p_above(self.result, max_drop)[0], exact))
+        return float(p_above(self.result, max_drop, self.items)[0])
 
     def required_multiple(self, max_drop: float, tests: int = 1) -> float | None:
         """The multiple of today's data that decides with a power of 80 %, if the true decline is the observed one.
@@ -68,22 +60,31 @@ class NonInferiorityTest:
         Returns:
             From just above 1 to 10; None beyond.
         """
+        times = np.geomspace(1, REASONABLE, 4000)[1:]
+        items = self.items if self.result.errors[0] > 0 else float(self.result.clusters[0])
+        enough = self._is_decided(max_drop, tests, 1 / times, times, items * times)
+        return float(times[np.argmax(enough)]) if enough.any() else None
+
+    def is_decided(self, max_drop: float, tests: int, squared: float) -> bool:
+        """Whether a squared error of so many times today's decides likewise, with the same number of items."""
+        return bool(self._is_decided(max_drop, tests, np.array(squared), np.ones(()), np.array(self.items)))
+
+    def _is_decided(self, max_drop: float, tests: int, squared: Floats, times: Floats, items: Floats) -> Floats:
+        """Whether it decides with so many times the squared error, the clusters, and with so many items."""
         from scipy.special import stdtrit
 
-        times = np.geomspace(1, _REASONABLE, 4000)[1:]
         gap = max_drop - self.decline
         level = ALPHA if gap > 0 else ALPHA / tests
         freedom = self.result.freedom[0] * times
-        shift = float(skewness_correction(self.result)[0]) if gap > 0 else 0.0
-        reach = (stdtrit(freedom, 1 - level) + stdtrit(freedom, POWER)) * self.result.errors[0] / np.sqrt(times)
-        enough = reach + shift / times <= abs(gap)
-        items = self.items if self.result.errors[0] > 0 else float(self.result.clusters[0])
-        enough &= self._floor(items * times, level) <= abs(gap)
-        return float(times[np.argmax(enough)]) if enough.any() else None
+        error = self.result.errors[0] * np.sqrt(squared)
+        # Skewness falls as 1 / √n beside the error.
+        shift = float(lean(self.result, 1 if gap > 0 else -1)[0]) * np.sqrt(squared / times)
+        reach = (stdtrit(freedom, 1 - level) + stdtrit(freedom, POWER)) * error + shift
+        return np.asarray((reach <= abs(gap)) & (self._floor(items, level) <= abs(gap)))
 
     def is_undecidable(self, max_drop: float) -> bool:
         """Whether even with ten times the items the exact bound alone is wider than the distance to the margin."""
-        return bool(self._floor(_REASONABLE * self.items) > abs(max_drop - self.decline))
+        return bool(self._floor(REASONABLE * self.items) > abs(max_drop - self.decline))
 
     def _floor(self, items: Floats | float, level: float = ALPHA) -> Floats:
         return np.asarray(zero_event_bound(items, 1 - 2 * level) * self.result.spans[0])

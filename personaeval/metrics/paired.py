@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from personaeval.metrics.change_bounds import change_intervals, mirrored, p_no_change
 from personaeval.metrics.inference import Estimate, Floats, finite_or_none
-from personaeval.metrics.jackknife import JackknifeResult, intervals, jackknife, p_equal
+from personaeval.metrics.jackknife import JackknifeResult, jackknife
 from personaeval.metrics.sums import Cells
 
 
@@ -25,6 +26,11 @@ class ClusterSums(Protocol):
     @property
     def spans(self) -> Floats:
         """[e] largest possible difference between two values of each estimate."""
+        ...
+
+    @property
+    def clusters_are_items(self) -> bool:
+        """Whether a cluster is one item, rather than one persona."""
         ...
 
     def weights(self, sums: Floats) -> Floats:
@@ -47,6 +53,7 @@ class Change:
         relative: candidate / base − 1; None if the base is not above 0, or 0 is the middle of the metric's scale.
         p: two-sided p-value of the null hypothesis "no change"; None if undefined.
         tested: the jackknife's result for the difference.
+        items: number of items it rests on; infinite if the clusters are personas.
     """
 
     base: float | None
@@ -55,13 +62,11 @@ class Change:
     relative: Estimate
     p: float | None
     tested: JackknifeResult
+    items: float
 
     def decline(self, better: int) -> JackknifeResult:
         """The change as a decline, above 0 if the candidate is worse; ``better`` is the metric's direction, 1 or -1."""
-        found = self.tested
-        if better < 0:
-            return found
-        return replace(found, values=-found.values, corrected=-found.corrected, skewness=-found.skewness)
+        return self.tested if better < 0 else mirrored(self.tested)
 
 
 def changes(base: ClusterSums, candidate: ClusterSums) -> list[Change]:
@@ -74,35 +79,49 @@ def changes(base: ClusterSums, candidate: ClusterSums) -> list[Change]:
         return np.concatenate([after - before, ratio, before, after], axis=-1)
 
     matrix = np.hstack([base.matrix, candidate.matrix])
-    supporting = (base.weights(base.matrix) > 0) | (candidate.weights(candidate.matrix) > 0)
-    found = jackknife(matrix, both, np.tile(supporting.sum(axis=0, dtype=np.float64), 4), np.tile(base.spans, 4))
+    supporting = ((base.weights(base.matrix) > 0) | (candidate.weights(candidate.matrix) > 0)).sum(axis=0)
+    found = jackknife(matrix, both, np.tile(supporting.astype(np.float64), 4), np.tile(base.spans, 4))
     count = len(found.values) // 4
-    ratios = intervals(found.part(slice(count, 2 * count)), ["log"] * count)
-    return make_changes(
-        found.part(slice(0, count)), ratios, found.values[2 * count : 3 * count], found.values[3 * count :]
-    )
+    parts = [found.part(slice(start, start + count)) for start in range(0, 4 * count, count)]
+    items = parts[0].clusters if base.clusters_are_items else np.full(count, np.inf)
+    return make_changes(parts[0], parts[1], parts[2].values, parts[3].values, items)
 
 
 def make_changes(
-    differences: JackknifeResult, ratios: Sequence[Estimate | None], before: Floats, after: Floats
+    differences: JackknifeResult, ratios: JackknifeResult | None, before: Floats, after: Floats, items: Floats
 ) -> list[Change]:
-    """Changes from the estimates of e differences, the intervals of e ratios, and both checkpoints' [e] values."""
-    absolute = intervals(differences, ["raw"] * len(differences.values))
-    p_values = p_equal(differences)
-    made = []
-    for place, interval in enumerate(absolute):
-        ratio = ratios[place]
-        made.append(
-            Change(
-                finite_or_none(before[place]),
-                finite_or_none(after[place]),
-                interval,
-                Estimate(None) if ratio is None else _minus_one(ratio),
-                finite_or_none(p_values[place]),
-                differences.part(slice(place, place + 1)),
-            )
+    """Changes from e differences, their ratios, both checkpoints' [e] values, and the [e] items each rests on."""
+    absolute = change_intervals(differences, items, ["raw"] * len(items))
+    relative = [Estimate(None)] * len(items) if ratios is None else _relative(differences, ratios, before, items)
+    p_values = p_no_change(differences, items)
+    return [
+        Change(
+            finite_or_none(before[place]),
+            finite_or_none(after[place]),
+            interval,
+            _consistent(relative[place], interval),
+            finite_or_none(p_values[place]),
+            differences.part(slice(place, place + 1)),
+            float(items[place]),
         )
-    return made
+        for place, interval in enumerate(absolute)
+    ]
+
+
+def _relative(differences: JackknifeResult, ratios: JackknifeResult, before: Floats, items: Floats) -> list[Estimate]:
+    """Intervals of candidate / base − 1: those of the ratio, on the log scale."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = replace(ratios, spans=differences.spans / before)
+    return [_minus_one(ratio) for ratio in change_intervals(ratios, items, ["log"] * len(items))]
+
+
+def _consistent(relative: Estimate, absolute: Estimate) -> Estimate:
+    """The relative change; its interval holds 0 if that of the absolute one does, whatever the scales make of it."""
+    if relative.low is None or relative.high is None or absolute.low is None or absolute.high is None:
+        return relative
+    if not absolute.low <= 0 <= absolute.high:
+        return relative
+    return Estimate(relative.value, min(relative.low, 0.0), max(relative.high, 0.0))
 
 
 def shared(runs: Sequence[Cells]) -> list[Cells]:

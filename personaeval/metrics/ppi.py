@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from personaeval.metrics.catalogue import PERSONA_SCORE
+from personaeval.metrics.fidelity import LOWEST, ROUNDING
 from personaeval.metrics.inference import Estimate
+from personaeval.metrics.jackknife import zero_event_bound
 
 FEW_LABELS = 30
 """With fewer labels in a dimension, the interval is unreliable."""
@@ -72,9 +75,9 @@ def correct(
     judge_elsewhere = _stratum_means(judged[rest], dimension[rest], strata)
     # If every response of a dimension is labelled, the judge adds no information there.
     known = ~np.isnan(judge_elsewhere)
-    of_labels = _influence(labelled, ours, has_label, persona, dimension, strata)
-    of_judge = _influence(judged, judge_elsewhere, rest & known[dimension], persona, dimension, strata) - _influence(
-        judged, judge_there, has_label & known[dimension], persona, dimension, strata
+    of_labels = _influence(labelled, ours, has_label, persona, dimension)
+    of_judge = _influence(judged, judge_elsewhere, rest & known[dimension], persona, dimension) - _influence(
+        judged, judge_there, has_label & known[dimension], persona, dimension
     )
     spread = float(of_judge @ of_judge)
     weight = float(np.clip(-(of_labels @ of_judge) / spread, 0, 1)) if spread else 0.0
@@ -98,18 +101,25 @@ def _influence(
     chosen: NDArray[np.bool_],
     persona: NDArray[np.integer[Any]],
     dimension: NDArray[np.integer[Any]],
-    strata: int,
 ) -> Array:
-    """(personas,) influence of each persona on the mean over strata of the means of the chosen responses."""
-    size = np.bincount(dimension[chosen], minlength=strata)
-    places = dimension[chosen]
-    parts = (values[chosen] - means[places]) / size[places] / strata
-    return np.asarray(np.bincount(persona[chosen], parts, int(persona.max()) + 1), dtype=float)
+    """(personas,) by how much the mean over strata of the means falls without each persona's chosen responses."""
+    shape = int(persona.max()) + 1, len(means)
+    places = np.ravel_multi_index((persona[chosen], dimension[chosen]), shape)
+    apart = np.bincount(places, values[chosen] - means[dimension[chosen]], shape[0] * shape[1]).reshape(shape)
+    own = np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
+    others = own.sum(axis=0) - own
+    return np.asarray(np.divide(apart, others, out=np.zeros(shape), where=others > 0).mean(axis=1), dtype=float)
 
 
 def _interval(value: float, added: Array, clusters: int) -> Estimate:
+    """The jackknife over personas (CR3 of Bell & McCaffrey 2002), with t(G − 1); on the scale of 1 to 5."""
     from scipy.stats import t
 
-    variance = clusters / (clusters - 1) * float(added @ added)
+    variance = (clusters - 1) / clusters * float(added @ added)
     half = float(t.ppf(0.975, clusters - 1)) * variance**0.5
-    return Estimate(value, value - half, value + half)
+    if variance < ROUNDING:
+        half = float(zero_event_bound(clusters)) * PERSONA_SCORE.span
+    highest = LOWEST + PERSONA_SCORE.span
+    # The judges' correction can take an estimate off the scale.
+    value = min(max(value, LOWEST), highest)
+    return Estimate(value, max(LOWEST, value - half), min(highest, value + half))

@@ -42,7 +42,7 @@ def worst_persona_change(base: Cells, candidate: Cells, seed: int = 0) -> Change
     value = values[1:] - values[:1]
     freedom, clusters = np.array([max(n - 1.0, 1.0)]), np.array([float(n)])
     found = JackknifeResult(value, value, np.array([error]), freedom, np.array([skewness(known)]), clusters, np.ones(1))
-    return make_changes(found, [None], values[:1], values[1:])[0]
+    return make_changes(found, None, values[:1], values[1:], clusters)[0]
 
 
 def _over_splits(counts: Floats, runs: Sequence[Floats], halves: Floats) -> Floats:

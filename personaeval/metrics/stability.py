@@ -129,6 +129,7 @@ def summarise(cells: Cells, domain: str, seed: int = 0) -> StabilitySummary:
             "samples": int(cells.scored.max(initial=0)),
             **{name: interval.to_json() for name, interval in headline.items()},
             "pss_bias": finite_or_none(found.values[_PSS] - found.corrected[_PSS]),
+            "complete_items": len(whole),
             "sd_raw": raw_sd,
             "sd": sd,
             "prompt_sensitivity": prompt_sensitivity(own, present),

@@ -129,6 +129,11 @@ class ItemSums:
     experts: NDArray[np.bool_]
 
     @property
+    def clusters_are_items(self) -> bool:
+        """A cluster is an item."""
+        return True
+
+    @property
     def spans(self) -> Floats:
         """[e] largest possible difference between two values of each estimate."""
         accuracies = 1 + len(self.experts) + len(self.groups)

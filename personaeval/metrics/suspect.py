@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from personaeval.metrics.inference import Estimate, Floats, benjamini_hochberg
+from personaeval.metrics.jackknife import zero_event_bound
 
 Counts = NDArray[np.int32] | Floats
 
@@ -100,7 +101,9 @@ def _excess(suspect: Counts, chance: Floats, scored: Counts, limit: float) -> tu
     residuals = difference - share * scored
     error = float(np.sqrt(n / (n - 1) * np.sum(residuals**2)) / total)
     if error == 0:
-        return Estimate(share, share, min(share, 1.0)), 0.0 if share > limit else 1.0
+        # All items alike: what none of them shows may still be there.
+        margin = float(zero_event_bound(n))
+        return Estimate(share, share - margin, min(share + margin, 1.0)), (1 - max(share - limit, 0.0)) ** n
     margin = float(student.ppf(1 - _LEVEL, n - 1)) * error
     p_value = float(student.sf((share - limit) / error, n - 1))
     return Estimate(share, share - margin, min(share + margin, 1.0)), p_value

@@ -84,11 +84,12 @@ class Totals:
 
     @property
     def expert_accuracy(self) -> Floats:
-        """[...] mean accuracy of the experts; NaN if there are none."""
-        if not self.experts.any():
-            return np.full(self.persona_right.shape[:-1], np.nan)
-        by_persona = (self.persona_right / self.persona_cells)[..., 1:]
-        return np.asarray(by_persona[..., self.experts].mean(axis=-1))
+        """[...] mean accuracy of the experts with a scored cell; NaN if there are none."""
+        right, cells = (own[..., 1:][..., self.experts] for own in (self.persona_right, self.persona_cells))
+        known = cells > 0
+        total = np.divide(right, cells, out=np.zeros(np.shape(cells)), where=known).sum(axis=-1)
+        count = known.sum(axis=-1)
+        return np.asarray(np.divide(total, count, out=np.full(np.shape(count), np.nan), where=count > 0))
 
 
 _SCALARS = tuple(

@@ -45,8 +45,8 @@ def estimates(cells: Cells, seed: int = 0, replicates: int = REPLICATES) -> Jack
 
 def changes(
     base: Cells, candidate: Cells, seed: int = 0, replicates: int = REPLICATES
-) -> tuple[JackknifeResult, JackknifeResult, Floats, Floats]:
-    """Estimates of candidate − base and of candidate / base for the same metrics, then the [e] values of both.
+) -> tuple[JackknifeResult, JackknifeResult, Floats, Floats, Floats]:
+    """Estimates of candidate − base and of candidate / base, the [e] values of both, the [e] items each rests on.
 
     Args:
         base: cells of the base.
@@ -57,7 +57,7 @@ def changes(
     before, after, both = _point(base), _point(candidate), (base, candidate)
     drawn = _replicates(both, seed, replicates)
     differences = _estimates(after - before, drawn[1] - drawn[0], both)
-    return differences, _estimates(_ratio(before, after), _ratio(*drawn), both), before, after
+    return differences, _estimates(_ratio(before, after), _ratio(*drawn), both), before, after, _supporting(both)
 
 
 def _ratio(before: Floats, after: Floats) -> Floats:
@@ -90,12 +90,18 @@ def _estimates(values: Floats, drawn: Floats, runs: Sequence[Cells]) -> Jackknif
         mean = np.where(known, drawn, 0).sum(axis=0) / count
         squares = np.where(known, (drawn - mean) ** 2, 0).sum(axis=0) / (count - 1)
     errors = np.where((count > max(len(drawn) / 2, 1)) & np.isfinite(values), np.sqrt(squares), np.nan)
-    sums = [item_sums(cells, "", ()) for cells in runs]
-    supporting = np.any([own.weights(own.matrix) > 0 for own in sums], axis=0).sum(axis=0)[_PLACES]
-    spans = sums[0].spans[_PLACES]
+    supporting = _supporting(runs)
+    spans = np.array([metric.span for metric in GENERALISED])
     freedom = np.full(len(values), max(min(n, m) - 1.0, 1.0))
     skewed = np.array([skewness(column[np.isfinite(column)]) for column in drawn.T])
     return JackknifeResult(values, values, errors, freedom, skewed, np.clip(supporting, 1.0, float(m)), spans)
+
+
+def _supporting(runs: Sequence[Cells]) -> Floats:
+    """[e] number of items that each estimate rests on; at least 1."""
+    sums = [item_sums(cells, "", ()) for cells in runs]
+    carrying = np.any([own.weights(own.matrix) > 0 for own in sums], axis=0)[:, _PLACES]
+    return np.asarray(np.maximum(carrying.sum(axis=0), 1.0), dtype=np.float64)
 
 
 def _point(cells: Cells) -> Floats:

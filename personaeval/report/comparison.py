@@ -9,9 +9,10 @@ import numpy as np
 from personaeval.analysis.compare import AlignedTask, interpret_pss_change
 from personaeval.analysis.flips import find_flips
 from personaeval.metrics.catalogue import HEADLINE, METRICS, PERSONA_SCORE
-from personaeval.metrics.fidelity import PersonaSums
+from personaeval.metrics.change_bounds import change_intervals, p_no_change
+from personaeval.metrics.fidelity import PersonaSums, mean_of_means
 from personaeval.metrics.inference import Estimate, benjamini_hochberg, holm
-from personaeval.metrics.jackknife import Scale, intervals, jackknife, p_equal
+from personaeval.metrics.jackknife import Scale, intervals, jackknife
 from personaeval.metrics.paired import Change, shared
 from personaeval.metrics.sums import ItemSums, item_sums
 from personaeval.report.formats import MARK, Cell, FormattedEstimate, Table
@@ -227,9 +228,15 @@ def _trend_table(checkpoints: Sequence[CheckpointRuns], steps: Sequence[int], ta
     clusters = np.any([part.weights(part.matrix)[:, places] > 0 for part in parts], axis=0).sum(axis=0)
     supporting = np.concatenate([clusters, np.repeat(clusters, len(parts))])
     found = jackknife(np.hstack([part.matrix for part in parts]), both, supporting, spans)
-    scales: list[Scale] = ["raw" for _ in places]
-    scales += [METRICS[name].scale for name in names for _ in parts]
-    made, p_values = intervals(found, scales), p_equal(found)
+    slopes, items = found.part(slice(0, len(places))), np.inf if is_judged else clusters.astype(np.float64)
+    scales: list[Scale] = [METRICS[name].scale for name in names for _ in parts]
+    made = change_intervals(slopes, np.broadcast_to(items, len(places)), ["raw"] * len(places))
+    made += (
+        [mean_of_means(*np.split(part.matrix, 2, axis=1)) for part in parts]
+        if is_judged
+        else intervals(found.part(slice(len(places), None)), scales)
+    )
+    p_values = p_no_change(slopes, items)
     table = np.array(range(len(places), len(made))).reshape(len(places), len(parts))
     rows: list[tuple[Cell, ...]] = [
         (steps[column], checkpoints[column].name, *(_formatted(made[int(row[column])]) for row in table))

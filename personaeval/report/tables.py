@@ -98,7 +98,7 @@ class CheckResult:
         frame = pd.DataFrame(
             [{**row, "severity": row["severity"].value, "outcome": row["outcome"].value} for row in rows]
         )
-        numbers = ["max_drop", "base", "candidate", "decline", "low", "high", "p"]
+        numbers = ["max_drop", "base", "candidate", "decline", "low", "high", "p", "low_if_wrong", "high_if_wrong"]
         texts = ["task", "metric", "severity", "outcome", "reason"]
         return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(texts, "string"))
 

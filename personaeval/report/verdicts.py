@@ -25,7 +25,7 @@ _SAYS = {
 
 def to_markdown(report: Report) -> str:
     """The table of findings and the overall verdict."""
-    columns = ("task", "metric", "severity", "base", "candidate", "worse by", "at most", "allowed", "verdict", "why")
+    columns = ["task", "metric", "severity", "base", "candidate", "worse by", "at most", "allowed", "verdict", "why"]
     rows: list[tuple[Cell, ...]] = [
         (
             finding.task,
@@ -46,7 +46,13 @@ def to_markdown(report: Report) -> str:
         "is tested one-sided at 0.025, adjusted by Holm over the critical and supporting metrics.",
         *report.notes,
     )
-    table = Table(f"{report.candidate} checked against {report.base}", columns, tuple(rows), notes)
+    if any(finding.high_if_wrong is not None for finding in report.findings):
+        place = 1 + columns.index("at most")
+        columns.insert(place, "if unscored wrong")
+        cells = [FormattedEstimate(finding.high_if_wrong, signed=True) for finding in report.findings]
+        rows = [(*row[:place], cell, *row[place:]) for row, cell in zip(rows, cells, strict=True)]
+        notes = (*notes, "if unscored wrong: the same bound if every unscored answer of both were wrong.")
+    table = Table(f"{report.candidate} checked against {report.base}", tuple(columns), tuple(rows), notes)
     return f"{render([table], 'markdown')}\n\n{conclusion(report)}"
 
 
