@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import get_args
 
 from personaeval.analysis.policy import Policy
-from personaeval.config import RunConfig
+from personaeval.config import RunConfig, flag_name, flag_of, group_of
+from personaeval.config.starting_file import starting_config, yaml_value
 from personaeval.judge.rubrics import Rubric
 from personaeval.library.overview import size_of, source_of
 from personaeval.library.personas import Category, Expectation, PersonaSet
@@ -31,9 +32,11 @@ from personaeval.results.summaries import RunSummary
 
 DOCS = Path(__file__).resolve().parent
 COMMANDS = (
+    "init",
     "run",
     "plan",
     "leaderboard",
+    "show",
     "compare",
     "check",
     "baseline",
@@ -58,6 +61,7 @@ def pages() -> dict[Path, str]:
         schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
         made[DOCS / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     made[DOCS / "cli.md"] = _command_line()
+    made[DOCS / "config.md"] = fill(DOCS / "config.md", {"keys": config_table(), "start": starting_file()})
     made[DOCS / "tasks.md"] = fill(DOCS / "tasks.md", task_tables())
     made[DOCS / "personas.md"] = fill(DOCS / "personas.md", persona_tables())
     return made
@@ -73,6 +77,35 @@ def fill(page: Path, tables: dict[str, str]) -> str:
         before, rest = text.split(opening)
         text = f"{before}{opening}\n{table}\n\n{closing}{rest.partition(closing)[2]}"
     return text
+
+
+def config_table() -> str:
+    """Return the table of every key of a ``--config`` file."""
+    parts: list[str] = []
+    groups: dict[str, list[str]] = {}
+    for name in RunConfig.model_fields:
+        groups.setdefault(group_of(RunConfig, name), []).append(name)
+    for heading, names in groups.items():
+        rows = [_key_row(name) for name in names]
+        parts += [f"### {heading}", _table(("key", "type", "default", "flag", "meaning"), rows)]
+    return "\n\n".join(parts)
+
+
+def _key_row(name: str) -> tuple[str, ...]:
+    field = RunConfig.model_fields[name]
+    properties = RunConfig.model_json_schema()["properties"][name]
+    kinds = [one.get("type") for one in properties.get("anyOf", [properties])]
+    words = {"integer": "whole number", "number": "number", "boolean": "true or false", "array": "list of texts"}
+    kind = next(words.get(str(one), {"object": "mapping"}.get(str(one), "text")) for one in kinds if one != "null")
+    default = flag_of(field).default or ("required" if field.is_required() else f"`{yaml_value(field.default)}`")
+    default = "–" if default == "`null`" else default
+    return f"`{name}`", kind, default, f"`{flag_name(RunConfig, name)}`", (field.description or "").replace("|", "\\|")
+
+
+def starting_file() -> str:
+    """Return the head of the file that ``personaeval init`` writes."""
+    lines = starting_config(["./checkpoint-500"], ["mini-arith"]).splitlines()
+    return "\n".join(["```yaml", *lines[:20], "…", "```"])
 
 
 def task_tables() -> dict[str, str]:

@@ -21,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from personaeval.analysis.starting_files import write_starting_files
     from personaeval.api import (
         arun,
         check,
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
     )
     from personaeval.report.outcomes import Evaluation, Forecasts, JudgeChecks, Rescoring
     from personaeval.report.tables import CheckResult, Tables
+    from personaeval.report.transcript import Answers, show
     from personaeval.results.frames import Results
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Answers",
     "CheckResult",
     "EngineError",
     "Evaluation",
@@ -67,11 +70,20 @@ __all__ = [
     "plan",
     "run",
     "score",
+    "show",
     "validate_judge",
     "write_baseline",
+    "write_starting_files",
 ]
 
-_ELSEWHERE = {"CheckResult": "report.tables", "Results": "results.frames", "Tables": "report.tables"}
+_ELSEWHERE = {
+    "Answers": "report.transcript",
+    "CheckResult": "report.tables",
+    "Results": "results.frames",
+    "Tables": "report.tables",
+    "show": "report.transcript",
+    "write_starting_files": "analysis.starting_files",
+}
 _ELSEWHERE |= dict.fromkeys(("Evaluation", "Forecasts", "JudgeChecks", "Rescoring"), "report.outcomes")
 _ELSEWHERE |= {name: "errors" for name in __all__ if name.endswith("Error")}
 """Public names that do not come from :mod:`personaeval.api`."""

@@ -18,6 +18,8 @@ M = TypeVar("M", bound=BaseModel)
 
 _SHOWN = 5
 
+_NULL = "tag:yaml.org,2002:null"
+
 _TAGS = {"hub", "file", "reasoning_gym", "questions", "math", "numeric", "choice", "exact", "judged"}
 
 
@@ -46,7 +48,7 @@ def read_document(path: Path, model: type[M]) -> M:
         raise UsageError(f"{path}: expected a mapping of keys to values, as in the files shipped with the package.")
     _refuse_repeated_keys(path, root)
     try:
-        return model.model_validate(data)
+        return model.model_validate(data | _texts_as_written(root, model))
     except ValidationError as error:
         problems = error.errors()
         lines = [f"{path}:{_line(root, p['loc'])}: {_explain(p, model)}" for p in problems[:_SHOWN]]
@@ -76,6 +78,31 @@ def explain_validation(error: ValidationError, model: type[BaseModel], names: Ma
         names: field -> what the user knows it as, such as a flag; without it, the field's name.
     """
     return "\n".join(_explain(problem, model, names) for problem in error.errors()[:_SHOWN])
+
+
+def _texts_as_written(root: yaml.Node, model: type[BaseModel]) -> dict[str, Any]:
+    """The values of keys that hold texts, where YAML would read a date, a number or a truth value.
+
+    ``date: 2026-01-01`` and ``model_version: 1.10`` mean what they say.
+    """
+    found: dict[str, Any] = {}
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        field = model.model_fields.get(str(key.value))
+        kinds = _texts_of(field.annotation) if field else set()
+        if str in kinds and isinstance(value, yaml.ScalarNode) and value.tag != _NULL:
+            found[key.value] = value.value
+        elif tuple in kinds and isinstance(value, yaml.SequenceNode):
+            scalars = [one.value for one in value.value if isinstance(one, yaml.ScalarNode) and one.tag != _NULL]
+            if len(scalars) == len(value.value):
+                found[key.value] = scalars
+    return found
+
+
+def _texts_of(annotation: Any) -> set[type]:
+    """``str`` if a field may hold a text and no other scalar, ``tuple`` if several texts."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    members = tuple(member for member in members if member is not type(None))
+    return {str for one in members if members == (str,)} | {tuple for one in members if get_args(one) == (str, ...)}
 
 
 def _explain(problem: Any, model: type[BaseModel], names: Mapping[str, str] | None = None) -> str:

@@ -14,9 +14,11 @@ prints its text and exits with its code.
 # isort: off
 from personaeval.cli.app import app, main
 from personaeval.cli import (
+    init,
     run,
     plan,
     leaderboard,
+    show,
     compare,
     baseline,
     check,
@@ -35,6 +37,7 @@ __all__ = [
     "check",
     "compare",
     "doctor",
+    "init",
     "judge_check",
     "leaderboard",
     "main",
@@ -43,5 +46,6 @@ __all__ = [
     "questions",
     "run",
     "score",
+    "show",
     "tasks",
 ]

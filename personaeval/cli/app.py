@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from personaeval import __version__
+from personaeval.cli.help import HELP
 from personaeval.cli.options import print_error
 from personaeval.errors import PersonaevalError
 
+_GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("Evaluate", "personaeval run -m ./checkpoint-500 -t math500 -p core", ("init", "plan", "run", "score", "watch")),
+    ("Look", "personaeval leaderboard results/", ("leaderboard", "runs", "show", "compare", "report", "export")),
+    ("Decide", "personaeval check BASE CANDIDATE --policy gate.yaml", ("check", "baseline")),
+    ("Judges", "personaeval judge-check --judge openai:NAME@URL", ("judge-check", "questions")),
+    ("Tasks and personas", "personaeval personas show core", ("tasks", "personas")),
+    ("This machine", "personaeval doctor", ("doctor",)),
+)
+"""The commands in the order of use: a heading, an example, the names."""
+
+
+class _GroupedCommands(TyperGroup):
+    """The list of commands in groups, each with an example."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        left = dict.fromkeys(self.list_commands(ctx))
+        for heading, example, names in (*_GROUPS, ("More", "", tuple(left))):
+            shown = [name for name in names if name in left]
+            for name in shown:
+                del left[name]
+            rows = [(name, self.get_command(ctx, name).get_short_help_str(limit=68)) for name in shown]  # type: ignore[union-attr]
+            if rows:
+                with formatter.section(f"{heading}, such as {example}" if example else heading):
+                    formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="personaeval",
+    cls=_GroupedCommands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings=HELP,
     pretty_exceptions_enable=False,
     # Rich markup would swallow text in brackets, such as [@URL].
     rich_markup_mode=None,
@@ -23,6 +53,9 @@ app = typer.Typer(
 
 
 INTERRUPTED = 130
+
+BROKEN_PIPE = 141
+"""As a shell reports a program that SIGPIPE ended."""
 
 
 @app.callback(invoke_without_command=True)
@@ -41,6 +74,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except BrokenPipeError:
+        # What reads the output, such as head, has seen enough; Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = BROKEN_PIPE
     except Exception as error:
         code = _report_unexpected(error)
     if code == INTERRUPTED:

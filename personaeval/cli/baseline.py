@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @command(app, "baseline")
 def baseline(options: BaselineOptions) -> None:
-    """Write what compare and check need of a run, small enough to commit."""
+    """Write what check needs of a run, small enough to commit."""
     from personaeval import api
 
     for folder in api.write_baseline(options.run, options.output):

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @command(app, "check")
 def check(options: CheckOptions) -> None:
-    """Check whether a candidate is worse than its base by more than a policy allows.
+    """Decide whether a candidate is worse than its base.
+
+    The policy says by how much each metric may decline.
 
     Exits with 0 PASS, 1 REGRESSION, 3 INCONCLUSIVE, 4 where the runs are not valid for the question.
     """

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @command(app, "compare")
 def compare(options: CompareOptions) -> None:
-    """Show paired changes from one checkpoint to others, on the same items, personas and samples."""
+    """Show paired changes from one checkpoint to others.
+
+    Only items, personas and samples that both have are compared.
+    """
     from personaeval import api
 
     found = api.compare(

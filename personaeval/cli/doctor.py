@@ -11,12 +11,13 @@ from pathlib import Path
 import typer
 
 from personaeval.cli.app import app
+from personaeval.cli.help import HELP
 from personaeval.errors import first_line
 
 
-@app.command()
+@app.command(context_settings=HELP)
 def doctor() -> None:
-    """Show what is installed, which engines can run here and what is missing."""
+    """Show what is installed, what can run here, what is missing."""
     report, sound = examine()
     print(report)
     raise typer.Exit(0 if sound else 5)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @command(app, "judge-check")
 def judge_check(options: JudgeCheckOptions, quiet: Quiet = False) -> None:
-    """Validate a judge: does it rank controls in the known order and resist prompt injection?
+    """Validate a judge before its scores are used.
+
+    Does it rank controls in the known order and resist prompt injection?
 
     Exits with 0 if every judge passes, with 4 if one fails.
     """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @command(app, "leaderboard")
 def leaderboard(options: LeaderboardOptions) -> None:
-    """Rank the finished runs of a results folder; only comparable runs share a table."""
+    """Rank finished runs; only comparable ones share a table."""
     from personaeval import api
 
     found = api.leaderboard(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from personaeval.cli.help import HELP
+
 if TYPE_CHECKING:
     from personaeval.report.tables import Tables
 
@@ -36,7 +38,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
             """Entry in the list of commands."""
 
         shown.__doc__ = function.__doc__
-        app.command(name, cls=Lazy)(shown)
+        app.command(name, cls=Lazy, context_settings=HELP)(shown)
         return function
 
     return register

@@ -9,14 +9,37 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
+from typer.core import TyperCommand
 
 from personaeval import config
-from personaeval.config import Options, RunConfig, flag_name, flag_of, make_config, make_options
+from personaeval.cli.help import HELP, completer
+from personaeval.config import Options, RunConfig, flag_name, flag_of, group_of, make_config, make_options
 from personaeval.errors import UsageError
 
 _CONFIG_FILE = Annotated[
-    Path | None, typer.Option("--config", help="YAML file with any of these; flags take precedence.")
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="YAML file with any of these options; flags take precedence. `personaeval init` writes one.",
+    ),
 ]
+
+_EXAMPLES = {
+    "What to evaluate": "-m ./checkpoint-500 -t math500 --limit 100",
+    "Sampling": "--samples 4 --temperature 0.7",
+    "Prompts": "--template adopt --persona-role user_prefix",
+    "Model": "--dtype float32 --chat-template-kwarg enable_thinking=false",
+    "Endpoint": "--concurrency 16 --requests-per-minute 500",
+    "Judges": "-j openai:JUDGE@http://HOST:PORT/v1 --judge-repeats 2",
+}
+"""Heading of a group of options -> an example of their use."""
+
+_MANY = 14
+"""A command with more options than this shows them in groups."""
+
+_WORDS = {int: "NUMBER", float: "NUMBER", Path: "PATH", str: "TEXT"}
+"""What stands for a value in the help, by its type."""
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -39,8 +62,40 @@ def make_command(function: Any, name: str) -> Any:
     call.__signature__ = inspect.Signature([*fields, *own])  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in (*fields, *own)}
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    alone.command(name)(call)
+    alone.command(name, cls=_grouped(kind), context_settings=HELP, epilog=_epilog(kind))(call)
     return typer.main.get_command(alone)
+
+
+def _epilog(kind: type[Options]) -> str | None:
+    # The form feed keeps the command on one line.
+    return f"\b\nExample:\n  {kind.example}" if kind.example else None
+
+
+def _grouped(kind: type[Options]) -> type[TyperCommand]:
+    """A command whose help shows many options in groups, each with an example."""
+
+    class Grouped(TyperCommand):
+        def format_options(self, ctx: Any, formatter: Any) -> None:
+            groups: dict[str, list[Any]] = {}
+            options = [param for param in self.get_params(ctx) if param.param_type_name == "option"]
+            for param in self.get_params(ctx):
+                name = param.name or ""
+                heading = "Options"
+                if is_argument := param.param_type_name == "argument":
+                    heading = "Arguments"
+                elif len(options) > _MANY and name in kind.model_fields:
+                    heading = group_of(kind, name)
+                if (record := param.get_help_record(ctx)) is not None:
+                    shown, text = record
+                    # Without its type, which is a class of Python: FOLDER <path>.
+                    groups.setdefault(heading, []).append((shown.split(" <")[0] if is_argument else shown, text))
+            # Last what every command has.
+            for heading in sorted(groups, key="Options".__eq__):
+                example = _EXAMPLES.get(heading)
+                with formatter.section(f"{heading}, such as {example}" if example else heading):
+                    formatter.write_dl(groups[heading])
+
+    return Grouped
 
 
 def _options(kind: type[Options], given: dict[str, Any]) -> Options:
@@ -61,15 +116,26 @@ def _parameter(kind: type[Options], name: str) -> inspect.Parameter:
     typed = _typed(field)
     default: Any = None
     if flag.argument:
-        info = typer.Argument(help=_help(field), show_default=False)
+        info = typer.Argument(help=_help(field), show_default=False, metavar=flag_name(kind, name))
         default = inspect.Parameter.empty if field.is_required() else None
     else:
         names = [flag_name(kind, name), *([flag.short] if flag.short else [])]
-        metavar = "<name=value>" if _origin(field) is dict else None
-        info = typer.Option(*names, help=_help(field), show_default=False, metavar=metavar)
+        metavar = None if typed is bool else _value_word(field)
+        complete = completer(metavar or "", _inner(field))
+        info = typer.Option(*names, help=_help(field), show_default=False, metavar=metavar, autocompletion=complete)
         default = False if typed is bool else None
     annotation = typed | None if default is None else typed
     return inspect.Parameter(name, _KEYWORD, default=default, annotation=Annotated[annotation, info])
+
+
+def _value_word(field: FieldInfo) -> str:
+    """What stands for the value in the help: a word of the flag's own, or one for the type."""
+    inner = _inner(field)
+    if own := flag_of(field).value:
+        return own
+    if _origin(field) is dict:
+        return "NAME=VALUE"
+    return _WORDS.get(get_args(inner)[0] if _origin(field) is tuple else inner, "TEXT")
 
 
 def _typed(field: FieldInfo) -> Any:

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 import typer
 
 from personaeval.cli.app import app
+from personaeval.cli.help import HELP
 from personaeval.cli.options import command
 
 if TYPE_CHECKING:
     from personaeval.config import LibraryOptions, PersonasOptions, PersonasShowOptions
 
 
-personas_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and check personas.")
+personas_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, context_settings=HELP, help="List, show and check personas."
+)
 
 app.add_typer(personas_app, name="personas")
 
 
 @command(personas_app, "list")
 def personas_list(options: LibraryOptions) -> None:
-    """List the persona sets with their sizes and categories; `personas show SET` has the texts."""
+    """List the persona sets with their sizes and categories."""
     from personaeval.library.overview import list_personas
 
     print(list_personas(options.include))

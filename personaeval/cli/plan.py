@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 @command(app, "plan")
 def plan(options: PlanOptions) -> None:
-    """Show what a run would cost and the smallest change it could detect; generates nothing.
+    """Show a run's cost and the smallest change it could detect.
 
-    Takes the options of run. Requests and a local checkpoint's prompt tokens are exact; judges' calls, tokens and cost
+    Takes the options of run and generates nothing.
+
+    Requests and a local checkpoint's prompt tokens are exact; judges' calls, tokens and cost
     are upper bounds. The minimum detectable decline is for the task's items, personas and samples.
     """
     from personaeval import api

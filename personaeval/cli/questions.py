@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @command(app, "questions")
 def questions(options: QuestionsOptions, quiet: Quiet = False) -> None:
-    """Let a model write new fidelity questions for any personas.
+    """Let a model write new fidelity questions for personas.
 
     You can stop at any time; the same command resumes.
     """

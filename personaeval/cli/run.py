@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 def run(
     config: RunConfig,
     folders: Annotated[
-        Path | None, typer.Option(help="Write the runs' folders to this file, one per line, for scripts.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the runs' folders to this file, one per line, for scripts."),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate checkpoints: tasks x personas -> completions -> verdicts -> a table.
+    """Evaluate checkpoints on tasks under personas; ends in a table.
 
     You can stop at any time. The same command resumes the run; nothing is generated twice.
     """

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 @command(app, "score")
 def score(options: ScoreOptions, quiet: Quiet = False) -> None:
-    """Verify or judge a run's stored responses again, with today's gold answers, scorers or judges.
+    """Verify or judge a run's stored answers again.
+
+    Uses today's gold answers, scorers or judges.
 
     Only judges' replies are generated; without --judge, judged tasks keep their judgements.
     """

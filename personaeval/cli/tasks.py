@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from personaeval.cli.app import app
+from personaeval.cli.help import HELP
 from personaeval.cli.options import command
 
 if TYPE_CHECKING:
     from personaeval.config import LibraryOptions, TaskOptions, TasksNewOptions, TasksShowOptions
 
 
-tasks_app = typer.Typer(no_args_is_help=True, help="List, show, check and create tasks.")
+tasks_app = typer.Typer(no_args_is_help=True, context_settings=HELP, help="List, show, check and create tasks.")
 
 app.add_typer(tasks_app, name="tasks")
 

@@ -13,6 +13,7 @@ from personaeval.config.command_options import (
     BaselineOptions,
     CheckOptions,
     CompareOptions,
+    InitOptions,
     JudgeCheckOptions,
     LeaderboardOptions,
     PersonasOptions,
@@ -20,11 +21,12 @@ from personaeval.config.command_options import (
     PlanOptions,
     QuestionsOptions,
     ScoreOptions,
+    ShowOptions,
     TaskOptions,
     TasksNewOptions,
     TasksShowOptions,
 )
-from personaeval.config.flags import Flag, Options, flag_name, flag_of, make_options, part
+from personaeval.config.flags import Flag, Options, flag_name, flag_of, group_of, make_options, part
 from personaeval.config.run_config import RunConfig, make_config, upgrade_config
 from personaeval.config.shared_options import (
     JudgeCallOptions,
@@ -40,6 +42,7 @@ __all__ = [
     "CheckOptions",
     "CompareOptions",
     "Flag",
+    "InitOptions",
     "JudgeCallOptions",
     "JudgeCheckOptions",
     "JudgeOptions",
@@ -55,11 +58,13 @@ __all__ = [
     "QuestionsOptions",
     "RunConfig",
     "ScoreOptions",
+    "ShowOptions",
     "TaskOptions",
     "TasksNewOptions",
     "TasksShowOptions",
     "flag_name",
     "flag_of",
+    "group_of",
     "make_config",
     "make_options",
     "part",

@@ -23,12 +23,28 @@ from personaeval.config.shared_options import (
 )
 
 
+class InitOptions(Options):
+    """Options of ``init``."""
+
+    example: ClassVar[str] = "personaeval init --model openai:NAME@http://HOST:PORT/v1"
+
+    model: Annotated[tuple[str, ...], Flag(short="-m", value="MODEL")] = Field(
+        default=(), description="Checkpoint to write into run.yaml: engine:NAME[@URL], a directory or a hub id."
+    )
+    tasks: Annotated[tuple[str, ...], Flag(short="-t", commas=True, value="TASKS")] = Field(
+        default=("mini-arith",), min_length=1, description="Task names or YAML files."
+    )
+    output: Annotated[Path, Flag(short="-o", value="FOLDER")] = Field(
+        default=Path(), description="Folder for the two files."
+    )
+
+
 class PlanOptions(RunConfig):
     """Options of ``plan``: those of the run that is planned."""
 
     example: ClassVar[str] = "personaeval plan --model ./checkpoint --tasks mini-arith"
 
-    detect: float | None = Field(
+    detect: Annotated[float | None, Flag(value="CHANGE")] = Field(
         default=None,
         gt=0,
         lt=1,
@@ -39,9 +55,13 @@ class PlanOptions(RunConfig):
 class ScoreOptions(PriceOptions, LibraryOptions, JudgeOptions):
     """Options of ``score``."""
 
+    example: ClassVar[str] = "personaeval score results/NAME-FINGERPRINT/PLAN"
+
     folder: Annotated[Path, Flag(argument=True)] = Field(description="Folder of a finished run.")
-    data: dict[str, Path] = Field(default={}, description="Task name and its data file, if the run's own has moved.")
-    human: Path | None = Field(
+    data: Annotated[dict[str, Path], Flag(value="TASK=FILE")] = Field(
+        default={}, description="Task name and its data file, if the run's own has moved."
+    )
+    human: Annotated[Path | None, Flag(value="FILE")] = Field(
         default=None,
         description="CSV or Parquet file with people's scores: persona, task, question, response, score, annotator. "
         "Tells how far judges agree with them; where they are a sample of this run's responses, corrects its score.",
@@ -51,7 +71,7 @@ class ScoreOptions(PriceOptions, LibraryOptions, JudgeOptions):
 class TableOptions(Options):
     """How tables are shown."""
 
-    format: Annotated[str, Flag(short="-f")] = Field(
+    format: Annotated[str, Flag(short="-f", value="FORMAT")] = Field(
         default="markdown", description="markdown, csv, json, html or latex."
     )
     task: str | None = Field(default=None, description="Only this task.")
@@ -64,10 +84,40 @@ class TableOptions(Options):
 class LeaderboardOptions(TableOptions):
     """Options of ``leaderboard``."""
 
+    example: ClassVar[str] = "personaeval leaderboard results/ --baseline checkpoint-500"
+
     folder: Annotated[Path, Flag(argument=True)] = Field(default=Path("results"), description="Results folder.")
     personas: bool = Field(default=False, description="A row per persona.")
-    baseline: str | None = Field(default=None, description="Checkpoint against which changes are shown.")
+    baseline: Annotated[str | None, Flag(value="NAME")] = Field(
+        default=None, description="Checkpoint against which changes are shown."
+    )
     trade_off: bool = Field(default=False, description="Stability and fidelity of each checkpoint side by side.")
+
+
+class ShowOptions(Options):
+    """Options of ``show``."""
+
+    example: ClassVar[str] = "personaeval show results/checkpoint-500 --persona pirate --wrong -n 3"
+
+    run: Annotated[str, Flag(argument=True)] = Field(description="A run's folder, or RESULTS/NAME.")
+    task: Annotated[str | None, Flag(short="-t", value="TASK")] = Field(default=None, description="Only this task.")
+    persona: Annotated[tuple[str, ...], Flag(short="-p", commas=True, value="PERSONAS")] = Field(
+        default=(), description="Only these personas; none is the baseline."
+    )
+    item: Annotated[tuple[str, ...], Flag(short="-i", value="ITEM")] = Field(
+        default=(), description="Only this item, by its id."
+    )
+    wrong: bool = Field(default=False, description="Only wrong answers, those without an answer among them.")
+    no_answer: bool = Field(default=False, description="Only answers in which no final answer was found.")
+    suspect: bool = Field(default=False, description="Only wrong answers whose text holds the gold answer.")
+    flipped: Annotated[str | None, Flag(value="BASE")] = Field(
+        default=None,
+        description="Only answers that became right or wrong since this run; a folder, or RESULTS/NAME.",
+    )
+    number: Annotated[int, Flag(short="-n")] = Field(
+        default=5, ge=0, description="How many answers to show; 0 shows all."
+    )
+    thinking: bool = Field(default=False, description="Show the thinking in full.")
 
 
 class SettingsOptions(Options):
@@ -81,6 +131,8 @@ class SettingsOptions(Options):
 class CompareOptions(SettingsOptions, TableOptions):
     """Options of ``compare``."""
 
+    example: ClassVar[str] = "personaeval compare results/checkpoint-500 results/checkpoint-1000"
+
     base: Annotated[str, Flag(argument=True)] = Field(description="A run's or a baseline's folder, or RESULTS/NAME.")
     candidates: Annotated[tuple[str, ...], Flag(argument=True)] = Field(
         description="Checkpoints to compare with it, named the same way."
@@ -90,16 +142,22 @@ class CompareOptions(SettingsOptions, TableOptions):
 class CheckOptions(SettingsOptions):
     """Options of ``check``."""
 
+    example: ClassVar[str] = "personaeval check results/checkpoint-500 results/checkpoint-1000 --policy gate.yaml"
+
     base: Annotated[str | None, Flag(argument=True)] = Field(
         default=None, description="A run's or a baseline's folder, or RESULTS/NAME."
     )
     candidate: Annotated[str | None, Flag(argument=True)] = Field(
         default=None, description="Checkpoint to check, named the same way."
     )
-    policy: Path = Field(default=Path("gate.yaml"), description="YAML file: which metrics gate, and by how much.")
+    policy: Annotated[Path, Flag(value="FILE")] = Field(
+        default=Path("gate.yaml"), description="YAML file: which metrics gate, and by how much."
+    )
     init: bool = Field(default=False, description="Write a commented policy to start from, adapted to BASE if given.")
     as_json: Annotated[bool, Flag("--json")] = Field(default=False, description="The report as JSON.")
-    junit: Path | None = Field(default=None, description="Write a JUnit file with a test case per gating metric.")
+    junit: Annotated[Path | None, Flag(value="FILE")] = Field(
+        default=None, description="Write a JUnit file with a test case per gating metric."
+    )
 
 
 class BaselineOptions(Options):
@@ -108,7 +166,7 @@ class BaselineOptions(Options):
     example: ClassVar[str] = "personaeval baseline results/checkpoint-500 --output baseline/"
 
     run: Annotated[str, Flag(argument=True)] = Field(description="A run's folder, or RESULTS/NAME.")
-    output: Annotated[Path, Flag(short="-o")] = Field(description="Folder of the baseline.")
+    output: Annotated[Path, Flag(short="-o", value="FOLDER")] = Field(description="Folder of the baseline.")
 
 
 class JudgeCheckOptions(ConnectionOptions, JudgeCallOptions):
@@ -116,11 +174,11 @@ class JudgeCheckOptions(ConnectionOptions, JudgeCallOptions):
 
     example: ClassVar[str] = "personaeval judge-check --judge openai:NAME@http://HOST:PORT/v1"
 
-    judge: Annotated[tuple[str, ...], Flag(short="-j")] = Field(
+    judge: Annotated[tuple[str, ...], Flag(short="-j", value="MODEL")] = Field(
         min_length=1, description="Judge to check, named like a model."
     )
     judge_repeats: int = Field(default=2, ge=2, le=100, description="How often each control is judged.")
-    output: Annotated[Path, Flag(short="-o")] = Field(
+    output: Annotated[Path, Flag(short="-o", value="FOLDER")] = Field(
         default=Path("results"), description="Results folder, where the record is kept."
     )
 
@@ -130,11 +188,13 @@ class QuestionsOptions(VersionOptions, EndpointOptions, EngineOptions, LibraryOp
 
     example: ClassVar[str] = "personaeval questions --model vllm:NAME --personas core --output mine/"
 
-    model: Annotated[str, Flag(short="-m")] = Field(description="Model that writes them: engine:NAME[@URL].")
-    personas: Annotated[tuple[str, ...], Flag(short="-p", commas=True)] = Field(
+    model: Annotated[str, Flag(short="-m", value="MODEL")] = Field(
+        description="Model that writes them: engine:NAME[@URL]."
+    )
+    personas: Annotated[tuple[str, ...], Flag(short="-p", commas=True, value="PERSONAS")] = Field(
         min_length=1, description="Persona sets, YAML files or SET/ID."
     )
-    output: Annotated[Path, Flag(short="-o")] = Field(description="Folder for the questions.")
+    output: Annotated[Path, Flag(short="-o", value="FOLDER")] = Field(description="Folder for the questions.")
     questions_per_dimension: int = Field(
         default=4, ge=1, le=50, description="Questions of each persona for each dimension."
     )
@@ -144,12 +204,18 @@ class QuestionsOptions(VersionOptions, EndpointOptions, EngineOptions, LibraryOp
 class TaskOptions(LibraryOptions):
     """Options of ``tasks check``."""
 
+    example: ClassVar[str] = "personaeval tasks check mine/tasks/capitals.yaml"
+
     name: Annotated[str, Flag(argument=True)] = Field(description="Task name or YAML file.")
-    data: Path | None = Field(default=None, description="Local file that replaces the task's source.")
+    data: Annotated[Path | None, Flag(value="FILE")] = Field(
+        default=None, description="Local file that replaces the task's source."
+    )
 
 
 class TasksShowOptions(TaskOptions):
     """Options of ``tasks show``."""
+
+    example: ClassVar[str] = "personaeval tasks show math500 --items 1"
 
     items: int = Field(default=3, ge=0, description="How many items.")
 
@@ -157,12 +223,18 @@ class TasksShowOptions(TaskOptions):
 class TasksNewOptions(Options):
     """Options of ``tasks new``."""
 
+    example: ClassVar[str] = "personaeval tasks new roman"
+
     name: Annotated[str, Flag(argument=True)] = Field(description="Name of the task.")
-    output: Annotated[Path, Flag(short="-o")] = Field(default=Path(), description="Folder for the two files.")
+    output: Annotated[Path, Flag(short="-o", value="FOLDER")] = Field(
+        default=Path(), description="Folder for the two files."
+    )
 
 
 class PersonasOptions(LibraryOptions):
     """Options of ``personas check``."""
+
+    example: ClassVar[str] = "personaeval personas check mine/personas/office.yaml"
 
     personas: Annotated[str, Flag(argument=True)] = Field(
         description="Persona set, SET/ID, file or hf:DATASET[:COLUMN]."
@@ -172,6 +244,8 @@ class PersonasOptions(LibraryOptions):
 class PersonasShowOptions(TrustOptions, PromptOptions, PersonasOptions):
     """Options of ``personas show``."""
 
-    model: Annotated[str | None, Flag(short="-m")] = Field(
+    example: ClassVar[str] = "personaeval personas show core --model ./checkpoint-500"
+
+    model: Annotated[str | None, Flag(short="-m", value="MODEL")] = Field(
         default=None, description="Show the prompts as this checkpoint sees them."
     )

@@ -9,6 +9,7 @@ A field with nothing but a type, a default and a description is a flag of its na
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
@@ -31,6 +32,8 @@ class Flag:
         commas: several values in one text, comma-separated; else a tuple's flag is repeated.
         off: a flag that makes a field false whose default is true.
         default: the default in words, if the field's own means nothing to a user.
+        value: what stands for the value in the help, such as FILE; by default a word for its type.
+        group: heading in the help and the documentation, if it is not its class's.
     """
 
     name: str = ""
@@ -39,17 +42,22 @@ class Flag:
     commas: bool = False
     off: bool = False
     default: str = ""
+    value: str = ""
+    group: str = ""
 
 
 class Options(BaseModel):
     """Base of every options class: unknown keys are errors, values never change.
 
-    ``example`` is a command that is shown where a required option is missing.
+    ``example`` is a command, shown in the help and where a required option is missing. ``group`` is the heading of the
+    class's own fields in the help.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     example: ClassVar[str] = ""
+
+    group: ClassVar[str] = "Options"
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
@@ -66,6 +74,13 @@ def flag_name(kind: type[Options], name: str) -> str:
     if flag.argument:
         return name.upper()
     return flag.name or f"--{name.replace('_', '-')}"
+
+
+def group_of(kind: type[Options], name: str) -> str:
+    """The heading of a field in the help: its flag's, else that of the class that declares it first."""
+    own = flag_of(kind.model_fields[name]).group
+    owners = [one for one in kind.__mro__ if name in inspect.get_annotations(one)]
+    return own or str(owners[-1].__dict__.get("group", Options.group))
 
 
 def part(options: Options, kind: type[AnyOptions]) -> AnyOptions:

@@ -9,8 +9,12 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator, model_validator
 
 from personaeval.config.flags import Flag, Options, make_options, part
+from personaeval.config.keywords import given
 from personaeval.config.shared_options import JudgeOptions, LibraryOptions, ModelOptions, PriceOptions, PromptOptions
 from personaeval.documents import read_document
+
+SAMPLING = "Sampling"
+"""Heading of the options about completions."""
 
 
 class EvaluationOptions(Options):
@@ -19,19 +23,23 @@ class EvaluationOptions(Options):
     ``None`` for a sampling field means the task's own default.
     """
 
-    model: Annotated[tuple[str, ...], Flag(short="-m")] = Field(
+    group: ClassVar[str] = "What to evaluate"
+
+    model: Annotated[tuple[str, ...], Flag(short="-m", value="MODEL")] = Field(
         min_length=1, description="Checkpoint: engine:NAME[@URL], a directory or a hub id."
     )
-    tasks: Annotated[tuple[str, ...], Flag(short="-t", commas=True)] = Field(
+    tasks: Annotated[tuple[str, ...], Flag(short="-t", commas=True, value="TASKS")] = Field(
         min_length=1, description="Task names or YAML files."
     )
-    personas: Annotated[tuple[str, ...], Flag(short="-p", commas=True)] = Field(
+    personas: Annotated[tuple[str, ...], Flag(short="-p", commas=True, value="PERSONAS")] = Field(
         default=("core",),
         description="Persona sets, SET/ID, YAML, JSONL, CSV or Parquet files, hf:DATASET[:COLUMN]; a judged task has "
         "its own.",
     )
-    output: Annotated[Path, Flag(short="-o")] = Field(default=Path("results"), description="Results folder.")
-    data: dict[str, Path] = Field(
+    output: Annotated[Path, Flag(short="-o", value="FOLDER")] = Field(
+        default=Path("results"), description="Results folder."
+    )
+    data: Annotated[dict[str, Path], Flag(value="TASK=FILE")] = Field(
         default={},
         description="Task name and a local JSONL, JSON, CSV or Parquet file that replaces its source; for a judged "
         "task a folder of questions, its own or PersonaGym's.",
@@ -52,19 +60,21 @@ class EvaluationOptions(Options):
         gt=0,
         description="In a judged task, a seeded random subset of this many questions per persona and dimension.",
     )
-    seed: int = Field(
+    seed: Annotated[int, Flag(group=SAMPLING)] = Field(
         default=0,
         ge=0,
         description="Seed of sampling (each row derives its own) and of random subsets.",
     )
-    samples: int = Field(default=1, gt=0, le=1000, description="Completions per item and persona.")
-    temperature: Annotated[float | None, Flag(default="the task's")] = Field(
+    samples: Annotated[int, Flag(group=SAMPLING)] = Field(
+        default=1, gt=0, le=1000, description="Completions per item and persona."
+    )
+    temperature: Annotated[float | None, Flag(default="the task's", group=SAMPLING)] = Field(
         default=None, ge=0, description="Sampling temperature."
     )
-    top_p: Annotated[float | None, Flag(default="the task's")] = Field(
+    top_p: Annotated[float | None, Flag(default="the task's", group=SAMPLING)] = Field(
         default=None, gt=0, le=1, description="Nucleus sampling: the probability mass that is kept."
     )
-    max_tokens: Annotated[int | None, Flag(default="the task's")] = Field(
+    max_tokens: Annotated[int | None, Flag(default="the task's", group=SAMPLING)] = Field(
         default=None, gt=0, description="New tokens, thinking included."
     )
 
@@ -119,6 +129,8 @@ class _PartialConfig(RunConfig):
     def _upgrade(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
+        texts = {name: value for name, value in values.items() if isinstance(value, str)}
+        values = {**values, **given(RunConfig, texts)}  # one value, or several with commas, as on the command line
         sampled, own = values.get("n_personas"), values.get("limit_personas")
         if sampled is not None and own is not None and sampled != own:
             raise ValueError(

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from personaeval.config.flags import Flag, Options, flag_name
 from personaeval.errors import UsageError
 
+ENDPOINT = "Endpoint"
+"""Heading of the options about endpoints."""
+
 PersonaRole = Literal["auto", "system", "user_prefix"]
 
 
 class PromptOptions(Options):
     """How a persona enters the prompt."""
+
+    group: ClassVar[str] = "Prompts"
 
     template: str = Field(
         default="you-are",
@@ -28,23 +33,35 @@ class PromptOptions(Options):
 class LibraryOptions(Options):
     """Where to find tasks and personas besides the package's own."""
 
-    include: tuple[Path, ...] = Field(default=(), description="Folder with more tasks/ and personas/.")
+    group: ClassVar[str] = "What to evaluate"
+
+    include: Annotated[tuple[Path, ...], Flag(value="FOLDER")] = Field(
+        default=(), description="Folder with more tasks/ and personas/."
+    )
 
 
 class PriceOptions(Options):
     """What judges cost."""
 
-    prices: Path | None = Field(default=None, description="YAML file with prices per million tokens.")
+    group: ClassVar[str] = "Judges"
+
+    prices: Annotated[Path | None, Flag(value="FILE")] = Field(
+        default=None, description="YAML file with prices per million tokens."
+    )
 
 
 class TrustOptions(Options):
     """Whether a checkpoint's own code may run."""
+
+    group: ClassVar[str] = "Model"
 
     trust_remote_code: bool = Field(default=False, description="Run code that comes with the checkpoint.")
 
 
 class EngineOptions(Options):
     """Arguments of an engine."""
+
+    group: ClassVar[str] = "Model"
 
     engine_args: Annotated[dict[str, Any], Flag("--engine-arg")] = Field(
         default={}, description="Passed through to the engine, such as tensor_parallel_size=8."
@@ -54,6 +71,8 @@ class EngineOptions(Options):
 class EndpointOptions(Options):
     """Whether to check that an endpoint serves the same model as before."""
 
+    group: ClassVar[str] = ENDPOINT
+
     trust_endpoint: bool = Field(
         default=False, description="Reuse stored answers of an endpoint without checking that its model is unchanged."
     )
@@ -62,12 +81,18 @@ class EndpointOptions(Options):
 class ConnectionOptions(EndpointOptions):
     """Limits on requests to an endpoint."""
 
+    group: ClassVar[str] = ENDPOINT
+
     concurrency: int = Field(default=64, gt=0, description="Concurrent requests to an endpoint.")
-    timeout: float = Field(default=600.0, gt=0, description="Time-out of a request to an endpoint, in seconds.")
+    timeout: Annotated[float, Flag(value="SECONDS")] = Field(
+        default=600.0, gt=0, description="Time-out of a request to an endpoint."
+    )
 
 
 class VersionOptions(Options):
     """Which version of a model an endpoint serves."""
+
+    group: ClassVar[str] = ENDPOINT
 
     model_version: str | None = Field(
         default=None,
@@ -79,11 +104,17 @@ class VersionOptions(Options):
 class ModelOptions(VersionOptions, ConnectionOptions, TrustOptions, EngineOptions):
     """How a model is prompted and opened; the same for every checkpoint of a command."""
 
-    chat_template: Path | None = Field(default=None, description="Jinja file that replaces the checkpoint's template.")
+    group: ClassVar[str] = "Model"
+
+    chat_template: Annotated[Path | None, Flag(value="FILE")] = Field(
+        default=None, description="Jinja file that replaces the checkpoint's template."
+    )
     chat_template_kwargs: Annotated[dict[str, Any], Flag("--chat-template-kwarg")] = Field(
         default={}, description="Variables for the chat template, such as enable_thinking=false."
     )
-    date: str = Field(default="2026-01-01", description="The date for chat templates that ask for today's.")
+    date: Annotated[str, Flag(value="YYYY-MM-DD")] = Field(
+        default="2026-01-01", description="The date for chat templates that ask for today's."
+    )
     reasoning_start: str | None = Field(
         default=None, min_length=1, description="What begins a model's thinking; by default, what the end tells of it."
     )
@@ -99,11 +130,15 @@ class ModelOptions(VersionOptions, ConnectionOptions, TrustOptions, EngineOption
     )
     device: str = Field(default="auto", description="Device of the transformers engine.")
     full_hash: bool = Field(default=False, description="Fingerprint every byte of the weights.")
-    tokenizer: str | None = Field(
+    tokenizer: Annotated[str | None, Flag(group=ENDPOINT)] = Field(
         default=None, description="Tokenizer with which an endpoint's prompts are checked and counted."
     )
-    requests_per_minute: int | None = Field(default=None, gt=0, description="An endpoint's rate limit for requests.")
-    tokens_per_minute: int | None = Field(default=None, gt=0, description="An endpoint's rate limit for tokens.")
+    requests_per_minute: Annotated[int | None, Flag(group=ENDPOINT)] = Field(
+        default=None, gt=0, description="An endpoint's rate limit for requests."
+    )
+    tokens_per_minute: Annotated[int | None, Flag(group=ENDPOINT)] = Field(
+        default=None, gt=0, description="An endpoint's rate limit for tokens."
+    )
 
     @field_validator("date")
     @classmethod
@@ -115,7 +150,9 @@ class ModelOptions(VersionOptions, ConnectionOptions, TrustOptions, EngineOption
 class JudgeCallOptions(EndpointOptions):
     """Who judges, and how a judge is asked."""
 
-    judge: Annotated[tuple[str, ...], Flag(short="-j")] = Field(
+    group: ClassVar[str] = "Judges"
+
+    judge: Annotated[tuple[str, ...], Flag(short="-j", value="MODEL")] = Field(
         default=(), description="Judge for judged tasks, named like a model; several form a panel."
     )
     judge_repeats: int = Field(default=1, gt=0, le=100, description="How often each judge scores each response.")
@@ -152,6 +189,8 @@ class JudgeCallOptions(EndpointOptions):
 
 class JudgeOptions(JudgeCallOptions):
     """Who scores judged tasks, and how."""
+
+    group: ClassVar[str] = "Judges"
 
     exemplars: bool = Field(
         default=False,

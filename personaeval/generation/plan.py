@@ -230,6 +230,18 @@ def draw_seed(sampling: Sampling, seed: int, repeat: int, prompt: bytes) -> int:
     return int.from_bytes(state.digest(), "big") & 0x7FFFFFFF
 
 
+def describe_greedy_samples(plan: Plan) -> str | None:
+    """A warning about several samples of greedy tasks; None without any."""
+    greedy = [task for task in plan.tasks if task.samples > 1 and task.sampling.temperature <= 0]
+    if not greedy:
+        return None
+    names = ", ".join(task.items.task.name for task in greedy)
+    return (
+        f"{greedy[0].samples} samples at temperature 0 ({names}): they differ by the rounding of batches alone, so "
+        "repeatability and corrected PSS do not measure sampling noise; add --temperature 0.7, or leave --samples out"
+    )
+
+
 def choose_templates(
     renderer: Renderer, items: ItemSet, sentences: Sequence[str | None], role: Role
 ) -> tuple[tuple[PromptTemplate, ...], bool]:

@@ -12,7 +12,7 @@ from typing import Any
 from personaeval.config import RunConfig
 from personaeval.errors import PersonaevalError
 from personaeval.generation.pending import CHUNK, PendingRequests
-from personaeval.generation.plan import Plan, TaskPlan
+from personaeval.generation.plan import Plan, TaskPlan, describe_greedy_samples
 from personaeval.judge.exemplars import worst_case
 from personaeval.judge.judge_prompt import LONGEST
 from personaeval.judge.judging import blank_judge_inputs
@@ -133,7 +133,7 @@ def _cost(
         outlooks=outlooks,
         judges=_worst_case(prepared.panel, prepared.eval_set, plan),
         prices=prepared.prices,
-        cautions=checkpoint.placement.cautions,
+        cautions=(*checkpoint.placement.cautions, *filter(None, [describe_greedy_samples(plan)])),
     )
 
 

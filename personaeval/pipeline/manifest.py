@@ -149,6 +149,7 @@ def _describe_task(config: RunConfig, model: Model, plan: TaskPlan) -> TaskRecor
         items=len(items.items),
         samples=plan.samples,
         template=template_text(config.template),
+        system=task.item.system,
         sampling=sampling,
         scorer=_describe_scorer(items),
         correct_at=task.pass_threshold,

@@ -14,7 +14,7 @@ from personaeval.config import RunConfig
 from personaeval.documents import hash_json
 from personaeval.errors import EngineError, UsageError
 from personaeval.generation.pending import CHUNK, PendingRequests, run_requests
-from personaeval.generation.plan import Plan
+from personaeval.generation.plan import Plan, describe_greedy_samples
 from personaeval.generation.sameness import check_sameness
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.judging import JudgingResult, judge_run, make_judge_inputs, warn_of_judges, with_score
@@ -98,6 +98,8 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
             progress.message(blank)
         if (dropped := describe_dropped_marks(model, plan, pending)) is not None:
             progress.message(dropped)
+        if (greedy := describe_greedy_samples(plan)) is not None:
+            progress.message(f"{greedy}.")
         warn_of_judges(manifest, progress)
         check_sameness(model, ledger, progress, is_reused=pending.present > 0)
         if panel is not None:

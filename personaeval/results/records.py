@@ -85,6 +85,7 @@ class TaskRecord(_Record):
     items: int
     samples: int
     template: str = Field(description="How a persona is put to the model.")
+    system: str | None = Field(default=None, description="The task's own system text, after the persona's sentence.")
     sampling: dict[str, Any]
     scorer: dict[str, Any]
     correct_at: float = 1.0
