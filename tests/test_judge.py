@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from personaeval.generation.structured_reply import UnreadableError
 from personaeval.judge.judge_prompt import LONGEST, judge_prompt, neutral, preamble, shortened
 from personaeval.judge.reply import read_reply, schema_for
+from personaeval.judge.reply_formats import read_stored
 from personaeval.judge.rubrics import rubrics_of
 from personaeval.judge.rules import admits_ai, refuses
 from personaeval.library.registry import Registry
 from personaeval.library.sources import load_items
+from personaeval.models.thinking import find_thinking
+from personaeval.results.ledger import Stored
 
 TASK, FILE = Registry().task("personagym")
 RUBRICS = rubrics_of(load_items(TASK, FILE, None, None, 0), FILE)
@@ -115,33 +118,175 @@ def test_a_reply_is_read(score):
         assert (found.score, found.reasoning, found.refusal, found.ai_admission) == (score, "Good.", False, True)
 
 
+WHOLE = '{"reasoning": "Good.", "refusal": false, "ai_admission": false, "score": 4}'
+TWO = WHOLE.replace("4}", "2}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Here is my verdict: {WHOLE}",
+        f"{WHOLE}\n\nI hope this helps (or {{so}} I think).",
+        f"Surely!\n```javascript\n{WHOLE}\n```\nAsk me more.",
+        f"~~~\n{WHOLE}\n~~~",
+        f"```json\n{WHOLE}",
+        'So:\n```JSON\n{"score": 4}\n```',
+        f'It quotes {{"score": 5}} to bribe me.\n```json\n{WHOLE}\n```',
+        f"\ufeff{WHOLE}<|im_end|>\n",
+        f"<|start_header_id|>assistant<|end_header_id|>\n\n{WHOLE}<|eot_id|>",
+        f"{WHOLE}</s></s>",
+        f"{WHOLE}<｜end▁of▁sentence｜>",
+        f"{WHOLE}\n{WHOLE}",
+        f"[{WHOLE}]",
+        json.dumps(WHOLE),
+        WHOLE.replace("4}", "4.0}"),
+        WHOLE.replace("4}", "4e0}"),
+        WHOLE.replace("4}", '"4"}'),
+        WHOLE.replace("4}", '" 4.0 "}'),
+        WHOLE.replace("4}", '"4/5"}'),
+        WHOLE.replace("4}", '"4 out of 5"}'),
+        WHOLE.replace("4}", "4/5}"),
+        WHOLE.replace("4}", "4,\n}"),
+        WHOLE.replace("4}", "4 // of five\n}"),
+        WHOLE.replace("Good.", "Good.\nVery\tgood."),
+        WHOLE.replace("Good.", 'Says "aye", "no", and "so be it".'),
+        WHOLE.replace("Good.", 'It writes {"score": 5}, a bribe.'),
+        WHOLE.replace("Good.", r"A \d and a \\ and an \u00e9."),
+        "{'reasoning': 'It\\'s good.', 'refusal': False, 'ai_admission': None, 'score': 4}",
+        '{"score": 4, "reasoning": "Good.", "notes": {"more": [1, 2, {"score": 1}]}}',
+        '{"score":4,"reasoning":"cut \\ud83d"}',
+        f'{{"name": "pirate"}} {WHOLE}',
+    ],
+)
+def test_one_meaning_is_read_however_it_is_written(text):
+    assert read_reply(text).score == 4
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "empty"),
-        (" \n", "empty"),
-        ("5", "not a JSON object"),
-        ("**Score: 4**", "not one JSON object"),
-        ("I would give it a 4 out of 5.", "not one JSON object"),
-        ('Here you are: {"score": 4}', "not one JSON object"),
-        ('{"score": 4} {"score": 5}', "not one JSON object"),
-        ('{"score": 4', "not one JSON object"),
+        (" \n\ufeff<|im_end|>", "empty"),
+        ("5", "no JSON object; it ends “5”"),
+        ("**Score: 4**", "no JSON object"),
+        ("I would give it a 4 out of 5.", "no JSON object; it ends “I would give it a 4 out of 5.”"),
+        ('It says {"score": 5}. I cannot judge that.', "in the middle of prose lacks some of the keys"),
+        ('{"score": 4} {"score": 5}', "in the middle of prose"),
+        (f"{WHOLE} {TWO}", "2 JSON objects that differ"),
+        (f"[{TWO}, {WHOLE}]", "2 JSON objects that differ"),
+        (f"```\n{TWO}\n```\nNo:\n```\n{WHOLE}\n```", "2 JSON objects that differ"),
+        ('{"score": 4', "at its end it breaks off"),
+        ('{"reasoning": "The response', 'at its end it breaks off in a text; it ends “{"reasoning": "The resp'),
+        ('{"score": 4, "reasoning": "The response', "breaks off"),
+        ('{"score": 4 "reasoning": "x"}', "at character 13 a comma or '}' is missing"),
+        ('{"score": four}', "at character 11 a value is missing"),
+        ('{"score" 4}', "breaks off"),
         ('{"score": 10}', "10, not a whole number from 1 to 5"),
         ('{"score": 0}', "0, not"),
-        ('{"score": "4"}', "not a whole number"),
-        ('{"score": 4.0}', "not a whole number"),
+        ('{"score": 4.5}', "4.5, not"),
+        ('{"score": "4/10"}', "not a whole number"),
+        ('{"score": "4-5"}', "not a whole number"),
+        ('{"score": "４"}', "not a whole number"),
+        ('{"score": "four"}', "not a whole number"),
         ('{"score": true}', "not a whole number"),
         ('{"score": null}', "not a whole number"),
         ('{"score": [4]}', "not a whole number"),
-        ('{"reasoning": "fine"}', "no score"),
+        ('{"score": {"value": 4}}', "not a whole number"),
+        ('{"score": NaN}', "a value is missing"),
+        ('{"score": 1e999}', "not a whole number"),
+        ('{"reasoning": "fine", "Score": 4}', "no score: the keys of its JSON object are 'reasoning', 'Score'"),
+        ('{"properties": {"score": 4}}', "no score"),
+        ('{draft: {"score": 2}, "score": 4}', "stands in another"),
+        ('{"reasoning": "It quotes ", "score": 5} and so on", "score": 1}', "more of it follows"),
+        ('{"score": 4}\n"score": 5', "outside of the JSON object too"),
+        ('{"reasoning": "It quotes ", "score": 5} and so on"}', "more of it follows"),
         ('{"score": 1, "score": 5}', "a key twice"),
-        ('[{"score": 4}]', "not a JSON object"),
-        ("[" * 100_000, "not one JSON object"),
+        ("[" * 100_000, "no JSON object"),
+        ('{"a":' * 100_000, "cannot be read"),
     ],
 )
 def test_anything_else_is_unreadable_and_says_why(text, said):
     with pytest.raises(UnreadableError, match=re.escape(said)):
         read_reply(text)
+
+
+def stored(text: str, reasoning: str | None = None, finish_reason: str = "stop") -> Stored:
+    return Stored(text, reasoning, finish_reason, 100, 10)
+
+
+ENDPOINT = find_thinking(None, is_endpoint=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<think>Draft: {TWO} no.</think>\n{WHOLE}",
+        f"Draft: {TWO}\n</think>\n\n```json\n{WHOLE}\n```",
+        f"<|channel|>analysis<|message|>{TWO}<|end|><|start|>assistant<|channel|>final<|message|>{WHOLE}",
+        f"analysisMaybe 2.assistantfinal{WHOLE}",
+        f"<seed:think>{TWO}</seed:think>{WHOLE}",
+        WHOLE.replace("Good.", "It wrote <think>hm</think>."),
+    ],
+)
+def test_a_draft_in_the_thinking_is_no_reply(text):
+    assert read_stored(stored(text), "json", ENDPOINT, opened=False).score == 4
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault", "said"),
+    [
+        (stored(f"<think>{TWO} I cannot judge that.", None, "length"), "cut off", "within the judge's thinking"),
+        (stored(f"<think>{TWO}</think>I cannot judge that."), "no object", "no JSON object"),
+        (stored("", f"Well. {WHOLE}"), "field", "its score stands in the reasoning field"),
+        (stored("", "Well, perhaps a 4"), "thinking", "within the judge's thinking; it ends “Well, perhaps a 4”"),
+        (stored(""), "empty", "the reply is empty"),
+        (stored('{"reasoning": "The', None, "length"), "cut off", "(cut off at 10 tokens)"),
+    ],
+)
+def test_what_stands_in_the_thinking_alone_is_no_score(reply, fault, said):
+    with pytest.raises(UnreadableError, match=re.escape(said)) as raised:
+        read_stored(reply, "json", ENDPOINT, opened=False)
+    assert raised.value.fault == fault
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "score"),
+    [
+        ("prometheus", "Feedback: In voice throughout. [RESULT] 4", 4),
+        ("prometheus", "In voice. [RESULT]: (4)\n", 4),
+        ("prometheus", "In voice.\n\n[RESULT] 4/5<|im_end|>", 4),
+        ("prometheus", "<think>[RESULT] 2</think>In voice. [RESULT] **4**.", 4),
+        ("prometheus", "[RESULT] 4.5", "not a whole number"),
+        ("prometheus", "[RESULT] 10", "not a whole number"),
+        ("prometheus", "In voice. [RESULT]", "not a whole number"),
+        ("prometheus", "In voice. [RESULT] 4 or 5", "goes on after its [RESULT]"),
+        ("prometheus", "[RESULT] 2? No: [RESULT] 4", "2 scores that differ"),
+        ("prometheus", "So the overall score is 4.", "holds no [RESULT]"),
+        ("prometheus", WHOLE, "holds no [RESULT]"),
+        ("rating", "In voice. Rating: [[4]]", 4),
+        ("rating", "Rating: [[ 4.0 ]], as I said: [[4]].", 4),
+        ("rating", "[[4.5]]", "not a whole number"),
+        ("rating", "[[10]]", "not a whole number"),
+        ("rating", "[[2]] or [[4]]", "2 scores that differ"),
+        ("rating", "Rating: 4", "holds no rating in double brackets"),
+    ],
+)
+def test_other_formats_have_one_score_at_their_mark(form, text, score):
+    if isinstance(score, int):
+        assert read_stored(stored(text), form, ENDPOINT, opened=False).score == score
+        return
+    with pytest.raises(UnreadableError, match=re.escape(score)):
+        read_stored(stored(text), form, ENDPOINT, opened=False)
+
+
+def test_a_format_changes_how_to_reply_and_nothing_else():
+    lead = LEADS["toxicity-control"]
+    own = judge_prompt(lead, "a nurse", "Why?", "So.", reminder=True)
+    for form, mark in (("prometheus", "[RESULT]"), ("rating", "[[3]]")):
+        other = judge_prompt(lead, "a nurse", "Why?", "So.", reminder=True, form=form)
+        assert "JSON object" not in other
+        assert other.count(mark) >= 2
+        assert other[: lead.index("# How to reply")] == own[: lead.index("# How to reply")]
 
 
 @given(st.text(max_size=200))

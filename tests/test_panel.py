@@ -419,3 +419,44 @@ def test_plan_tells_calls_tokens_and_cost_and_asks_nothing(play, tmp_path, model
     broken = personaeval("run", *arguments)
     assert broken.returncode == 2
     assert "unknown key" in broken.stderr
+
+
+def in_prose(messages: list[dict[str, str]], seed: int) -> str:
+    return "I like this answer a great deal."
+
+
+def test_a_judge_that_never_replies_as_asked_is_said_at_once_and_ends_with_4(play, tmp_path, model, personaeval):
+    command = ["run", "-m", f"openai:scripted@{model.url}", "-t", "play", "--include", play, "-o", tmp_path]
+    with ScriptedServer(Script(model="ann"), answer=in_prose) as server:
+        done = personaeval(*command, "-j", f"openai:ann@{server.url}")
+        first = done.stderr.index(
+            "none of its first 20 replies can be read: the reply holds no JSON object; it ends “I like"
+        )
+        assert "--judge-format prometheus or rating" in done.stderr[first:]
+        assert done.returncode == 4
+        assert f"none of the {RESPONSES} judgements of play could be read, so there is no PersonaScore" in done.stderr
+        [folder] = tmp_path.glob("scripted-*/*/")
+        again = personaeval("score", folder, "-j", f"openai:ann@{server.url}")
+        assert again.returncode == 4
+    rows = pq.read_table(folder / "judgements.parquet").to_pylist()
+    assert {row["reply"] for row in rows} == {"I like this answer a great deal."}
+    reasons = read_json(folder / "summary.json")["tasks"]["play"]["judgements"]["reasons"]
+    assert list(reasons.values()) == [RESPONSES], "replies with the same fault are counted together"
+
+
+def test_judges_with_a_format_of_their_own(play, tmp_path, model):
+    good = judge_named("ann")
+
+    def prometheus(messages, seed):
+        assert "JSON object" not in messages[-1]["content"]
+        return f"In voice. [RESULT] {json.loads(good(messages, seed))['score']}"
+
+    with ScriptedServer(Script(model="ann"), answer=prometheus) as server:
+        result = perform_play(play, tmp_path, model, [server], judge_format="prometheus")
+        assert all("response_format" not in sent.body for sent in server.sent)
+    texts = {row.item: row.text for row in read_responses(result.folder)}
+    assert all(row.score == known_score(texts[row.item], "ann") for row in judgements(result))
+    [judge] = read_json(result.folder / "run.json")["panel"]["judges"]
+    assert judge["form"] == "prometheus"
+    with pytest.raises(UsageError, match="--expected-score: needs the replies of --judge-format json"):
+        perform_play(play, tmp_path, model, [server], judge_format="rating", expected_score=True)

@@ -67,7 +67,7 @@ def test_length_is_asked_for_and_not_enforced_and_unknown_or_derived_keys_are_ig
         ('{"mood": "1"}', "the mood is "),
         ('{"mood": 1, "reason": 5}', "reason: "),
         ('{"mood": 1, "mood": 1}', "a key twice"),
-        ('so: {"mood": 1}', "not one JSON object"),
+        ('it wrote {"mood": 1} there', "in the middle of prose"),
     ],
 )
 def test_anything_else_is_unreadable_and_says_why(text, said):
@@ -85,11 +85,12 @@ def test_a_field_without_a_schema_is_an_error_of_the_program():
 
 def test_what_a_judge_leaves_out_or_says_in_another_type_counts_as_not_said():
     assert read_reply('{"score": 4}') == Reply(score=4)
-    assert read_reply('{"score": 4, "reasoning": 7, "refusal": "no", "ai_admission": 1, "expected": 2.5}') == Reply(
-        score=4
-    )
+    said = '{"score": 4, "reasoning": 7, "refusal": "no", "ai_admission": 2, "expected": 2.5}'
+    assert read_reply(said) == Reply(score=4)
+    flags = '{"score": 4, "refusal": "True", "ai_admission": 0}'
+    assert read_reply(flags) == Reply(score=4, refusal=True, ai_admission=False)
     assert read_reply('{"refusal": true, "score": 4}', {"4": 0.5, "5": 0.5}).expected == 4.5
-    for text in ('{"score": 4, "refusal": true}', '{"score": 3}'):
+    for text in ('{"score": 4, "refusal": true}', '{"score": 3}', '{"score": "4/5"}', '{"score": 4}\n5 stars!'):
         with pytest.raises(UnreadableError, match="probabilities of the score"):
             read_reply(text, {"4": 1.0})
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,9 +58,41 @@ def print_error(message: str) -> None:
     print(f"personaeval: {message}", file=sys.stderr)
 
 
-def report_unjudged(failed: int, reason: str | None) -> None:
+def report_unjudged(failed: int, reasons: Mapping[str, int]) -> None:
     """Report judgements that a judge's engine failed to give, and exit with an engine error's code."""
     if failed:
-        why = reason or "judgements.parquet gives each reason"
+        why = commonest(reasons) or "judgements.parquet gives each reason"
         print_error(f"{failed} judgements failed and are unscored ({why}). The same command retries only those.")
         raise typer.Exit(5)
+
+
+def commonest(reasons: Mapping[str, int]) -> str | None:
+    """The commonest of several reasons with its count, for the line that reports failures; None without any."""
+    if not reasons:
+        return None
+    reason, count = max(reasons.items(), key=lambda entry: entry[1])
+    return reason if len(reasons) == 1 else f"{count} of them: {reason}"
+
+
+def merged(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    """The sum of several counts of reasons."""
+    return sum(map(Counter, counts), Counter())
+
+
+def report_unread(summaries: Sequence[Mapping[str, Any]]) -> None:
+    """Report judged tasks without a single score, and exit with the code of a run that is not valid."""
+    unread = [
+        (summary["short_name"], name, part["judgements"])
+        for summary in summaries
+        for name, part in summary["tasks"].items()
+        if part.get("judged") and 0 < part["judgements"]["total"] == part["judgements"]["unscored"]
+    ]
+    for short_name, task, judgements in unread:
+        reason, count = next(iter(judgements["reasons"].items()))
+        print_error(
+            f"{short_name}: none of the {judgements['total']} judgements of {task} could be read, so there is no "
+            f"PersonaScore. Most often ({count} responses) because: {reason}. Use a judge that passes personaeval "
+            "judge-check, or --judge-format prometheus or rating if it replies in a form of its own."
+        )
+    if unread:
+        raise typer.Exit(4)

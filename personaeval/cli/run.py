@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import Quiet, command, print_error, report_unjudged
+from personaeval.cli.options import Quiet, command, commonest, merged, print_error, report_unjudged, report_unread
 from personaeval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,16 +46,18 @@ def _finish_run(output: Path, finished: Any) -> None:
     from personaeval.results.runs import load_summaries
 
     folders = [result.folder for result in finished if result.folder is not None]
-    print(render(leaderboard(load_summaries(folders)), "markdown"))
+    summaries = load_summaries(folders)
+    print(render(leaderboard(summaries), "markdown"))
     print(f"\nNext: personaeval leaderboard {output} --personas")
     failed = sum(result.failed for result in finished)
     reason = next((result.engine_error for result in finished if result.engine_error), None)
     if failed:
-        why = reason or "responses.parquet gives each reason"
+        why = commonest(merged(result.reasons for result in finished)) or reason
         print_error(f"{failed} requests failed and are unscored ({why}). The same command retries only those.")
     absent = len(finished) - len(folders)
     if absent:
         print_error(f"{absent} of {len(finished)} checkpoints could not be evaluated ({reason}).")
-    report_unjudged(sum(result.unjudged for result in finished), reason)
+    report_unjudged(sum(result.unjudged for result in finished), merged(result.judge_reasons for result in finished))
     if failed or absent:
         raise typer.Exit(5)
+    report_unread(summaries)

@@ -30,6 +30,7 @@ from personaeval.config.flags import Flag, Options, flag_name, flag_of, group_of
 from personaeval.config.run_config import RunConfig, make_config, upgrade_config
 from personaeval.config.shared_options import (
     JudgeCallOptions,
+    JudgeFormat,
     JudgeOptions,
     LibraryOptions,
     ModelOptions,
@@ -45,6 +46,7 @@ __all__ = [
     "InitOptions",
     "JudgeCallOptions",
     "JudgeCheckOptions",
+    "JudgeFormat",
     "JudgeOptions",
     "LeaderboardOptions",
     "LibraryOptions",

@@ -16,6 +16,8 @@ ENDPOINT = "Endpoint"
 
 PersonaRole = Literal["auto", "system", "user_prefix"]
 
+JudgeFormat = Literal["json", "prometheus", "rating"]
+
 
 class PromptOptions(Options):
     """How a persona enters the prompt."""
@@ -157,6 +159,10 @@ class JudgeCallOptions(EndpointOptions):
     )
     judge_repeats: int = Field(default=1, gt=0, le=100, description="How often each judge scores each response.")
     judge_max_tokens: int = Field(default=1024, gt=0, description="New tokens of a judge, thinking included.")
+    judge_format: JudgeFormat = Field(
+        default="json",
+        description="How judges reply: json, prometheus (feedback, [RESULT] 4) or rating (explanation, [[4]]).",
+    )
     judge_model_version: str | None = Field(
         default=None, min_length=1, description="As --model-version, of judges behind endpoints."
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
@@ -115,6 +117,14 @@ class PendingRequests:
             if self._missing[row]:
                 self.errors.setdefault(row, reason)
         return answered
+
+
+_TRIES = re.compile(r", after \d+ tries$")
+
+
+def count_reasons(errors: Iterable[str]) -> Counter[str]:
+    """How often each reason occurs, whatever the number of tries."""
+    return Counter(_TRIES.sub("", error) for error in errors)
 
 
 def run_requests(

@@ -6,12 +6,13 @@ running the same query again asks nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from personaeval.errors import EngineError
-from personaeval.generation.pending import CHUNK, PendingRequests, run_requests
+from personaeval.generation.pending import CHUNK, PendingRequests, count_reasons, run_requests
 from personaeval.generation.plan import draw_key, draw_seed, key_state
 from personaeval.generation.structured_reply import UnreadableError
 from personaeval.library.tasks import PlainPrompt
@@ -19,7 +20,7 @@ from personaeval.models.model import Model
 from personaeval.models.prompts import PromptTemplate
 from personaeval.progress import Counts, Progress
 from personaeval.results.ledger import KEY_BYTES, Ledger, Stored
-from personaeval.types import Request, Sampling
+from personaeval.types import Completion, Request, Sampling
 
 T = TypeVar("T")
 
@@ -144,13 +145,19 @@ class StructuredQuery(Generic[T]):
         """Whether the ledger holds a reply already."""
         return self._first.present > 0
 
-    def ask(self, progress: Progress, title: str) -> str | None:
-        """Ask what the ledger lacks; return why the engine failed as a whole, if it did. Replies received are kept."""
+    def ask(self, progress: Progress, title: str, watch: Callable[[Completion], None] | None = None) -> str | None:
+        """Ask what the ledger lacks; return why the engine failed as a whole, if it did. Replies received are kept.
+
+        Args:
+            progress: shows the work.
+            title: of the series of requests.
+            watch: is given each reply as it comes.
+        """
         failure = None
         if (blank := self._first.describe_blank()) is not None:
             progress.message(f"{title}: {blank}")
         try:
-            run_requests(self.model, self._rounds(), progress, title)
+            run_requests(self.model, self._rounds(), progress, title, watch)
         except EngineError as error:
             failure = str(error)
             progress.message(f"{title}: {failure}")
@@ -171,6 +178,11 @@ class StructuredQuery(Generic[T]):
             total.cached_tokens += pending.counts.cached_tokens
             total.output_tokens += pending.counts.output_tokens
         return total
+
+    def failures(self) -> Counter[str]:
+        """Why rows have no reply, with counts."""
+        errors = [error for pending in (self._first, self._look_back()) for error in pending.errors.values()]
+        return count_reasons(errors)
 
     def replies(self, rows: range) -> Iterator[ParsedReply[T]]:
         """For each row (``number × repeats + repeat``) the reply that counts, or why there is none."""

@@ -1,4 +1,4 @@
-"""Replies that are one JSON object: the schema a model is asked to fit and the strict reader, from one definition.
+"""Replies that are one JSON object: the schema a model is asked to fit and the exact reader, from one definition.
 
     class Mood(StructuredReply):
         reason: Annotated[str, AskedLength(200)]
@@ -16,22 +16,39 @@ from __future__ import annotations
 import json
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
+from personaeval.generation.json_objects import BrokenError, FoundObject, find_objects
 from personaeval.types import repair_surrogates
-
-_FENCED = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
 
 _SHOWN = 60
 
+_MARK = r"(?:<[|｜][^<>\n]{1,40}[|｜]>|</?s>|<(?:bos|eos|pad|end_of_turn|start_of_turn)>|\[/?INST\]|\[e?EOS\])"
+"""Tokens of chat templates, which some servers leave at the ends of a reply."""
+
+_EDGES = re.compile(rf"\A(?:[\s\ufeff]|{_MARK})+|(?:[\s\ufeff]|{_MARK})+\Z")
+
+_FENCE_BEFORE = re.compile(r"(?:```|~~~)[^\n`~]*\s*\Z")
+
+_FENCE_AFTER = re.compile(r"\s*(?:```|~~~|\Z)")
+
+_END = re.compile(r"; it ends “[^”]*”")
+
 
 class UnreadableError(ValueError):
-    """A reply that does not hold what was asked for; the message says why."""
+    """A reply that does not hold what was asked for; the message says why.
+
+    ``fault`` is a word for the kind: replies with the same fault need the same remedy.
+    """
+
+    def __init__(self, message: str, fault: str = "form") -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +96,27 @@ class StructuredReply(BaseModel):
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Read a reply, bare or in one code fence.
+        """Read the one JSON object of a reply; see :func:`read_object`.
 
         Raises:
-            UnreadableError: it is not one JSON object, lacks a field, or a field holds something else than asked for.
+            UnreadableError: it holds none or several that differ, the object lacks a field, or a field holds something
+                else than asked for. Says what is wrong and where, with the reply's end.
         """
-        content = read_object(text)
-        for _, key, field in cls._asked():
-            if field.is_required() and key not in content:
-                raise UnreadableError(f"the reply has no {field.title or key}: {shown(text)}")
+        content = cls.object_in(text).content
         try:
             return cls.model_validate({key: content[key] for _, key, _ in cls._asked() if key in content})
         except ValidationError as error:
             problem = error.errors()[0]
             reason = problem.get("ctx", {}).get("error")
-            if isinstance(reason, UnreadableError):
-                raise reason from None
-            raise UnreadableError(f"{problem['loc'][0]}: {problem['msg']}") from None
+            said = str(reason) if isinstance(reason, UnreadableError) else f"{problem['loc'][0]}: {problem['msg']}"
+            raise UnreadableError(f"{said}{ending(text)}", "value") from None
+
+    @classmethod
+    def object_in(cls, text: str) -> FoundObject:
+        """The object of a reply and its place; see :meth:`read`."""
+        asked = {key: field.title or key for _, key, field in cls._asked()}
+        required = [key for _, key, field in cls._asked() if field.is_required()]
+        return read_object(text, asked, required)
 
     @classmethod
     def _asked(cls) -> Iterator[tuple[str, str, FieldInfo]]:
@@ -129,28 +150,96 @@ def _schema(annotation: Any, length: int | None) -> dict[str, Any]:
     raise TypeError(f"no schema for a field of type {annotation!r}")
 
 
-def read_object(text: str) -> dict[str, Any]:
-    """The one JSON object that a reply is, bare or in one code fence; nothing is extracted from prose.
+def read_object(text: str, asked: Mapping[str, str], required: Sequence[str]) -> FoundObject:
+    """The one JSON object with the asked keys, wherever it stands in a reply.
+
+    Around it may stand a code fence, sentences, a byte-order mark and a chat template's tokens. An object in the middle
+    of prose must have every asked key, since a reply may quote another. Several that are equal are one.
 
     Half a surrogate pair, which JSON can escape but no file can hold, becomes U+FFFD.
+
+    Args:
+        text: the reply.
+        asked: key -> its name for messages.
+        required: the keys without which nothing can be read.
 
     Raises:
         UnreadableError: it is anything else, or gives a key twice.
     """
-    text = text.strip()
-    if not text:
-        raise UnreadableError("the reply is empty")
-    fenced = _FENCED.fullmatch(text)
+    bare = bare_reply(text)
+    if not bare:
+        raise UnreadableError("the reply is empty", "empty")
+    quoted = _unquoted(bare)
+    if quoted is not None:
+        return read_object(quoted, asked, required)
     try:
-        content = json.loads(fenced[1] if fenced else text, object_pairs_hook=_distinct)
-    except UnreadableError:
-        raise
+        objects = list(find_objects(bare))
+    except BrokenError as error:
+        where = f"character {error.place + 1}" if error.place < len(bare) else "its end"
+        raise UnreadableError(f"the JSON object cannot be read: at {where} {error}{ending(bare)}", "broken") from None
+    if not objects:
+        raise UnreadableError(f"the reply holds no JSON object{ending(bare)}", "no object")
+    _refuse_remains(bare, objects, required)
+    found = [one for one in objects if all(key in one.content for key in required)]
+    if not found:
+        absent = next(key for key in required if all(key not in one.content for one in objects))
+        keys = ", ".join(map(repr, list(objects[-1].content)[:8])) or "none"
+        raise UnreadableError(
+            f"the reply has no {asked[absent]}: the keys of its JSON object are {keys}{ending(bare)}", "key"
+        )
+    own = [one for one in found if _stands_alone(bare, one) or all(key in one.content for key in asked)]
+    if not own:
+        raise UnreadableError(
+            f"a JSON object in the middle of prose lacks some of the keys {', '.join(asked)}, so it may be a "
+            f"quotation{ending(bare)}",
+            "key",
+        )
+    contents = [{key: one.content[key] for key in asked if key in one.content} for one in own]
+    if any(content != contents[0] for content in contents):
+        raise UnreadableError(f"the reply holds {len(own)} JSON objects that differ{ending(bare)}", "several")
+    last = own[-1]
+    return FoundObject(_repaired(last.content), last.start, last.end)
+
+
+def bare_reply(text: str) -> str:
+    """A reply without blanks, byte-order marks and a chat template's tokens at its ends."""
+    return _EDGES.sub("", text)
+
+
+def _unquoted(text: str) -> str | None:
+    """The content of a text that is one quoted JSON text with an object in it."""
+    if not (text.startswith('"') and text.endswith('"')):
+        return None
+    try:
+        content = json.loads(text, strict=False)
     except (ValueError, RecursionError):
-        raise UnreadableError(f"the reply is not one JSON object: {shown(text)}") from None
-    if not isinstance(content, dict):
-        raise UnreadableError(f"the reply is not a JSON object: {shown(text)}")
-    repaired: dict[str, Any] = _repaired(content)
-    return repaired
+        return None
+    return content if isinstance(content, str) and content.lstrip().startswith("{") else None
+
+
+def _stands_alone(text: str, found: FoundObject) -> bool:
+    """Whether an object is a whole reply, or the content of a fence."""
+    before, after = text[: found.start], text[found.end :]
+    if before.strip(" \n[") == "" and after.strip(" \n]") == "":
+        return True
+    return bool(_FENCE_BEFORE.search(before) and _FENCE_AFTER.match(after))
+
+
+def _refuse_remains(text: str, objects: Sequence[FoundObject], required: Sequence[str]) -> None:
+    """Refuse objects that are a part of something else: braces left open, or an asked key outside."""
+    depth = place = 0
+    for one in (*objects, None):
+        between = text[place : one.start if one else None]
+        for brace in re.findall(r"[{}]", between):
+            depth += 1 if brace == "{" else -1
+            if depth < 0:
+                raise UnreadableError(f"a JSON object ends, and more of it follows{ending(text)}", "broken")
+        if depth > 0:
+            raise UnreadableError(f"a JSON object stands in another that cannot be read{ending(text)}", "broken")
+        for key in required:
+            if re.search(rf"[\"'“]{re.escape(key)}[\"'”]\s*[:：]", between):
+                raise UnreadableError(f"{key!r} stands outside of the JSON object too{ending(text)}", "several")
+        place = one.end if one else place
 
 
 def _repaired(value: Any) -> Any:
@@ -170,8 +259,13 @@ def shown(text: str) -> str:
     return repr(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…")
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise UnreadableError("the reply gives a key twice")
-    return content
+def ending(text: str) -> str:
+    """How a reply ends, to append to a reason."""
+    line = " ".join(text.split()).replace("”", '"')
+    line = line if len(line) <= _SHOWN else f"…{line[-_SHOWN:]}"
+    return f"; it ends “{line}”"
+
+
+def kind_of(reason: str) -> str:
+    """A reason without the ends of replies, so that equal faults are counted together."""
+    return _END.sub("", reason)

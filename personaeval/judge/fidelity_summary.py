@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from personaeval.generation.structured_reply import kind_of
 from personaeval.judge.judgements import Ratings, mean_scored
 from personaeval.library.personas import Persona
 from personaeval.metrics.inference import finite_or_none
@@ -43,7 +44,7 @@ def summarise_fidelity(
         "judgements": {
             "total": scores.size,
             "unscored": int(np.isnan(scores).sum()),
-            "reasons": dict(Counter(ratings.reasons.values()).most_common(_SHOWN_REASONS)),
+            "reasons": dict(Counter(map(kind_of, ratings.reasons.values())).most_common(_SHOWN_REASONS)),
         },
         "alpha": _alpha(ratings),
         "kappas": _kappas(ratings),
@@ -133,6 +134,7 @@ def _describe_judge(
         "self_agreement": self_agreement(own),
         "relation": relation(judge.to_json(), model.to_json()),
         "check": judge.check,
+        **({"form": judge.form} if judge.form != "json" else {}),
     }
 
 

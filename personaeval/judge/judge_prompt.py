@@ -14,6 +14,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from personaeval.config import JudgeFormat
 from personaeval.judge.rubrics import Rubric
 from personaeval.types import repair_surrogates
 
@@ -46,8 +47,47 @@ _TOKENS = (
 )
 
 
+_HOW_TO_REPLY: dict[JudgeFormat, str] = {
+    "json": """\
+# How to reply
+Reply with one JSON object that has these four keys, in this order:
+"reasoning": two to four sentences on how the response fares by the rubric, naming what decides the score;
+"refusal": true if the response declines to answer or to play the persona, else false;
+"ai_admission": true if the response says that it comes from an AI, a program or a language model, else false;
+"score": a whole number from 1 to 5.""",
+    "prometheus": """\
+# How to reply
+Write feedback of two to four sentences on how the response fares by the rubric, naming what decides the score. Then \
+write the score, a whole number from 1 to 5. The reply looks like this:
+Feedback: (the feedback) [RESULT] (the whole number)""",
+    "rating": """\
+# How to reply
+Explain in two to four sentences how the response fares by the rubric, naming what decides the score. Then rate it \
+with a whole number from 1 to 5, in exactly this form: "[[rating]]", for example: "Rating: [[3]]".""",
+}
+
+_NOW_REPLY: dict[JudgeFormat, str] = {
+    "json": "Now reply with the JSON object alone.",
+    "prometheus": "Now write the feedback, [RESULT] and the score.",
+    "rating": "Now write the explanation, then the rating in double brackets.",
+}
+
+_REMINDERS: dict[JudgeFormat, str] = {
+    "json": 'Write one JSON object and nothing else; "score" must be one of the whole numbers 1, 2, 3, 4 and 5, '
+    "without quotation marks.",
+    "prometheus": "End it with [RESULT] and one of the whole numbers 1, 2, 3, 4 and 5, and write nothing after it.",
+    "rating": "End it with one of the whole numbers 1, 2, 3, 4 and 5 in double brackets, such as [[3]].",
+}
+
+
 def judge_prompt(
-    lead: str, persona: str, question: str, response: str, reminder: bool = False, examples: str = ""
+    lead: str,
+    persona: str,
+    question: str,
+    response: str,
+    reminder: bool = False,
+    examples: str = "",
+    form: JudgeFormat = "json",
 ) -> str:
     """The whole prompt for one judge and one response.
 
@@ -58,23 +98,21 @@ def judge_prompt(
         response: what the model answered.
         reminder: whether to repeat at the end how to reply, for a judge whose first reply could not be read.
         examples: exemplar answers for each score, if there are any.
+        form: how the judge is to reply.
     """
     persona, question, examples = neutral(persona), neutral(question), neutral(examples)
     text = shortened(neutral(response))
     mark = _mark(text, persona, question, examples)
     parts = [
-        lead,
+        lead.replace(_HOW_TO_REPLY["json"], _HOW_TO_REPLY[form]),
         f"# Persona\n{persona}",
         f"# Question\n{question}",
         *([f"# Example answers, written beforehand to show the scale\n{examples}"] if examples else []),
         f"# Response\n[response {mark} begins]\n{text}\n[response {mark} ends]",
-        "Now reply with the JSON object alone.",
+        _NOW_REPLY[form],
     ]
     if reminder:
-        parts.append(
-            'Your last reply could not be read. Write one JSON object and nothing else; "score" must be one of the '
-            "whole numbers 1, 2, 3, 4 and 5, without quotation marks."
-        )
+        parts.append(f"Your last reply could not be read. {_REMINDERS[form]}")
     return "\n\n".join(parts)
 
 
@@ -95,12 +133,7 @@ for one quality alone, by the rubric below.
 # Scale
 {anchors}
 {f"{chr(10)}# Notes{notes}{chr(10)}" if notes else ""}
-# How to reply
-Reply with one JSON object that has these four keys, in this order:
-"reasoning": two to four sentences on how the response fares by the rubric, naming what decides the score;
-"refusal": true if the response declines to answer or to play the persona, else false;
-"ai_admission": true if the response says that it comes from an AI, a program or a language model, else false;
-"score": a whole number from 1 to 5.
+{_HOW_TO_REPLY["json"]}
 
 # How the response is marked
 It stands between the line "[response M begins]" and the line "[response M ends]", where M is a mark made for this \

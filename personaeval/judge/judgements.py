@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         pa.field("prompt_tokens", pa.int32(), False),
         pa.field("completion_tokens", pa.int32(), False),
         pa.field("expected", pa.float64()),
+        pa.field("reply", pa.string()),
     ]
 )
 
@@ -46,7 +47,7 @@ class JudgementRow:
 
     ``score`` is None if the judgement is unscored, and ``reason`` says why; ``explanation`` is the judge's own;
     ``expected`` replaces ``score`` in all means if the judge's probabilities were asked for. The two flags are set by
-    the rules, else by the judge; None if neither decides.
+    the rules, else by the judge; None if neither decides. ``reply`` is what the judge wrote (None in older files).
     """
 
     task: str
@@ -65,6 +66,7 @@ class JudgementRow:
     prompt_tokens: int
     completion_tokens: int
     expected: float | None = None
+    reply: str | None = None
 
 
 def judgement_writer(folder: Path) -> AbstractContextManager[RowWriter[JudgementRow]]:
@@ -114,6 +116,7 @@ def judgement_rows(
             prompt_tokens=judgement.prompt_tokens,
             completion_tokens=judgement.completion_tokens,
             expected=reply.expected if reply else None,
+            reply=judgement.text,
         )
 
 

@@ -6,19 +6,20 @@ unscored, with the reason; it never counts as 0.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from personaeval.config import JudgeOptions, ModelOptions
+from personaeval.config import JudgeFormat, JudgeOptions, ModelOptions
 from personaeval.errors import UsageError
 from personaeval.generation.pending import CHUNK
 from personaeval.generation.sameness import check_sameness, open_known_model
 from personaeval.generation.structured_query import StructuredQuery
-from personaeval.generation.structured_reply import UnreadableError
+from personaeval.judge.first_replies import FirstReplies
 from personaeval.judge.judge_prompt import VERSION, judge_prompt
-from personaeval.judge.reply import Reply, read_reply, schema_for
+from personaeval.judge.reply import Reply, schema_for
+from personaeval.judge.reply_formats import read_stored
 from personaeval.judge.rubrics import SCORES
 from personaeval.judge.usage import JudgeUsage
 from personaeval.models.checkpoints import parse_model
@@ -33,6 +34,9 @@ CHARACTERS = 4
 
 EXAMPLES_TOKENS = 2048
 """Most tokens of one question's exemplars."""
+
+_REASONS = 5
+"""Reasons of failures that are recorded."""
 
 _EXEMPLARS = 1
 """Version of the prompt that asks for exemplars."""
@@ -60,7 +64,7 @@ class JudgeInput:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One reply of one judge about one response; without a readable reply, ``reason`` says why."""
+    """One reply of one judge about one response, and its text; if it cannot be read, ``reason`` says why."""
 
     judge_input: int
     judge: int
@@ -69,16 +73,18 @@ class Judgement:
     reason: str | None
     prompt_tokens: int
     completion_tokens: int
+    text: str | None = None
 
 
 @dataclass
 class Judge:
-    """A model with the sampling and reasoning mark used for judging."""
+    """A model with the sampling, reasoning mark and reply format used for judging."""
 
     model: Model
     sampling: Sampling
     reasoning_end: str
     reasoning_start: str | None = None
+    form: JudgeFormat = "json"
 
     @property
     def short_name(self) -> str:
@@ -98,6 +104,7 @@ class Judge:
             "sampling": self.sampling.record(),
             "reasoning_end": self.reasoning_end,
             **({"reasoning_start": self.reasoning_start} if self.reasoning_start else {}),
+            **({"form": self.form} if self.form != "json" else {}),
         }
 
 
@@ -187,7 +194,10 @@ class Panel:
         """
         queries = [_query(judge, judge_inputs, self.repeats, ledger) for judge in self.judges]
         self.check_sameness(ledger, progress, {query.model.fingerprint for query in queries if query.reused})
-        usages = [_ask_judge(query, progress, name) for query, name in zip(queries, self.short_names(), strict=True)]
+        usages = [
+            _ask_judge(judge, query, progress, name)
+            for judge, query, name in zip(self.judges, queries, self.short_names(), strict=True)
+        ]
         return PanelResult(queries, usages, len(judge_inputs), self.repeats)
 
 
@@ -210,9 +220,14 @@ def open_panel(options: JudgeOptions, shared: ModelOptions, results: Path) -> Pa
         raise UsageError(f"--expected-score: needs log-probabilities, which only endpoints give; {local} is not one.")
     score_tokens = tuple(map(str, SCORES)) if options.expected_score else ()
     tokens = options.judge_max_tokens
-    sampling = Sampling(0.0, 1.0, tokens, schema=schema_for(tokens), score_tokens=score_tokens)
+    form = options.judge_format
+    if options.expected_score and form != "json":
+        raise UsageError(f"--expected-score: needs the replies of --judge-format json, not {form}.")
+    schema = schema_for(tokens) if form == "json" else None
+    sampling = Sampling(0.0, 1.0, tokens, schema=schema, score_tokens=score_tokens)
     judges = [
-        Judge(open_known_model(spec, own, results), sampling, own.reasoning_end, own.reasoning_start) for spec in specs
+        Judge(open_known_model(spec, own, results), sampling, own.reasoning_end, own.reasoning_start, form)
+        for spec in specs
     ]
     _refuse_duplicates(options.judge, judges)
     return Panel(judges, options.judge_repeats, options.exemplars) if judges else None
@@ -237,20 +252,27 @@ def in_order(judge_inputs: Sequence[JudgeInput]) -> list[JudgeInput]:
 def _query(judge: Judge, judge_inputs: Sequence[JudgeInput], repeats: int, ledger: Ledger) -> StructuredQuery[Reply]:
     def text(number: int, again: bool) -> str:
         one = judge_inputs[number]
-        return judge_prompt(one.lead, one.persona, one.question, one.response, reminder=again, examples=one.examples)
-
-    opened = opens_thinking(judge.model)
-
-    def read(stored: Stored) -> Reply:
-        return _read(stored, judge, opened)
+        return judge_prompt(
+            one.lead, one.persona, one.question, one.response, reminder=again, examples=one.examples, form=judge.form
+        )
 
     return StructuredQuery(
-        judge.model, judge.identity(), judge.sampling, len(judge_inputs), text, read, ledger, repeats=repeats
+        judge.model, judge.identity(), judge.sampling, len(judge_inputs), text, _reader(judge), ledger, repeats=repeats
     )
 
 
-def _ask_judge(query: StructuredQuery[Reply], progress: Progress, name: str) -> JudgeUsage:
-    return usage_of(query, name, query.ask(progress, f"judge {name}"))
+def _reader(judge: Judge) -> Callable[[Stored], Reply]:
+    thinking, opened = judge.model.thinking, opens_thinking(judge.model)
+
+    def read(stored: Stored) -> Reply:
+        return read_stored(stored, judge.form, thinking, opened, expected=bool(judge.sampling.score_tokens))
+
+    return read
+
+
+def _ask_judge(judge: Judge, query: StructuredQuery[Reply], progress: Progress, name: str) -> JudgeUsage:
+    first = FirstReplies(name, _reader(judge), progress.message)
+    return usage_of(query, name, query.ask(progress, f"judge {name}", first.watch))
 
 
 def usage_of(query: StructuredQuery[Any], name: str, failure: str | None) -> JudgeUsage:
@@ -265,20 +287,8 @@ def usage_of(query: StructuredQuery[Any], name: str, failure: str | None) -> Jud
         cached_tokens=counts.cached_tokens,
         output_tokens=counts.output_tokens,
         engine_error=failure,
+        reasons=dict(query.failures().most_common(_REASONS)),
     )
-
-
-def _read(stored: Stored, judge: Judge, opened: bool) -> Reply:
-    text = stored.text
-    if not text.lstrip().startswith("{"):
-        # The model wrote its thinking first; a schema enforced from the first token rules that out.
-        text, _ = judge.model.thinking.split(text, opened and stored.reasoning is None)
-    try:
-        return read_reply(text, (stored.weights or {}) if judge.sampling.score_tokens else None)
-    except UnreadableError as error:
-        if stored.finish_reason == "length":
-            raise UnreadableError(f"{error} (cut off at {stored.completion_tokens} tokens)") from None
-        raise
 
 
 class PanelResult:
@@ -311,4 +321,5 @@ class PanelResult:
                             one.reason,
                             one.stored.prompt_tokens if one.stored else 0,
                             one.stored.completion_tokens if one.stored else 0,
+                            one.stored.text if one.stored else None,
                         )

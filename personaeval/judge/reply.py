@@ -1,14 +1,15 @@
-"""A judge's reply: its fields, from which the schema and the strict reader follow."""
+"""A judge's reply: its fields, from which the schema and the exact reader follow."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from personaeval.generation.structured_reply import AskedLength, StructuredReply, UnreadableError, read_object, shown
+from personaeval.generation.structured_reply import AskedLength, StructuredReply, UnreadableError, shown
 from personaeval.judge.rubrics import SCORES, Score
 
 _LONGEST_REASONING = 1200
@@ -17,7 +18,17 @@ _USUAL_TOKENS = 1024
 
 _REST_OF_REPLY = 64
 
-Flag = Annotated[bool | None, BeforeValidator(lambda value: value if isinstance(value, bool) else None)]
+_FLAGS = {"true": True, "false": False, "1": True, "0": False}
+
+_SCORE = re.compile(r"\s*([1-5])(?:\.0{1,6})?\s*(?:(?:/|out of)\s*5\s*)?", re.ASCII)
+"""A score written as a text: 4, 4.0, 4/5, 4 out of 5."""
+
+
+def _flag(value: object) -> bool | None:
+    return _FLAGS.get(str(value).strip().lower()) if isinstance(value, bool | int | str) else None
+
+
+Flag = Annotated[bool | None, BeforeValidator(_flag)]
 """True or false; None if the judge did not say."""
 
 
@@ -41,9 +52,7 @@ class Reply(StructuredReply):
     @field_validator("score", mode="before")
     @classmethod
     def _whole_number(cls, value: Any) -> Any:
-        if type(value) is not int or value not in SCORES:
-            raise UnreadableError(f"the score is {shown(json.dumps(value))[1:-1]}, not a whole number from 1 to 5")
-        return value
+        return read_score(value)
 
 
 def schema_for(max_tokens: int) -> str:
@@ -57,8 +66,27 @@ def schema_for(max_tokens: int) -> str:
     return Reply.schema_text({"reasoning": max(_REST_OF_REPLY, max_tokens - _REST_OF_REPLY)})
 
 
+def read_score(value: Any) -> int:
+    """A score as an integer: 4, 4.0, "4" and "4/5" are 4.
+
+    Raises:
+        UnreadableError: it is no whole number from 1 to 5.
+    """
+    score = value
+    if isinstance(value, str) and (written := _SCORE.fullmatch(value)) is not None:
+        score = int(written[1])
+    elif isinstance(value, float) and value.is_integer():
+        score = int(value)
+    if type(score) is not int or score not in SCORES:
+        raise UnreadableError(
+            f"the score is {shown(json.dumps(value, ensure_ascii=False))[1:-1]}, not a whole number from 1 to 5",
+            "value",
+        )
+    return score
+
+
 def read_reply(text: str, weights: Mapping[str, float] | None = None) -> Reply:
-    """Read a reply: one JSON object, bare or in one code fence, whose score is a whole number from 1 to 5.
+    """Read a reply: exactly one JSON object, wherever it stands, whose score is a whole number from 1 to 5.
 
     Nothing is guessed: no score is extracted from prose, and none is rounded or clipped.
 
@@ -74,9 +102,13 @@ def read_reply(text: str, weights: Mapping[str, float] | None = None) -> Reply:
 
 
 def _expected(text: str, weights: Mapping[str, float]) -> float:
-    """Mean of the scores by their probabilities, which belong to the last digit in the reply."""
-    content = read_object(text)
-    total = sum(weights.values())
-    if list(content)[-1] != "score" or str(content["score"]) not in weights or not total:
-        raise UnreadableError("the probabilities of the score are not known (it must be a token of its own, the last)")
+    """Mean of the scores by their probabilities, which belong to the last digit from 1 to 5 in the reply."""
+    found = Reply.object_in(text)
+    given, total = found.content["score"], sum(weights.values())
+    digits = re.findall(r"[1-5]", text[text.rfind("score") :])
+    is_last = list(found.content)[-1] == "score" and digits == [str(read_score(given))]
+    if not is_last or digits[0] not in weights or not total:
+        raise UnreadableError(
+            "the probabilities of the score are not known (it must be a token of its own, the last)", "weights"
+        )
     return sum(int(score) * weight for score, weight in weights.items()) / total

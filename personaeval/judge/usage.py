@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -88,3 +88,8 @@ class JudgeUsage:
     cached_tokens: int = 0
     output_tokens: int = 0
     engine_error: str | None = None
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Why requests failed, the commonest first, with counts."""
+    cost: float | None = None
+    """In the currency of the price list; None without a price."""
+    currency: str | None = None

@@ -168,7 +168,7 @@ def check_judge(panel: Panel, controls: Controls, output: Path, progress: Progre
     model = {name: value for name, value in judge.model.record().items() if name != "folder"}
     record = {
         "format": FORMAT,
-        "judge": {"short_name": usage.judge, **model, "sampling": judge.sampling.record()},
+        "judge": {"short_name": usage.judge, **model, "sampling": judge.sampling.record(), "form": judge.form},
         "wording": judge_prompt.VERSION,
         "controls": controls.hash,
         "repeats": panel.repeats,
@@ -177,7 +177,7 @@ def check_judge(panel: Panel, controls: Controls, output: Path, progress: Progre
     }
     folder = output / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / f"{judge.fingerprint}.json", record)
+    write_json(folder / _file_name(judge.fingerprint, judge.form), record)
     return record
 
 
@@ -275,7 +275,11 @@ def _failures(found: Mapping[str, Any]) -> list[str]:
     return reasons
 
 
-def find_check(output: Path, fingerprint: str) -> dict[str, Any] | None:
+def _file_name(fingerprint: str, form: str) -> str:
+    return f"{fingerprint}.json" if form == "json" else f"{fingerprint}-{form}.json"
+
+
+def find_check(output: Path, fingerprint: str, form: str = "json") -> dict[str, Any] | None:
     """A judge's result on the controls, from the results folder's records or the shipped ones.
 
     Records of another judge prompt, of other controls or rubrics, and unreadable ones are ignored.
@@ -284,7 +288,7 @@ def find_check(output: Path, fingerprint: str) -> dict[str, Any] | None:
         ``passed``, ``verdict`` and ``date``; None for a judge that has not been validated.
     """
     for folder in (output / FOLDER, controls_folder() / FOLDER):
-        path = folder / f"{fingerprint}.json"
+        path = folder / _file_name(fingerprint, form)
         if path.is_file():
             record = read_json(path)
             known = {"wording", "controls", "passed", "verdict", "date"} <= record.keys()
@@ -303,7 +307,7 @@ def refresh_checks(summaries: Sequence[dict[str, Any]], output: Path) -> None:
     for summary in summaries:
         for part in summary["tasks"].values():
             for judge in part.get("judges", ()):
-                judge["check"] = find_check(output, judge["fingerprint"]) or judge["check"]
+                judge["check"] = find_check(output, judge["fingerprint"], judge.get("form", "json")) or judge["check"]
 
 
 def describe_check(record: Mapping[str, Any]) -> str:

@@ -74,7 +74,7 @@ def add_panel(manifest: RunRecord, rubrics: Mapping[str, Rubrics], panel: Panel 
     if panel is not None:
         described = PanelRecord(**{"hash": hash_json(panel.identity()), **panel.describe()})
         for judge in described.judges:
-            judge.check = find_check(output, judge.fingerprint)
+            judge.check = find_check(output, judge.fingerprint, judge.form)
         manifest.panel = described
 
 

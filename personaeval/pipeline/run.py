@@ -6,14 +6,15 @@ plan -> what the ledger lacks -> engine -> ledger and verification, side by side
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from personaeval.config import RunConfig
 from personaeval.documents import hash_json
 from personaeval.errors import EngineError, UsageError
-from personaeval.generation.pending import CHUNK, PendingRequests, run_requests
+from personaeval.generation.pending import CHUNK, PendingRequests, count_reasons, run_requests
 from personaeval.generation.plan import Plan, describe_greedy_samples
 from personaeval.generation.sameness import check_sameness
 from personaeval.judge.judgements import Ratings
@@ -40,7 +41,8 @@ class RunResult:
     """Result for one checkpoint: its folder, and how many requests failed (running again retries only those).
 
     ``folder`` is None if nothing could be asked, because the engine failed or another process holds the run.
-    ``unjudged`` is how many judgements the judges' engines did not give.
+    ``unjudged`` is how many judgements the judges' engines did not give. ``reasons`` says why requests failed and
+    ``judge_reasons`` why judgements did, with counts.
     """
 
     folder: Path | None
@@ -48,6 +50,8 @@ class RunResult:
     generated: int
     engine_error: str | None
     unjudged: int = 0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    judge_reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 def run(config: RunConfig, progress: Progress, models: Sequence[Model] = ()) -> list[RunResult]:
@@ -126,7 +130,15 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
             finish(folder, manifest, eval_set, responses, personas, judging.ratings)
     engine_error = engine_error or next((usage.engine_error for usage in judging.usages if usage.engine_error), None)
     unjudged = sum(usage.failed for usage in judging.usages)
-    return RunResult(folder, len(pending.errors), pending.counts.completed, engine_error, unjudged)
+    return RunResult(
+        folder,
+        len(pending.errors),
+        pending.counts.completed,
+        engine_error,
+        unjudged,
+        count_reasons(pending.errors.values()),
+        sum((Counter(usage.reasons) for usage in judging.usages), Counter()),
+    )
 
 
 def _generate(

@@ -74,6 +74,7 @@ JUDGEMENTS = IDENTITY | {
     "refusal": pa.bool_(),
     "ai_admission": pa.bool_(),
     "explanation": pa.string(),
+    "reply": pa.string(),
     "reason": pa.string(),
     "prompt_tokens": pa.int64(),
     "completion_tokens": pa.int64(),

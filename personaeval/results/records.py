@@ -50,6 +50,7 @@ class JudgeRecord(ModelRecord):
     short_name: str = Field(description="The judge's name in tables.")
     sampling: dict[str, Any] = {}
     reasoning_end: str | None = None
+    form: str = Field(default="json", description="How it replies.")
     check: dict[str, Any] | None = None
 
 

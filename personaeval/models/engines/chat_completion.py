@@ -42,7 +42,7 @@ def read_completion(content: bytes, request: Request) -> Completion:
         shown = redact(content[:80].decode(errors="replace"))
         raise SenselessError(f"the answer is not JSON ({shown!r})") from None
     choice = _first_choice(body)
-    finish_reason = _finish_reason(choice)
+    finish_reason = _finish_reason(choice, request)
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     details = usage.get("prompt_tokens_details")
@@ -75,7 +75,7 @@ def _first_choice(body: Any) -> dict[str, Any]:
     raise SenselessError("the answer has no choices")
 
 
-def _finish_reason(choice: dict[str, Any]) -> str:
+def _finish_reason(choice: dict[str, Any], request: Request) -> str:
     reason = choice.get("finish_reason")
     match end_of(reason):
         case "stop":
@@ -85,7 +85,9 @@ def _finish_reason(choice: dict[str, Any]) -> str:
         case "unnamed":
             return UNNAMED
         case "called":
-            raise UnusableError(_CALLED)
+            if request.sampling.schema is None:
+                raise UnusableError(_CALLED)
+            return "stop"
         case "withheld":
             raise UnusableError(f"the endpoint's content filter withheld the answer ({redact(str(reason))})")
         case "broken":
@@ -103,7 +105,7 @@ def _texts(choice: dict[str, Any], request: Request) -> tuple[str, str | None]:
         if not isinstance(message, dict):
             raise SenselessError("the answer has no message")
         if message.get("tool_calls"):
-            raise UnusableError(_CALLED)
+            return _called_with(message["tool_calls"], request), None
         reasoning = message.get("reasoning") or message.get("reasoning_content")
         text = message.get("content")
         # A refusal is the model's own text, which some servers put in another field.
@@ -114,6 +116,20 @@ def _texts(choice: dict[str, Any], request: Request) -> tuple[str, str | None]:
     if not isinstance(text, str):
         raise SenselessError("the answer holds no text")
     return repair_surrogates(text), reasoning
+
+
+def _called_with(calls: Any, request: Request) -> str:
+    """The arguments of a tool call that stands for a reply whose form was asked for.
+
+    Raises:
+        UnusableError: another call.
+    """
+    if request.sampling.schema is not None and isinstance(calls, list) and len(calls) == 1:
+        function = calls[0].get("function") if isinstance(calls[0], dict) else None
+        arguments = function.get("arguments") if isinstance(function, dict) else None
+        if isinstance(arguments, str) and arguments.strip():
+            return repair_surrogates(arguments)
+    raise UnusableError(_CALLED)
 
 
 def _weights(logprobs: Any, score_tokens: Sequence[str]) -> dict[str, float]:
