@@ -176,7 +176,7 @@ def score_with(options: ScoreOptions, progress: bool) -> Rescoring:
     options.refuse_unused()
     judges = part(options, JudgeOptions) if options.judge else None
     prices, shown = read_prices(options.prices), open_progress(quiet=not progress)
-    found = rescore(options.folder, options.data, options.include, judges, shown, options.human)
+    found = rescore(options.folder, options.data, options.include, judges, shown, options.human, prices)
     report_judging(found.judging.usages, prices, shown)
     return Rescoring(options.folder, found.changed, found.judging.usages)
 

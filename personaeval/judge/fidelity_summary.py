@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from personaeval.generation.structured_reply import kind_of
+from personaeval.judge.agreement_summary import between_judges
 from personaeval.judge.judgements import Ratings, mean_scored
 from personaeval.library.personas import Persona
 from personaeval.metrics.inference import finite_or_none
@@ -46,8 +46,7 @@ def summarise_fidelity(
             "unscored": int(np.isnan(scores).sum()),
             "reasons": dict(Counter(map(kind_of, ratings.reasons.values())).most_common(_SHOWN_REASONS)),
         },
-        "alpha": _alpha(ratings),
-        "kappas": _kappas(ratings),
+        **between_judges(ratings),
         "spread_between_judges": _spread(judges),
         "judges": judges,
     }
@@ -83,28 +82,6 @@ def _by(ratings: Ratings, groups: Mapping[str, str]) -> dict[str, float | None]:
         )
         for wanted in dict.fromkeys(groups.values())
     }
-
-
-def _alpha(ratings: Ratings) -> float | None:
-    """Krippendorff's α between the judges' first repeats; None with one judge."""
-    from personaeval.metrics.agreement import krippendorff_alpha
-
-    if len(ratings.judges) < 2:
-        return None
-    return finite_or_none(krippendorff_alpha(ratings.scores[:, :, 0], level="ordinal"))
-
-
-def _kappas(ratings: Ratings) -> list[dict[str, Any]]:
-    """Quadratically weighted κ of every pair of judges, over responses that both scored in their first repeat."""
-    from personaeval.metrics.agreement import weighted_kappa
-
-    found = []
-    for (one, left), (other, right) in combinations(ratings.judges.items(), 2):
-        first, second = ratings.scores[:, left, 0], ratings.scores[:, right, 0]
-        both = ~np.isnan(first) & ~np.isnan(second)
-        kappa = weighted_kappa(first[both], second[both], low=1, high=5)
-        found.append({"judges": [one, other], "kappa": finite_or_none(kappa), "responses": int(both.sum())})
-    return found
 
 
 def _own_scores(ratings: Ratings, scores: NDArray[np.float64], personas: Sequence[str]) -> dict[str, Any]:

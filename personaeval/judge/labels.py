@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from personaeval.errors import UsageError
+from personaeval.judge.agreement_summary import with_people
 from personaeval.judge.judgements import Ratings, mean_scored
 from personaeval.library.data_files import read_file
 from personaeval.library.items import Row
@@ -204,11 +205,12 @@ def compare(joined: Joined, ratings: Ratings) -> dict[str, Any]:
     """
     people = np.full(len(ratings.personas), np.nan)
     annotators = sorted({name for given in joined.scores.values() for name in given})
-    table = np.full((len(joined.scores), len(annotators)), np.nan)
-    for row, (place, given) in enumerate(joined.scores.items()):
+    table = np.full((len(people), len(annotators)), np.nan)
+    for place, given in joined.scores.items():
+        row = ratings.responses[place]
         for name, score in given.items():
             table[row, annotators.index(name)] = score
-        people[ratings.responses[place]] = float(np.mean(list(given.values())))
+        people[row] = float(np.mean(list(given.values())))
     reason = _why_not_corrected(joined)
     corrected = None if reason else _correct(ratings, people)
     if corrected is None and not reason:
@@ -222,6 +224,7 @@ def compare(joined: Joined, ratings: Ratings) -> dict[str, Any]:
         "alpha": _alpha(table),
         "panel": _agreement(ratings.panel_scores, people),
         "judges": {name: _agreement(mean_scored(ratings.scores[:, n]), people) for name, n in ratings.judges.items()},
+        "agreement": with_people(ratings, table, people),
         "corrected": corrected,
         "reason": reason,
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -57,6 +58,34 @@ def read_prices(path: Path | None) -> PriceList:
         UsageError: it is missing or broken.
     """
     return PriceList() if path is None else read_document(path, PriceList)
+
+
+def add_cost(usages: Sequence[JudgeUsage], prices: PriceList) -> None:
+    """Give each judge's usage its cost, if its model has a price."""
+    for usage in usages:
+        usage.cost = prices.cost(usage.model, usage.prompt_tokens, usage.cached_tokens, usage.output_tokens)
+        usage.currency = prices.currency if usage.cost is not None else None
+
+
+def total_usage(sessions: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """Each judge's requests, tokens and cost over the sessions of a run, as summary.json holds them.
+
+    The cost is None if that of any session with requests is not known.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for one in (usage for session in sessions for usage in session):
+        if not one.get("calls"):
+            continue
+        total = found.setdefault(str(one["judge"]), dict.fromkeys(_SUMMED, 0) | {"cost": 0.0, "currency": None})
+        for name in _SUMMED:
+            total[name] += one.get(name, 0)
+        cost = one.get("cost")
+        total["cost"] = None if cost is None or total["cost"] is None else total["cost"] + cost
+        total["currency"] = one.get("currency") or total["currency"]
+    return found
+
+
+_SUMMED = ("calls", "prompt_tokens", "cached_tokens", "output_tokens")
 
 
 def report_judging(usages: Sequence[JudgeUsage], prices: PriceList, progress: Progress) -> None:

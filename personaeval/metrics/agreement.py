@@ -1,15 +1,28 @@
-"""Inter-rater agreement: between judges, of a judge with itself, between judges and people."""
+"""Inter-rater agreement: between judges, of a judge with itself, between judges and people.
+
+    estimate = clustered(krippendorff_alpha, ratings, clusters)
+    estimate.value, estimate.low, estimate.high
+
+Responses of one persona are no independent units. So intervals leave out one persona after the other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from personaeval.metrics.inference import Estimate
+from personaeval.metrics.jackknife import intervals, jackknife
+
 Level = Literal["nominal", "ordinal", "interval"]
 
 Array = NDArray[np.floating[Any]]
+
+_BLOCKS = 60
+"""More clusters are left out in this many groups: the error hardly gains, and the time grows with their number."""
 
 
 def krippendorff_alpha(ratings: Array, level: Level = "ordinal") -> float | None:
@@ -87,3 +100,43 @@ def rank_correlation(one: Array, other: Array) -> float | None:
     from scipy.stats import spearmanr
 
     return float(spearmanr(one, other).statistic)
+
+
+def clustered(statistic: Callable[[Array], float | None], ratings: Array, clusters: NDArray[np.int_]) -> Estimate:
+    """A coefficient of agreement with a 95 % interval: jackknife over clusters, on Fisher's scale.
+
+    Args:
+        statistic: the coefficient of (units, raters).
+        ratings: (units, raters), NaN for a missing rating.
+        clusters: (units,) the cluster of each, such as its persona.
+
+    Returns:
+        No interval with fewer than three clusters, or if the coefficient is undefined without one of them.
+    """
+    known = (~np.isnan(ratings)).sum(axis=1) >= 2
+    ratings, clusters = ratings[known], clusters[known]
+    names, place = np.unique(clusters, return_inverse=True)
+    blocks = min(len(names), _BLOCKS)
+    if blocks < 3:
+        return Estimate(statistic(ratings))
+    block = place % blocks
+
+    def of(present: Array) -> Array:
+        rows = np.atleast_2d(present)
+        values = [statistic(ratings[row[block] > 0]) for row in rows]
+        found = np.array([[np.nan if value is None else value] for value in values])
+        return found if present.ndim > 1 else found[0]
+
+    # Each cluster adds itself alone to a sum of its own: what is left of the sums says who is there.
+    found = jackknife(np.eye(blocks), of, spans=2.0)
+    return intervals(found, ["fisher"])[0]
+
+
+def paired_kappa(low: float, high: float) -> Callable[[Array], float | None]:
+    """:func:`weighted_kappa` of the two columns of (units, 2), without NaN."""
+    return lambda ratings: weighted_kappa(ratings[:, 0], ratings[:, 1], low, high)
+
+
+def paired_rank_correlation(ratings: Array) -> float | None:
+    """:func:`rank_correlation` of the two columns of (units, 2), without NaN."""
+    return rank_correlation(ratings[:, 0], ratings[:, 1])

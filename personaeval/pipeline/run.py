@@ -20,7 +20,7 @@ from personaeval.generation.sameness import check_sameness
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.judging import JudgingResult, judge_run, make_judge_inputs, warn_of_judges, with_score
 from personaeval.judge.panel import JudgeInput, Panel
-from personaeval.judge.usage import report_judging
+from personaeval.judge.usage import add_cost, report_judging
 from personaeval.library.external_personas import describe_import
 from personaeval.models.checkpoints import ModelSpec
 from personaeval.models.model import InProcessModel, Model
@@ -121,6 +121,7 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
             scoring.flush()
             ledger.flush()
             judging = _judge(panel, folder, eval_set, plan, pending, scoring, progress)
+            add_cost(judging.usages, prepared.prices)
             sessions.judged(judging.usages)
             report_judging(judging.usages, prepared.prices, progress)
             manifest.counts = CountsRecord(requests=plan.size, failed=len(pending.errors))

@@ -15,6 +15,7 @@ from personaeval.judge.judging import JudgingResult, judge_run, make_judge_input
 from personaeval.judge.labels import keep_labels, read_labels
 from personaeval.judge.panel import JudgeInput, open_panel
 from personaeval.judge.rubrics import rubrics_of
+from personaeval.judge.usage import PriceList, add_cost
 from personaeval.library.registry import Registry
 from personaeval.library.tasks import JudgedScorer
 from personaeval.models.prompts import persona_sentence
@@ -51,6 +52,7 @@ def rescore(
     judging: JudgeOptions | None = None,
     progress: Progress | None = None,
     human: Path | None = None,
+    prices: PriceList | None = None,
 ) -> Rescored:
     """Verify a finished run's responses again, or let judges score them, and rewrite its tables.
 
@@ -61,6 +63,7 @@ def rescore(
         judging: judges that replace the run's judges. None: judged tasks keep their judgements.
         progress: shows the judges' progress.
         human: file of human labels, kept with the run and compared with its judges.
+        prices: of the judges' tokens.
 
     Raises:
         UsageError: not a finished run, or another process is working on it.
@@ -75,7 +78,7 @@ def rescore(
     with run_lock(folder):
         if labels:
             keep_labels(folder, labels)
-        return _rescore(run, data, include, judging, progress or open_progress(quiet=True))
+        return _rescore(run, data, include, judging, progress or open_progress(quiet=True), prices or PriceList())
 
 
 def _rescore(
@@ -84,10 +87,11 @@ def _rescore(
     include: tuple[Path, ...],
     judging: JudgeOptions | None,
     progress: Progress,
+    prices: PriceList,
 ) -> Rescored:
     record = run.record
     eval_set = _load_eval_set(run, data, include)
-    judged_now = _judge_again(run, eval_set, judging, progress)
+    judged_now = _judge_again(run, eval_set, judging, progress, prices)
     for items in eval_set.items:
         update_task(record.tasks[items.task.name], items)
     changed = 0
@@ -117,7 +121,7 @@ def _persona_rows(run: FinishedRun) -> list[PersonaRow]:
 
 
 def _judge_again(
-    run: FinishedRun, eval_set: EvalSet, judging: JudgeOptions | None, progress: Progress
+    run: FinishedRun, eval_set: EvalSet, judging: JudgeOptions | None, progress: Progress, prices: PriceList
 ) -> JudgingResult:
     """The ratings of the judged tasks: those the run has, or those of judges asked now."""
     folder, record, judged = run.folder, run.record, eval_set.judged()
@@ -140,6 +144,7 @@ def _judge_again(
     with Ledger(results / LEDGER) as ledger:
         judged_now = judge_run(panel, judge_inputs, eval_set.rubrics, folder, ledger, progress)
     sessions = Sessions(folder)
+    add_cost(judged_now.usages, prices)
     sessions.judged(judged_now.usages)
     record.sessions = sessions.records()
     return judged_now

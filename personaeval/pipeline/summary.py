@@ -8,6 +8,7 @@ from typing import Any
 from personaeval.documents import hash_json
 from personaeval.judge.fidelity_summary import summarise_fidelity
 from personaeval.judge.judgements import Ratings
+from personaeval.judge.usage import total_usage
 from personaeval.library.personas import Persona
 from personaeval.metrics import stability
 from personaeval.metrics.coverage_warnings import (
@@ -140,6 +141,7 @@ def _summarise_fidelity(
         return part | {"warnings": _warnings(record, table, counts | {"unscored": 0}, total)}
     assert panel is not None, "ratings are a panel's"
     part["exemplars_by"] = panel.exemplars_by
+    part["judging"] = total_usage(session.judges for session in record.sessions)
     part["expected_score"] = any(judge.sampling.get("options") for judge in panel.judges)
     part |= summarise_fidelity(ratings, panel, record.model, personas)
     silent = [judge for judge in part["judges"] if judge["unscored"] > UNSCORED_LIMIT * judge["judgements"]]

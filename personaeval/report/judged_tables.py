@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from personaeval.metrics.coverage_warnings import few_personas_warning
@@ -101,13 +102,7 @@ def notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
         if not part["judged"]:
             lines.append(f"{name}: not judged yet. Run personaeval score RUN --judge ….")
             continue
-        if part["alpha"] is not None:
-            lines.append(f"{name}: Krippendorff's α between the judges {part['alpha']:.2f}.")
-        lines += [
-            f"{name}: {' and '.join(pair['judges'])} agree with weighted κ {pair['kappa']:.2f}."
-            for pair in part["kappas"]
-            if pair["kappa"] is not None
-        ]
+        lines += agreement_lines(name, part)
         if part["spread_between_judges"] is not None:
             each = ", ".join(
                 f"{judge['short_name']} {judge['persona_score']['value']:.2f}"
@@ -129,8 +124,62 @@ def notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
         if part["fidelity"]["few_personas"]:
             lines.append(f"{name}: {few_personas_warning(part['fidelity']['personas'])}.")
         lines += people_lines(name, part.get("people"))
+        lines += cost_lines(name, part.get("judging") or {})
         lines += [f"{name}: {warning}." for warning in part["warnings"]]
     return [*lines, *role_notes(entries, names)]
+
+
+def agreement_lines(name: str, part: dict[str, Any]) -> list[str]:
+    """Agreement between a checkpoint's judges: overall and by dimension, with intervals."""
+    found = part.get("agreement")
+    if found is None:
+        return _agreement_of_earlier_versions(name, part)
+    lines = []
+    if found["alpha"] is not None and found["alpha"]["value"] is not None:
+        each = _by_dimension(found, lambda own: own["alpha"])
+        lines.append(f"{name}: Krippendorff's α between the judges {_coefficient(found['alpha'])}{each}.")
+    for place, pair in enumerate(found["pairs"]):
+        if pair["kappa"]["value"] is not None:
+            who = " and ".join(pair["judges"])
+            each = _by_dimension(found, lambda own, place=place: own["pairs"][place]["kappa"])
+            lines.append(f"{name}: {who} agree with weighted κ {_coefficient(pair['kappa'])}{each}.")
+    return lines
+
+
+def _agreement_of_earlier_versions(name: str, part: dict[str, Any]) -> list[str]:
+    lines = [f"{name}: Krippendorff's α between the judges {part['alpha']:.2f}."] if part["alpha"] is not None else []
+    return lines + [
+        f"{name}: {' and '.join(pair['judges'])} agree with weighted κ {pair['kappa']:.2f}."
+        for pair in part["kappas"]
+        if pair["kappa"] is not None
+    ]
+
+
+def _coefficient(entry: dict[str, Any]) -> FormattedEstimate:
+    return replace(interval(entry), digits=2)
+
+
+def _by_dimension(found: dict[str, Any], pick: Callable[[dict[str, Any]], Any]) -> str:
+    """A coefficient by dimension, to append to a line; empty with one dimension."""
+    own = {dimension: pick(entry) for dimension, entry in found["by_dimension"].items()}
+    shown = [
+        f"{_words(dimension)} {_coefficient(entry)}"
+        for dimension, entry in own.items()
+        if entry and entry["value"] is not None
+    ]
+    return f" (by dimension: {', '.join(shown)})" if len(own) > 1 and shown else ""
+
+
+def cost_lines(name: str, judging: dict[str, dict[str, Any]]) -> list[str]:
+    """What each judge of a checkpoint's run was asked, and what that cost if its price is known."""
+    lines = []
+    for judge, total in judging.items():
+        cost = f", {total['cost']:,.2f} {total['currency']}" if total["cost"] is not None else ""
+        lines.append(
+            f"{name}: {judge} was asked {total['calls']:,} times: {total['prompt_tokens']:,} prompt tokens, "
+            f"{total['output_tokens']:,} new tokens{cost}."
+        )
+    return lines
 
 
 def judge_lines(judges: Sequence[dict[str, Any]]) -> list[str]:
@@ -147,6 +196,21 @@ def judge_lines(judges: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def _people_agreement_lines(name: str, found: dict[str, Any]) -> list[str]:
+    """Agreement of each judge with people, overall and by dimension."""
+    lines = []
+    for judge, own in found["judges"].items():
+        if own["kappa"]["value"] is None:
+            continue
+        kappas = _by_dimension(found, lambda entry, judge=judge: entry["judges"][judge]["kappa"])
+        rank = own["rank_correlation"]
+        rho = "undefined" if rank["value"] is None else str(_coefficient(rank))
+        lines.append(
+            f"{name}: {judge} and people: weighted κ {_coefficient(own['kappa'])}{kappas}, rank correlation {rho}."
+        )
+    return lines
+
+
 def people_lines(name: str, people: dict[str, Any] | None) -> list[str]:
     """Agreement of a checkpoint's judges with human labels, and the corrected score."""
     if not people:
@@ -154,6 +218,9 @@ def people_lines(name: str, people: dict[str, Any] | None) -> list[str]:
     who = f"{people['labels']} labels of {people['annotators']} people on {people['responses']} responses"
     alpha = f"; Krippendorff's α between them {people['alpha']:.2f}" if people["alpha"] is not None else ""
     lines = [f"{name}: {who}{alpha}."] if people["responses"] else []
+    if "agreement" in people:
+        lines += _people_agreement_lines(name, people["agreement"])
+        people = {**people, "judges": {}}
     agreements = {**people["judges"], **({"the panel": people["panel"]} if len(people["judges"]) > 1 else {})}
     for judge, found in agreements.items():
         if found["kappa"] is not None:
