@@ -70,7 +70,9 @@ def pair_agreement(pair: Floats, ratings: Ratings, own: NDArray[np.bool_] | None
     """κ and ρ of two raters of (responses, 2), with intervals, over the responses that both scored."""
     from personaeval.metrics.agreement import paired_kappa, paired_rank_correlation
 
-    both = ~np.isnan(pair).any(axis=1) if own is None else ~np.isnan(pair).any(axis=1) & own
+    both = np.asarray(~np.isnan(pair).any(axis=1))
+    if own is not None:
+        both = both & own
     return {
         "responses": int(both.sum()),
         "kappa": estimate(paired_kappa(LOW, HIGH), pair, ratings, both),

@@ -7,6 +7,7 @@ and ``[RESULT] 4``, an explanation and ``[[4]]``. Both say nothing of refusals, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from personaeval.config import JudgeFormat
 from personaeval.generation.json_objects import is_one_object
@@ -59,7 +60,7 @@ def read_stored(
         raise
 
 
-def _read(text: str, form: JudgeFormat, weights: dict[str, float] | None) -> Reply:
+def _read(text: str, form: JudgeFormat, weights: Mapping[str, float] | None) -> Reply:
     if form == "json":
         return read_reply(text, weights)
     mark, name = _MARKS[form]
@@ -68,7 +69,7 @@ def _read(text: str, form: JudgeFormat, weights: dict[str, float] | None) -> Rep
     if not found:
         raise UnreadableError(f"the reply holds no {name}{ending(bare)}", "no mark")
     try:
-        scores = {read_score(one[1].rstrip(".,;")) for one in found}
+        scores = {read_score(one[1].rstrip(".,;:!?")) for one in found}
     except UnreadableError as error:
         raise UnreadableError(f"{error}{ending(bare)}", error.fault) from None
     if len(scores) > 1:

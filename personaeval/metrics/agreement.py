@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from personaeval.metrics.inference import Estimate
+from personaeval.metrics.inference import Estimate, Floats
 from personaeval.metrics.jackknife import intervals, jackknife
 
 Level = Literal["nominal", "ordinal", "interval"]
@@ -114,14 +114,16 @@ def clustered(statistic: Callable[[Array], float | None], ratings: Array, cluste
         No interval with fewer than three clusters, or if the coefficient is undefined without one of them.
     """
     known = (~np.isnan(ratings)).sum(axis=1) >= 2
-    ratings, clusters = ratings[known], clusters[known]
+    # In an order of their own, so that sums are the same to the last bit whatever the order of the units.
+    order = np.lexsort((*ratings[known].T, clusters[known]))
+    ratings, clusters = ratings[known][order], clusters[known][order]
     names, place = np.unique(clusters, return_inverse=True)
     blocks = min(len(names), _BLOCKS)
     if blocks < 3:
         return Estimate(statistic(ratings))
     block = place % blocks
 
-    def of(present: Array) -> Array:
+    def of(present: Floats) -> Floats:
         rows = np.atleast_2d(present)
         values = [statistic(ratings[row[block] > 0]) for row in rows]
         found = np.array([[np.nan if value is None else value] for value in values])

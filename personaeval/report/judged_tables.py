@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from personaeval.metrics.coverage_warnings import few_personas_warning
@@ -141,7 +142,7 @@ def agreement_lines(name: str, part: dict[str, Any]) -> list[str]:
     for place, pair in enumerate(found["pairs"]):
         if pair["kappa"]["value"] is not None:
             who = " and ".join(pair["judges"])
-            each = _by_dimension(found, lambda own, place=place: own["pairs"][place]["kappa"])
+            each = _by_dimension(found, partial(_pair_kappa, place))
             lines.append(f"{name}: {who} agree with weighted κ {_coefficient(pair['kappa'])}{each}.")
     return lines
 
@@ -157,6 +158,14 @@ def _agreement_of_earlier_versions(name: str, part: dict[str, Any]) -> list[str]
 
 def _coefficient(entry: dict[str, Any]) -> FormattedEstimate:
     return replace(interval(entry), digits=2)
+
+
+def _pair_kappa(place: int, entry: dict[str, Any]) -> Any:
+    return entry["pairs"][place]["kappa"]
+
+
+def _judge_kappa(judge: str, entry: dict[str, Any]) -> Any:
+    return entry["judges"][judge]["kappa"]
 
 
 def _by_dimension(found: dict[str, Any], pick: Callable[[dict[str, Any]], Any]) -> str:
@@ -202,7 +211,7 @@ def _people_agreement_lines(name: str, found: dict[str, Any]) -> list[str]:
     for judge, own in found["judges"].items():
         if own["kappa"]["value"] is None:
             continue
-        kappas = _by_dimension(found, lambda entry, judge=judge: entry["judges"][judge]["kappa"])
+        kappas = _by_dimension(found, partial(_judge_kappa, judge))
         rank = own["rank_correlation"]
         rho = "undefined" if rank["value"] is None else str(_coefficient(rank))
         lines.append(
