@@ -23,6 +23,7 @@ from personaeval.config import RunConfig, flag_name, flag_of, group_of
 from personaeval.config.starting_file import starting_config, yaml_value
 from personaeval.judge.rubrics import Rubric
 from personaeval.library.overview import size_of, source_of
+from personaeval.library.persona_columns import KNOWN
 from personaeval.library.personas import Category, Expectation, PersonaSet
 from personaeval.library.registry import Registry
 from personaeval.library.tasks import Task, TaskGroup
@@ -64,6 +65,7 @@ def pages() -> dict[Path, str]:
     made[DOCS / "config.md"] = fill(DOCS / "config.md", {"keys": config_table(), "start": starting_file()})
     made[DOCS / "tasks.md"] = fill(DOCS / "tasks.md", task_tables())
     made[DOCS / "personas.md"] = fill(DOCS / "personas.md", persona_tables())
+    made[DOCS / "bring-your-own.md"] = fill(DOCS / "bring-your-own.md", column_table())
     return made
 
 
@@ -143,6 +145,12 @@ def persona_tables() -> dict[str, str]:
         "fields": ", ".join(f"{field} ({count})" for field, count in sorted(fields.items())) + ".",
         "templates": _table(("name", "text"), [(name, f"`{text!r}`") for name, text in TEMPLATES.items()]),
     }
+
+
+def column_table() -> dict[str, str]:
+    """Return the table of known columns in docs/bring-your-own.md."""
+    rows = [(what, ", ".join(f"`{name}`" for name in names), source) for what, names, source in KNOWN]
+    return {"columns": _table(("what it is", "names, the first ones first", "among others in"), rows)}
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

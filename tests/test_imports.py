@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import uuid
 
 import pandas as pd
 import pytest
@@ -77,7 +78,7 @@ def persona_hub(folder):
     (folder / "math.jsonl").write_text(json.dumps({"input persona": "x", "synthesized text": "y", "description": "z"}))
     texts = [
         "A political analyst who follows the elections of a small island state",
-        "A political analyst who follows elections of a small island state.",
+        "a political analyst who follows the elections of a small island state.",
         "An amateur botanist keen on mosses and on rainy weekends",
         "",
     ]
@@ -87,16 +88,18 @@ def persona_hub(folder):
 
 def test_persona_hub_is_read_by_its_column(tmp_path):
     """A local folder takes the place of the hub: the library's call is the same."""
-    personas, origin = read_personas(f"hf:{persona_hub(tmp_path / 'PersonaHub')}")
+    # The library caches a local folder by its name: one of an earlier version of this test must not be found.
+    folder = persona_hub(tmp_path / f"PersonaHub-{uuid.uuid4().hex[:8]}")
+    personas, origin = read_personas(f"hf:{folder}")
     assert [persona.text for persona in personas] == [
         "a political analyst who follows the elections of a small island state",
         "an amateur botanist keen on mosses and on rainy weekends",
     ]
     assert all(re.fullmatch("x[0-9a-f]{12}", persona.id) for persona in personas)
     assert (origin["kind"], origin["config"], origin["column"]) == ("hub", "persona", "persona")
-    assert (origin["rows"], origin["empty"], origin["near_duplicates"], origin["personas"]) == (4, 1, 1, 2)
+    assert (origin["rows"], origin["empty"], origin["repeats"], origin["personas"]) == (4, 1, 1, 2)
     assert origin["data_fingerprint"]
-    assert "2 personas, left out 1 near-duplicates and 1 empty rows" in describe_import(origin)
+    assert "2 personas, left out 1 repeats and 1 empty rows" in describe_import(origin)
 
 
 def nemotron(folder):
@@ -133,10 +136,14 @@ def test_an_offline_node_is_told_how_to_pass_a_local_copy():
     ("lines", "message"),
     [
         (['{"persona": "a cook"}', '{"persona": '], "row 2: broken JSON"),
-        (['{"persona": "a cook"}', '{"persona": " "}'], "row 2: the column 'persona' is empty"),
-        (['{"persona": "a cook"}', '{"persona": null}'], "row 2: the column 'persona' is empty"),
-        (['{"who": "a cook"}'], "neither a column 'text' nor 'persona'; its columns: who"),
-        (['{"text": "a cook", "category": "chef"}'], "row 1: category: .*'chef'"),
+        (['{"persona": "a cook"}', '{"persona": " ", "n": 1}'], "row 2: the column 'persona' is empty"),
+        (['{"persona": "a cook"}', '{"persona": null, "n": 1}'], "row 2: the column 'persona' is empty"),
+        (['{"who": "a cook"}'], "none of its columns is known to hold personas: who. .*people.jsonl:COLUMN"),
+        (['{"text": "a cook", "category": "rolle"}'], "row 1: category: .*'rolle'"),
+        (
+            ['{"text": "a cook", "category": "role"}', '{"text": "a nun", "category": "chef"}'],
+            "row 2: category: .*'chef'",
+        ),
         (['{"text": "a cook", "expect": "maybe"}'], "row 1: expect: .*'maybe'"),
         (
             ['{"id": 1, "text": "a cook at sea"}', '{"id": 1, "text": "two nuns in a boat"}'],

@@ -213,7 +213,7 @@ def test_commands(personaeval, write, tmp_path):
     assert "no tags, or an empty one: a, b" in checked.stderr
     people = tmp_path / "people.jsonl"
     people.write_text('{"persona": "A cook who sails northern seas."}\n{"persona": "a cook who sails northern seas"}')
-    assert "1 personas, left out 1 near-duplicates" in personaeval("personas", "check", people).stdout
+    assert "1 personas, left out 1 repeats" in personaeval("personas", "check", people).stdout
     shown = personaeval("personas", "show", people, "--template", "third-person").stdout
     assert "This is known of the one who writes the answers here: a cook who sails northern seas." in shown
 

@@ -11,7 +11,7 @@ from personaeval.cli.help import HELP
 from personaeval.cli.options import command
 
 if TYPE_CHECKING:
-    from personaeval.config import LibraryOptions, PersonasOptions, PersonasShowOptions
+    from personaeval.config import LibraryOptions, PersonasCheckOptions, PersonasShowOptions
 
 
 personas_app = typer.Typer(
@@ -38,8 +38,11 @@ def personas_show(options: PersonasShowOptions) -> None:
 
 
 @command(personas_app, "check")
-def personas_check(options: PersonasOptions) -> None:
-    """Check a persona set: keys, ids, texts, tags, lengths and near-duplicates."""
+def personas_check(options: PersonasCheckOptions) -> None:
+    """Check a persona set or file: keys, ids, texts, tags, lengths, wording, and texts that look alike."""
+    from personaeval.library.external_personas import Reading
     from personaeval.library.overview import check_personas
+    from personaeval.models.prompts import fit_of
 
-    print(check_personas(options.personas, options.include))
+    reading = Reading(fit_of(options.template), options.drop_near_duplicates)
+    print(check_personas(options.personas, options.include, reading))

@@ -18,6 +18,7 @@ from personaeval.config.shared_options import (
     LibraryOptions,
     PriceOptions,
     PromptOptions,
+    SentenceOptions,
     TrustOptions,
     VersionOptions,
 )
@@ -232,12 +233,21 @@ class TasksNewOptions(Options):
 
 
 class PersonasOptions(LibraryOptions):
-    """Options of ``personas check``."""
+    """Which personas a command shows or checks."""
 
     example: ClassVar[str] = "personaeval personas check mine/personas/office.yaml"
 
     personas: Annotated[str, Flag(argument=True)] = Field(
-        description="Persona set, SET/ID, file or hf:DATASET[:COLUMN]."
+        description="Persona set, SET/ID, file or folder (FILE[:TEXT[,ID]]), or hf:DATASET[:TEXT[,ID]][@SPLIT]."
+    )
+
+
+class PersonasCheckOptions(SentenceOptions, PersonasOptions):
+    """Options of ``personas check``."""
+
+    drop_near_duplicates: bool = Field(
+        default=False,
+        description="Leave out personas of a file that share 80 % of their words with an earlier one.",
     )
 
 

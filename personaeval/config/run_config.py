@@ -33,8 +33,12 @@ class EvaluationOptions(Options):
     )
     personas: Annotated[tuple[str, ...], Flag(short="-p", commas=True, value="PERSONAS")] = Field(
         default=("core",),
-        description="Persona sets, SET/ID, YAML, JSONL, CSV or Parquet files, hf:DATASET[:COLUMN]; a judged task has "
-        "its own.",
+        description="Persona sets, SET/ID, YAML files, data files and folders (FILE[:TEXT[,ID]]), "
+        "hf:DATASET[:TEXT[,ID]][@SPLIT]; a judged task has its own.",
+    )
+    drop_near_duplicates: bool = Field(
+        default=False,
+        description="Leave out personas of a file that share 80 % of their words with an earlier one.",
     )
     output: Annotated[Path, Flag(short="-o", value="FOLDER")] = Field(
         default=Path("results"), description="Results folder."
@@ -78,7 +82,7 @@ class EvaluationOptions(Options):
         default=None, gt=0, description="New tokens, thinking included."
     )
 
-    @field_validator("model", "tasks", "personas")
+    @field_validator("model", "tasks")
     @classmethod
     def _each_once(cls, values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(values))

@@ -19,16 +19,21 @@ PersonaRole = Literal["auto", "system", "user_prefix"]
 JudgeFormat = Literal["json", "prometheus", "rating"]
 
 
-class PromptOptions(Options):
-    """How a persona enters the prompt."""
+class SentenceOptions(Options):
+    """The sentence that introduces a persona."""
 
     group: ClassVar[str] = "Prompts"
 
     template: str = Field(
         default="you-are",
         description="The persona's sentence: you-are, adopt, described, third-person, imagine, "
-        "or a text with {{ persona }}.",
+        "a text with {{ persona }}, or verbatim: the persona's text alone.",
     )
+
+
+class PromptOptions(SentenceOptions):
+    """How a persona enters the prompt."""
+
     persona_role: PersonaRole = Field(default="auto", description="auto, system or user_prefix.")
 
 

@@ -1,115 +1,352 @@
-"""Personas from data files and hub datasets, such as PersonaHub and Nemotron-Personas.
+"""Personas from data files, folders and hub datasets, such as PersonaHub and Nemotron-Personas.
 
-``FILE.jsonl``, ``FILE.json``, ``FILE.csv``, ``FILE.parquet`` or ``hf:DATASET[:COLUMN]``. The text comes from the named
-column, else from ``text``, else from ``persona`` (as in PersonaHub and Nemotron-Personas). With a ``text`` column, the
-columns ``category``, ``tags``, ``domain``, ``expect`` and ``paraphrase_of`` are read as in a persona set; otherwise
-only the text is read.
+``FILE[:TEXT[,ID]]``, ``FOLDER[:TEXT[,ID]][@SPLIT]`` or ``hf:DATASET[:TEXT[,ID]][@SPLIT]``. Without a named column, the
+known ones are read (:mod:`personaeval.library.persona_columns`). A text completes "You are …"; a whole prompt is sent
+as it is.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from personaeval.documents import explain_validation
-from personaeval.errors import UsageError, first_line, suggest
-from personaeval.library.data_files import hub_revision, read_file
+from personaeval.errors import UsageError, suggest
 from personaeval.library.duplicates import near_duplicates
 from personaeval.library.items import Row
-from personaeval.library.personas import Category, Persona
-
-HUB = "hf:"
-
-_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
-
-_TEXT_COLUMNS = ("text", "persona")
-
-_ID_COLUMNS = ("id", "uuid")
-
-_OWN_COLUMNS = ("category", "tags", "domain", "expect", "paraphrase_of")
+from personaeval.library.persona_columns import (
+    ID,
+    MESSAGES,
+    NAME,
+    OWN,
+    PROMPT,
+    TEXT,
+    Columns,
+    filled_column,
+    find_column,
+    is_filled,
+    plain_name,
+    spellings,
+)
+from personaeval.library.persona_files import Source, columns_in_words, read_hub, read_source
+from personaeval.library.personas import BASELINE, Category, Persona
+from personaeval.library.selectors import Selector, parse
+from personaeval.library.wording import Fit, refuse_misfits
 
 _ARTICLE = re.compile(r"(A|An|The) (?=\S)")
 
+_DIGEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How personas are read from files.
+
+    Attributes:
+        fit: what the run's template takes; None: not to be checked, as where personas are only shown.
+        drop_near_duplicates: leave out texts that share most of their words with an earlier one.
+    """
+
+    fit: Fit | None = None
+    drop_near_duplicates: bool = False
+
 
 def is_import(selector: str) -> bool:
-    """Whether a selector of ``--personas`` names a data file or a hub dataset."""
-    return selector.startswith(HUB) or Path(selector).suffix.lower() in _SUFFIXES
+    """Whether a selector of ``--personas`` names a data file, a folder or a hub dataset."""
+    return parse(selector) is not None
 
 
-def read_personas(selector: str) -> tuple[tuple[Persona, ...], dict[str, Any]]:
-    """Personas of a data file or hub dataset, and a record of what was read and left out.
+def read_personas(selector: str, reading: Reading | None = None) -> tuple[tuple[Persona, ...], dict[str, Any]]:
+    """Personas of a data file, folder or hub dataset, and a record of what was read and left out.
 
-    Near-duplicates (:mod:`personaeval.library.duplicates`) are left out and counted, except declared paraphrases; so
-    are empty rows of a hub dataset, which a user cannot fix.
+    Exact repeats are left out and counted, except declared paraphrases; so are empty rows.
 
     Raises:
-        UsageError: it cannot be read, has no column of texts, or a row is broken; names the row.
+        UsageError: it cannot be read, has no column of texts, a row is broken, or its texts don't fit the template;
+            names the rows.
     """
-    column: str | None
-    if selector.startswith(HUB):
-        name, _, column = selector.removeprefix(HUB).partition(":")
-        rows, origin, named = _read_hub(name, column or None)
+    reading = reading or Reading()
+    asked = parse(selector)
+    if asked is None:
+        raise UsageError(f"--personas {selector}: neither a data file, nor a folder, nor a hub dataset (hf:NAME).")
+    wanted = [name for name in (asked.text, asked.id) if name is not None]
+    if asked.is_hub:
+        source = read_hub(asked.name, asked.split, asked.text, wanted)
     else:
-        rows, origin, named = read_file(Path(selector))
-        column = None
-    if not rows:
-        raise UsageError(f"{named}: it holds no rows.")
-    column = _find_column(rows[0], column or None, named)
-    full = [(number, row) for number, row in enumerate(rows, start=1) if _words(row.get(column))]
-    if len(full) < len(rows) and not selector.startswith(HUB):
-        present = {number for number, _ in full}
-        first = next(number for number in range(1, len(rows) + 1) if number not in present)
-        raise UsageError(f"{named}, row {first}: the column {column!r} is empty; a persona needs a text.")
-    personas = [_persona(row, column, f"{named}, row {number}") for number, row in full]
-    kept, repeats = _leave_out_repeats(personas)
-    _refuse_one_id_twice(kept, named)
-    counts = {"rows": len(rows), "empty": len(rows) - len(full), "near_duplicates": repeats, "personas": len(kept)}
-    return tuple(kept), {"selector": selector, **origin, "column": column, **counts}
+        source = read_source(Path(asked.name), asked.split, wanted)
+    if not source.rows:
+        raise UsageError(f"{source.named}: it holds no rows, so no personas.")
+    columns = _choose_columns(source, asked)
+    texts = _texts(source, columns)
+    _refuse_misfits(source, columns, texts, reading.fit)
+    personas, foreign = _make_personas(source, columns, texts, reading.fit)
+    kept = _without_repeats(personas)
+    repeats = len(personas) - len(kept)
+    near = 0
+    if reading.drop_near_duplicates:
+        kept, near = _without_near_duplicates(kept)
+    counts = {
+        "rows": len(source.rows),
+        "empty": len(source.rows) - len(texts),
+        **({"repeats": repeats} if repeats else {}),
+        "near_duplicates": near,
+        "personas": len(kept),
+    }
+    origin = {"selector": selector, **source.origin, "column": columns.main, **counts}
+    if columns.id or columns.name:
+        origin["id_column"] = columns.id or columns.name
+    if whole := sum(text.is_prompt for text in texts):
+        origin["prompts"] = whole
+    if foreign:
+        origin["foreign_categories"] = foreign
+    return tuple(kept), origin
 
 
 def describe_import(origin: Mapping[str, Any]) -> str:
     """One line for the user: what was read and left out."""
-    return (
-        f"{origin['selector']}: {origin['rows']:,} rows, column {origin['column']}; {origin['personas']:,} personas, "
-        f"left out {origin['near_duplicates']:,} near-duplicates and {origin['empty']:,} empty rows."
+    read = [f"column {origin['column']}"]
+    if "id_column" in origin:
+        read.append(f"ids by {origin['id_column']}")
+    if prompts := origin.get("prompts"):
+        read.append(f"{prompts:,} whole prompts, sent as they are")
+    counts = {"repeats": "repeats", "near_duplicates": "near-duplicates", "empty": "empty rows"}
+    left_out = [f"{origin[key]:,} {words}" for key, words in counts.items() if origin.get(key)]
+    line = f"{origin['selector']}: {origin['rows']:,} rows, {', '.join(read)}; {origin['personas']:,} personas"
+    line += f", left out {' and '.join(left_out)}." if left_out else "."
+    if foreign := origin.get("foreign_categories"):
+        line += f" Its categories are not the library's ({', '.join(foreign[:5])}); they are kept as tags."
+    return line
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """The text of one row as it stands in the file; ``place`` is the row's number."""
+
+    place: int
+    row: Row
+    raw: str
+    is_prompt: bool
+
+
+def _choose_columns(source: Source, asked: Selector) -> Columns:
+    rows = source.rows
+    present = spellings(rows)
+    for name in (asked.text, asked.id):
+        if name is not None and plain_name(name) not in present:
+            raise UsageError(f"{source.named}: it has no column {name!r}.{suggest(name, present.values())}")
+    name = filled_column(NAME, rows, present)
+    own_id = present[plain_name(asked.id)] if asked.id else find_column(ID, present)
+    if asked.text is not None:
+        chosen = present[plain_name(asked.text)]
+        known = plain_name(chosen)
+        if known in map(plain_name, PROMPT):
+            return Columns(prompt=chosen, name=name, id=own_id)
+        if known in map(plain_name, MESSAGES):
+            return Columns(messages=chosen, name=name, id=own_id)
+        return Columns(text=chosen, name=name if name != chosen else None, id=own_id)
+    found = Columns(
+        text=filled_column(TEXT, rows, present),
+        prompt=filled_column(PROMPT, rows, present),
+        messages=find_column(MESSAGES, present),
+        name=name,
+        id=own_id,
     )
-
-
-def _find_column(row: Row, wanted: str | None, named: str) -> str:
-    if wanted is not None:
-        if wanted not in row:
-            raise UsageError(f"{named}: it has no column {wanted!r}.{suggest(wanted, map(str, row))}")
-        return wanted
-    found = next((name for name in _TEXT_COLUMNS if name in row), None)
-    if found is None:
+    if not found.main:
         raise UsageError(
-            f"{named}: it has neither a column 'text' nor 'persona'; its columns: {', '.join(map(str, row))}. "
-            "Name one for a hub dataset: hf:DATASET:COLUMN; in a file, rename it."
+            f"{source.named}: none of its columns is known to hold personas: {columns_in_words(rows)}. Known are "
+            f"{', '.join(TEXT[:5])}, …, and {', '.join(PROMPT[:2])}, … for whole prompts; name another one: "
+            f"{'hf:DATASET' if asked.is_hub else asked.name}:COLUMN"
         )
     return found
 
 
-def _words(value: object) -> list[str]:
-    return value.split() if isinstance(value, str) else []
+def _texts(source: Source, columns: Columns) -> list[_Text]:
+    """The text of every row that is not empty."""
+    found = []
+    for place, row in enumerate(source.rows, start=1):
+        where = f"{source.named}, row {place}"
+        for column, is_prompt in ((columns.prompt, True), (columns.messages, True), (columns.text, False)):
+            if column is not None and is_filled(row.get(column)):
+                raw = (
+                    _system_turn(row[column], where) if column == columns.messages else _raw(row[column], column, where)
+                )
+                found.append(_Text(place, row, raw, is_prompt))
+                break
+        else:
+            if not source.is_lenient and any(is_filled(value) for value in row.values()):
+                raise UsageError(
+                    f"{where}: the column {columns.main!r} is empty; a persona needs a text. Fill it, or take the row "
+                    "out."
+                )
+    if not found:
+        raise UsageError(
+            f"{source.named}: the column {columns.main!r} is empty in every row, so there are no personas."
+        )
+    return found
 
 
-def _persona(row: Row, column: str, where: str) -> Persona:
-    text = clean(row[column])
-    values: dict[str, Any] = {"text": text, "category": Category.IMPORTED.value, "tags": ("imported",)}
-    if column == _TEXT_COLUMNS[0]:
-        values |= {name: row[name] for name in _OWN_COLUMNS if row.get(name) not in (None, "")}
-        if isinstance(values["tags"], str):
-            values["tags"] = tuple(tag.strip() for tag in values["tags"].split(";"))
-    values["id"] = _identifier(row, text)
+def _raw(value: Any, column: str, where: str) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(part, str) for part in value):
+        parts = [part.strip() for part in value if part.strip()]
+        is_sentences = all(part[-1] in ".!?。！？।" for part in parts)
+        value = (" " if is_sentences else ", ").join(parts)
+    if not isinstance(value, str):
+        raise UsageError(
+            f"{where}: the column {column!r} holds {type(value).__name__} {str(value)[:40]!r}; wanted is a text or a "
+            "list of texts."
+        )
     try:
-        return Persona.model_validate(values)
-    except ValidationError as error:
-        raise UsageError(f"{where}: {explain_validation(error, Persona)}") from error
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{where}: it holds half a surrogate pair, which is not valid text.") from error
+    return value.strip()
+
+
+def _system_turn(value: Any, where: str) -> str:
+    turns = value if isinstance(value, list) else []
+    for turn in turns:
+        if isinstance(turn, Mapping) and turn.get("role", turn.get("from")) in ("system", "developer"):
+            content = turn.get("content", turn.get("value"))
+            if is_filled(content):
+                return _raw(content, "system turn", where)
+    raise UsageError(
+        f"{where}: its conversation has no system turn, which would be the persona's prompt; put the prompt into a "
+        "column `prompt`."
+    )
+
+
+def _refuse_misfits(source: Source, columns: Columns, texts: Sequence[_Text], fit: Fit | None) -> None:
+    described = [text for text in texts if not text.is_prompt]
+    whole = [(_place(text, columns), text.raw) for text in texts if text.is_prompt]
+    refuse_misfits(source.named, whole, Fit.VERBATIM)
+    refuse_misfits(source.named, ((_place(text, columns), text.raw) for text in described), fit or Fit.VERBATIM)
+
+
+def _place(text: _Text, columns: Columns) -> str:
+    own = next((text.row.get(name) for name in (columns.id, columns.name) if name and text.row.get(name)), None)
+    return f"row {text.place}" + (f" ({own})" if own is not None else "")
+
+
+def _make_personas(
+    source: Source, columns: Columns, texts: Sequence[_Text], fit: Fit | None
+) -> tuple[list[Persona], list[str]]:
+    """The persona of every text, and the categories that are not the library's."""
+    is_own = columns.prompt is not None or plain_name(columns.text) == "text"
+    own = {name: spelling for name in OWN if is_own and (spelling := find_column([name], spellings(source.rows)))}
+    foreign = _foreign_categories(texts, own.get("category"))
+    ids = _Identifiers(source.named, columns)
+    made = []
+    for text in texts:
+        described = clean(text.raw)
+        values: dict[str, Any] = {"category": Category.IMPORTED.value, "tags": ("imported",)}
+        if text.is_prompt or fit is Fit.VERBATIM:
+            beside = text.row.get(columns.text) if text.is_prompt and columns.text else None
+            values |= {"prompt": text.raw, "text": clean(beside) if isinstance(beside, str) and beside else text.raw}
+        else:
+            values["text"] = described
+        values |= _own_values(text.row, own, foreign)
+        values["id"], name = ids.choose(text, described)
+        try:
+            made.append(Persona.model_validate(values | {"name": name}))
+        except ValidationError as error:
+            raise UsageError(f"{source.named}, row {text.place}: {explain_validation(error, Persona)}") from error
+    return made, foreign
+
+
+def _own_values(row: Row, own: Mapping[str, str], foreign: Sequence[str]) -> dict[str, Any]:
+    values = {name: row[spelling] for name, spelling in own.items() if is_filled(row.get(spelling))}
+    tags = values.get("tags")
+    if isinstance(tags, str):
+        values["tags"] = tuple(tag.strip() for tag in tags.split(";"))
+    if isinstance(values.get("domain"), list):
+        values["domain"] = ", ".join(map(str, values["domain"]))
+    category = values.get("category")
+    if isinstance(category, str):
+        values["category"] = category.strip().lower()
+        if category in foreign:
+            values["category"] = Category.IMPORTED.value
+            values["tags"] = (*values.get("tags", ("imported",)), category)
+    return values
+
+
+def _foreign_categories(texts: Sequence[_Text], column: str | None) -> list[str]:
+    """The categories of a file that uses none of ours; a single unknown one among ours is a mistake, as is a typo."""
+    if column is None:
+        return []
+    used = {value for text in texts if isinstance(value := text.row.get(column), str) and value.strip()}
+    ours = {category.value for category in Category}
+    if any(value.strip().lower() in ours or difflib.get_close_matches(value, ours, cutoff=0.75) for value in used):
+        return []
+    return sorted(used)
+
+
+class _Identifiers:
+    """Chooses ids: the row's own, else its name, else a hash of the text; each as an id may be written."""
+
+    def __init__(self, named: str, columns: Columns) -> None:
+        self._named = named
+        self._columns = columns
+        self._taken: dict[str, tuple[str, str]] = {}
+        self._given: dict[str, tuple[int, str]] = {}
+
+    def choose(self, text: _Text, described: str) -> tuple[str, str | None]:
+        """Id and shown name; the name is None where the id says as much."""
+        columns = self._columns
+        own = _cell(text.row, columns.id)
+        name = _cell(text.row, columns.name)
+        if own:
+            self._refuse_one_id_twice(own, text)
+        source = own or name
+        shown = name or own
+        slug = _slug(source, fold=not own)
+        if slug == BASELINE.id:
+            if own:
+                raise UsageError(
+                    f"{self._named}, row {text.place}: the id {own!r} is reserved for the prompt without a persona; "
+                    "rename it."
+                )
+            slug = f"{slug}-{_digest(described)}"
+        identifier = slug or f"x{_digest(described)}"
+        taken = self._taken.setdefault(identifier, (source, text.raw))
+        if taken != (source, text.raw) and slug:
+            # Two names that differ in signs an id cannot hold, or two persons of one name.
+            identifier = f"{slug}-{_digest(source if own else described)}"
+            self._taken.setdefault(identifier, (source, text.raw))
+        says_as_much = shown in ("", identifier) or (own and not name and identifier == _slug(own))
+        return identifier, None if says_as_much else shown
+
+    def _refuse_one_id_twice(self, own: str, text: _Text) -> None:
+        place, other = self._given.setdefault(own, (text.place, text.raw))
+        if other != text.raw:
+            raise UsageError(
+                f"{self._named}, rows {place} and {text.place}: the id {own!r} is given to both {other[:60]!r} and "
+                f"{text.raw[:60]!r}; ids must differ."
+            )
+
+
+def _cell(row: Row, column: str | None) -> str:
+    value = row.get(column) if column else None
+    return " ".join(str(value).split()) if isinstance(value, str | int | float) and is_filled(value) else ""
+
+
+def _slug(own: str, fold: bool = False) -> str:
+    """A name reduced to the characters of an id; ``fold``: é becomes e."""
+    if fold:
+        own = "".join(sign for sign in unicodedata.normalize("NFKD", own) if not unicodedata.combining(sign))
+    return re.sub(r"[^a-z0-9_-]+", "-", own.lower()).strip("-_")
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST).hexdigest()
 
 
 def clean(text: str) -> str:
@@ -119,63 +356,19 @@ def clean(text: str) -> str:
     return _ARTICLE.sub(lambda match: match[0].lower(), line, count=1) if _ARTICLE.match(line) else line
 
 
-def _identifier(row: Row, text: str) -> str:
-    """The row's own id reduced to the characters of an id, else one derived from the text."""
-    own = next((str(row[name]) for name in _ID_COLUMNS if row.get(name) not in (None, "")), "")
-    plain = re.sub(r"[^a-z0-9_-]+", "-", own.lower()).strip("-_")
-    return plain or "x" + hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+def _without_repeats(personas: Sequence[Persona]) -> list[Persona]:
+    """The personas whose text or prompt has not occurred before; a declared paraphrase is kept."""
+    kept, seen = [], Counter[tuple[str, str | None]]()
+    for persona in personas:
+        text = (persona.text if persona.prompt is None else "", persona.prompt)
+        if persona.paraphrase_of is not None or not seen[text]:
+            kept.append(persona)
+        seen[text] += persona.paraphrase_of is None
+    return kept
 
 
-def _leave_out_repeats(personas: Sequence[Persona]) -> tuple[list[Persona], int]:
+def _without_near_duplicates(personas: Sequence[Persona]) -> tuple[list[Persona], int]:
     originals = [place for place, persona in enumerate(personas) if persona.paraphrase_of is None]
-    repeats = near_duplicates([personas[place].text for place in originals])
+    repeats = near_duplicates([personas[place].prompt or personas[place].text for place in originals])
     left_out = {originals[index] for index in repeats}
     return [persona for place, persona in enumerate(personas) if place not in left_out], len(repeats)
-
-
-def _refuse_one_id_twice(personas: Sequence[Persona], named: str) -> None:
-    seen: dict[str, str] = {}
-    for persona in personas:
-        other = seen.setdefault(persona.id, persona.text)
-        if other != persona.text:
-            raise UsageError(f"{named}: the id {persona.id!r} is given to both {other!r} and {persona.text!r}.")
-
-
-def _read_hub(name: str, column: str | None) -> tuple[list[Row], dict[str, Any], str]:
-    """Read the known columns of the split ``train``.
-
-    If the dataset has no default configuration, the one named like the column is read, as in PersonaHub.
-    """
-    import datasets
-
-    named = f"hub dataset {name}"
-    wanted = column or _TEXT_COLUMNS[1]
-    config = None
-    try:
-        try:
-            dataset = datasets.load_dataset(name, split="train")
-        except ValueError as error:
-            if "config" not in str(error).lower():
-                raise
-            config = wanted
-            dataset = datasets.load_dataset(name, config, split="train")
-    except Exception as error:
-        # The library raises a dozen unrelated types for "not there", "no network" and "no such split".
-        raise UsageError(
-            f"{named}: cannot be loaded ({first_line(error)}). Without network, pass a local copy: "
-            "--personas FILE.jsonl"
-        ) from error
-    origin = {
-        "kind": "hub",
-        "dataset": name,
-        "config": config,
-        "revision": hub_revision(dataset, name),
-        "data_fingerprint": dataset._fingerprint,
-    }
-    useful = {column, *_TEXT_COLUMNS, *_ID_COLUMNS, *_OWN_COLUMNS}
-    present = [name for name in dataset.column_names if name in useful]
-    # Without a known column, one row is enough to list the columns in the error.
-    rows: list[Row] = list(dataset.select_columns(present)) if present else list(dataset.select(range(1)))
-    if column is not None and column not in dataset.column_names:
-        raise UsageError(f"{named}: it has no column {column!r}.{suggest(column, dataset.column_names)}")
-    return rows, origin, named

@@ -12,13 +12,22 @@ WORDS = (5, 80)
 _SHOWN = 10
 
 
-def problems(personas: Sequence[Persona]) -> list[str]:
-    """One line per kind of mistake, with the ids of the personas that make it."""
+def problems(personas: Sequence[Persona], is_written: bool = True) -> list[str]:
+    """One line per kind of mistake, with the ids of the personas that make it.
+
+    Args:
+        personas: of a set or a file.
+        is_written: whether they were written as a set for the template's sentence, and not brought in a file: their
+            length and full stop are then checked as well.
+    """
     low, high = WORDS
     ids = {persona.id for persona in personas}
+    own = {persona.id for persona in personas if is_written and persona.prompt is None}
     rules: dict[str, Callable[[Persona], bool]] = {
-        f"texts that are not {low} to {high} words long": lambda p: not low <= len(p.text.split()) <= high,
-        "texts that end in a full stop, which the template adds": lambda p: p.text.endswith("."),
+        f"texts that are not {low} to {high} words long": lambda p: (
+            p.id in own and not low <= len(p.text.split()) <= high
+        ),
+        "texts that end in a full stop, which the template adds": lambda p: p.id in own and p.text.endswith("."),
         "no tags, or an empty one": lambda p: not p.tags or any(not tag.strip() for tag in p.tags),
         "experts without a domain": lambda p: p.category is Category.EXPERT and not p.domain,
         "paraphrases of a persona that is missing": lambda p: (

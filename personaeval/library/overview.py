@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from personaeval.errors import UsageError
-from personaeval.library.external_personas import describe_import
+from personaeval.library.external_personas import Reading, describe_import
 from personaeval.library.lint import likenesses, problems
 from personaeval.library.registry import Registry
 from personaeval.library.sources import load_items
@@ -26,6 +26,7 @@ from personaeval.library.tasks import (
     Source,
     Task,
 )
+from personaeval.library.wording import Fit
 
 
 def list_tasks(include: tuple[Path, ...]) -> str:
@@ -116,15 +117,21 @@ def list_personas(include: tuple[Path, ...]) -> str:
     return tabulate(rows, headers=headers, maxcolwidths=[None, None, 30, 70])
 
 
-def check_personas(name: str, include: tuple[Path, ...]) -> str:
+def check_personas(name: str, include: tuple[Path, ...], reading: Reading | None = None) -> str:
     """Check a persona set, file or hub dataset.
+
+    Args:
+        name: its selector.
+        include: more folders with persona sets.
+        reading: the template that the texts must fit.
 
     Raises:
         UsageError: a key, id, text, tag or length is wrong; names every persona that is.
     """
-    selection = Registry(include).select([name])
+    selection = Registry(include).select([name], reading)
     personas = [persona for persona in selection.personas if not persona.is_baseline]
-    wrong = problems(personas)
+    is_written = selection.origins[0]["kind"] == "set" and (reading is None or reading.fit is not Fit.VERBATIM)
+    wrong = problems(personas, is_written)
     if wrong:
         raise UsageError(f"persona set {name}:\n" + "\n".join(f"  {line}" for line in wrong))
     categories = ", ".join(sorted({persona.category.value for persona in personas}))

@@ -11,7 +11,8 @@ A persona set is a YAML file::
         category: biography
         tags: [work]
 
-``text`` completes the sentence of the prompt template (``You are {{ persona }}.``). ``include`` adds other sets or
+``text`` completes the sentence of the prompt template (``You are {{ persona }}.``); ``prompt`` in its place is a whole
+system prompt, which is sent as it is. ``include`` adds other sets or
 single personas of them (``SET/ID``), so that no text has to be copied. ``cross`` makes a persona of every combination
 of attributes; ``paraphrases`` adds wordings of personas in the set. The baseline ``none`` is in every run and in no
 file.
@@ -26,7 +27,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from personaeval.library.items import rank
 
@@ -71,7 +72,15 @@ class Persona(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = Field(pattern=ID_PATTERN)
-    text: Line = Field(description="Completes 'You are …'; one line, no full stop at its end.")
+    prompt: str | None = Field(
+        default=None,
+        description="A whole system prompt, sent as it is in place of the template's sentence; blanks at its ends are "
+        "cut off.",
+    )
+    text: str = Field(
+        description="Completes 'You are …'; one line, no full stop at its end. With `prompt`, it may be missing."
+    )
+    name: str | None = Field(default=None, description="Name shown beside the id.")
     category: Category
     tags: tuple[str, ...] = ()
     domain: str | None = Field(
@@ -82,6 +91,27 @@ class Persona(BaseModel):
     paraphrase_of: str | None = Field(
         default=None, pattern=ID_PATTERN, description="Id of the persona that this one paraphrases."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_is_a_text(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("prompt"), str) and values["prompt"].strip():
+            # Chat templates trim messages; a text with blanks at its ends would not be found in the prompt.
+            prompt = values["prompt"].strip()
+            return {"text": prompt, **values, "prompt": prompt}
+        return values
+
+    @field_validator("prompt", "name")
+    @classmethod
+    def _not_empty(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("must not be empty; leave it out")
+        return value
+
+    @field_validator("text")
+    @classmethod
+    def _one_line(cls, text: str, info: ValidationInfo) -> str:
+        return text if text == info.data.get("prompt") else _one_clean_line(text)
 
     @field_validator("category")
     @classmethod
@@ -97,7 +127,15 @@ class Persona(BaseModel):
 
 
 BASELINE = Persona.model_construct(
-    id="none", text="", category=Category.BASELINE, tags=(), domain=None, expect=None, paraphrase_of=None
+    id="none",
+    text="",
+    prompt=None,
+    name=None,
+    category=Category.BASELINE,
+    tags=(),
+    domain=None,
+    expect=None,
+    paraphrase_of=None,
 )
 """No persona. The prompt that the chat template makes without one is recorded with the run."""
 
@@ -174,6 +212,7 @@ def paraphrase(original: Persona, texts: tuple[str, ...]) -> tuple[Persona, ...]
             | {
                 "id": f"{original.id}-p{number}",
                 "text": text,
+                "prompt": original.prompt and text,
                 "paraphrase_of": original.paraphrase_of or original.id,
             }
         )

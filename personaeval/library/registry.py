@@ -14,10 +14,13 @@ from typing import Any
 from personaeval.documents import read_document
 from personaeval.errors import UsageError, suggest
 from personaeval.library import external_personas as imports
+from personaeval.library.external_personas import Reading
 from personaeval.library.lm_eval import harness_tasks, is_harness
 from personaeval.library.personas import BASELINE, Persona, PersonaSet, Selection, paraphrase
 from personaeval.library.reasoning_gym import gym_task, is_gym
+from personaeval.library.selectors import join_columns
 from personaeval.library.tasks import Task, TaskGroup
+from personaeval.library.wording import refuse_misfit_personas
 
 ENTRY_POINT_GROUP = "personaeval.data"
 
@@ -128,20 +131,28 @@ class Registry:
         _refuse_repeats(path, own)
         return tuple(own)
 
-    def personas(self, selectors: Iterable[str]) -> tuple[Persona, ...]:
+    def personas(self, selectors: Iterable[str], reading: Reading | None = None) -> tuple[Persona, ...]:
         """Personas of ``selectors``; see :meth:`select`."""
-        return self.select(selectors).personas
+        return self.select(selectors, reading).personas
 
-    def select(self, selectors: Iterable[str]) -> Selection:
+    def select(self, selectors: Iterable[str], reading: Reading | None = None) -> Selection:
         """Personas of ``selectors`` without repetition, the baseline first, and a record of their sources.
 
-        A selector is a set's name, a YAML file, ``SET/ID`` for one persona of a set, a JSONL, CSV or Parquet file, or
-        ``hf:DATASET[:COLUMN]``.
+        A selector is a set's name, a YAML file, ``SET/ID`` for one persona of a set, a data file or folder
+        (``FILE[:TEXT[,ID]]``), or ``hf:DATASET[:TEXT[,ID]][@SPLIT]``.
+
+        Args:
+            selectors: any number; a column of ids may be a part of its own, as after a split at commas.
+            reading: the template that the texts must fit, and whether near-duplicates are left out.
+
+        Raises:
+            UsageError: unknown names, broken files, texts that the template cannot take, two meanings of one id.
         """
+        reading = reading or Reading()
         chosen: dict[str, Persona] = {BASELINE.id: BASELINE}
         origins = []
-        for selector in selectors:
-            found, origin = self._read(selector)
+        for selector in join_columns(selectors, self._is_named):
+            found, origin = self._read(selector, reading)
             origins.append(origin)
             for persona in found:
                 known = chosen.setdefault(persona.id, persona)
@@ -151,10 +162,15 @@ class Registry:
                     )
         return Selection(tuple(chosen.values()), tuple(origins))
 
-    def _read(self, selector: str) -> tuple[Sequence[Persona], dict[str, Any]]:
-        if imports.is_import(selector):
-            return imports.read_personas(selector)
+    def _is_named(self, selector: str) -> bool:
+        """Whether a selector is a set, or looks like one in a file."""
+        return selector in self._personas or "/" in selector or selector.endswith((".yaml", ".yml"))
+
+    def _read(self, selector: str, reading: Reading) -> tuple[Sequence[Persona], dict[str, Any]]:
+        if selector not in self._personas and imports.is_import(selector):
+            return imports.read_personas(selector, reading)
         found = self._pick(selector, ())
+        refuse_misfit_personas(selector, found, reading.fit)
         return found, {"selector": selector, "kind": "set", "personas": len(found)}
 
     def _pick(self, selector: str, opened: tuple[Path, ...]) -> Sequence[Persona]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from personaeval.config import ModelOptions, PersonasShowOptions, part
+from personaeval.library.external_personas import Reading
 from personaeval.library.registry import Registry
+from personaeval.library.wording import Fit
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import open_model
-from personaeval.models.prompts import PROBE, chat, persona_sentence
+from personaeval.models.prompts import PROBE, chat, fit_of, persona_sentence
 from personaeval.models.suitability import place_personas
 
 
 def show_personas(asked: PersonasShowOptions) -> str:
     """Personas with their sentence, and with the whole prompt if a checkpoint is given."""
     model = asked.model
-    personas = Registry(asked.include).personas([asked.personas])
+    # Texts that the template cannot take are shown all the same; only `verbatim` reads them in another way.
+    fit = fit_of(asked.template)
+    reading = Reading(fit if fit is Fit.VERBATIM else None)
+    personas = Registry(asked.include).personas([asked.personas], reading)
     sentences = {persona.id: persona_sentence(asked.template, persona) for persona in personas}
     lines = []
     if model is not None:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -23,6 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from personaeval.errors import UsageError, suggest
 from personaeval.library.personas import Persona
 from personaeval.library.tasks import PlainPrompt
+from personaeval.library.wording import Fit
 from personaeval.types import Message, Prompt
 
 Role = Literal["system", "user_prefix"]
@@ -36,8 +39,16 @@ TEMPLATES = {
     ),
     "third-person": "This is known of the one who writes the answers here: {{ persona }}.",
     "imagine": "For the length of this conversation, imagine that you are {{ persona }}.",
+    "verbatim": "{{ persona }}",
 }
 """Persona sentences by name."""
+
+_PERSONA = re.compile(r"\{\{-?\s*persona\s*-?\}\}")
+
+_ENDED = re.compile(r"[.!?…。．！？｡؟۔।॥።։၊။][\"'”’»›」』*_]*\Z")
+"""The end of a sentence, within quotation marks or not."""
+
+_FULL_STOP = r"[.。．｡۔।]"
 
 PROBE = "Qx7 probe question of no importance?"
 """A question that no template holds."""
@@ -61,15 +72,43 @@ def template_text(template: str) -> str:
     return template
 
 
+def fit_of(template: str) -> Fit:
+    """What kind of text a template (text or name) can take, by what stands before ``{{ persona }}``."""
+    text = template_text(template)
+    if _PERSONA.fullmatch(text.strip()):
+        return Fit.VERBATIM
+    lead = _PERSONA.split(text, maxsplit=1)[0]
+    if not lead.strip() or lead.endswith("\n"):
+        return Fit.ANYTHING
+    return Fit.COMPLETION if unicodedata.category(lead.rstrip()[-1])[0] in "LMN" else Fit.DESCRIPTION
+
+
 def persona_sentence(template: str, persona: Persona) -> str | None:
-    """The persona sentence: ``template`` (text or name) filled in; None for the baseline.
+    """The persona's own prompt if it has one, else ``template`` (text or name) filled in; None for the baseline.
+
+    After a text that ends a sentence by itself, the template's full stop is left out.
 
     Raises:
         UsageError: the template is broken or does not use ``persona``.
     """
     if persona.is_baseline:
         return None
-    template = template_text(template)
+    if persona.prompt is not None:
+        return persona.prompt
+    sentence = _fill(template_text(template), persona)
+    if _ENDED.search(persona.text):
+        sentence = re.sub(f"({re.escape(persona.text)}){_FULL_STOP}(?!{_FULL_STOP})", r"\1", sentence)
+    return sentence
+
+
+def drops_full_stop(template: str, persona: Persona) -> bool:
+    """Whether a sentence lacks the template's full stop, which earlier versions put after any text."""
+    if persona.is_baseline or persona.prompt is not None or not _ENDED.search(persona.text):
+        return False
+    return persona_sentence(template, persona) != _fill(template_text(template), persona)
+
+
+def _fill(template: str, persona: Persona) -> str:
     try:
         sentence = _compiled(template).render(persona=persona.text, id=persona.id).strip()
     except Exception as error:

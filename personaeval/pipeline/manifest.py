@@ -16,7 +16,7 @@ from personaeval.judge.rubrics import Rubrics, rubrics_hash
 from personaeval.judge.validation import find_check
 from personaeval.library.sources import ItemSet
 from personaeval.models.model import Model
-from personaeval.models.prompts import template_text
+from personaeval.models.prompts import drops_full_stop, template_text
 from personaeval.pipeline.prepare import Checkpoint, EvalSet
 from personaeval.results.records import (
     ModelRecord,
@@ -101,7 +101,9 @@ def _reasoning(config: RunConfig) -> dict[str, str]:
 
 
 def _describe_personas(personas: Any) -> PersonasRecord:
-    return PersonasRecord(**describe_personas([{"id": persona.id, "text": persona.text} for persona in personas]))
+    return PersonasRecord(
+        **describe_personas([{"id": one.id, "text": one.text, "prompt": one.prompt} for one in personas])
+    )
 
 
 def _describe_scorer(items: ItemSet) -> dict[str, Any]:
@@ -126,6 +128,9 @@ def _describe_task(config: RunConfig, model: Model, plan: TaskPlan) -> TaskRecor
     if plan.sampling.temperature > 0:
         # Not so in earlier versions: one seed for all rows of a sample, so that items were no independent clusters.
         asked["random_numbers"] = "own of every row"
+    if any(drops_full_stop(config.template, persona) for persona in plan.personas):
+        # Not so in earlier versions: every sentence ended in the template's full stop, after "?" and "…" as well.
+        asked["full_stop"] = "not doubled"
     personas = _describe_personas(plan.personas)
     identified = {
         "task": task.name,

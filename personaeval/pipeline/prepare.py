@@ -22,14 +22,16 @@ from personaeval.generation.sameness import open_known_model
 from personaeval.judge.panel import Panel, open_panel
 from personaeval.judge.rubrics import Rubrics, rubrics_of
 from personaeval.judge.usage import PriceList, read_prices
-from personaeval.library.personas import Persona, Selection
+from personaeval.library.external_personas import Reading
+from personaeval.library.personas import BASELINE, Persona, Selection
 from personaeval.library.registry import Registry
 from personaeval.library.sources import ItemSet, load_items
 from personaeval.library.tasks import Task
+from personaeval.library.wording import refuse_misfit_personas
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import Model
 from personaeval.models.placement import Placement
-from personaeval.models.prompts import persona_sentence, with_system
+from personaeval.models.prompts import fit_of, persona_sentence, with_system
 from personaeval.models.suitability import place_personas, refuse_long_personas, refuse_unfit
 from personaeval.types import Sampling
 
@@ -80,7 +82,17 @@ def load_eval_set(config: RunConfig) -> EvalSet:
         raise UsageError(f"--judge: none of the tasks ({', '.join(names)}) is scored by judges; add personagym.")
     if config.questions_per_dimension is not None and not judged:
         raise UsageError("--questions-per-dimension: only for judged tasks, and --tasks names none; use --limit.")
+    if len(judged) == len(tasks) and config.personas != RunConfig.model_fields["personas"].default:
+        raise UsageError(
+            f"--personas {','.join(config.personas)}: a judged task has questions for its own personas, and --tasks "
+            f"names no other ({', '.join(names)}). To judge your own personas, write questions for them: personaeval "
+            f"questions --personas {config.personas[0]} …; or add a task that is crossed with personas, such as "
+            "mini-arith."
+        )
     items = tuple(load_task(config, task, file, config.data.get(task.name)) for task, file in tasks)
+    fit = fit_of(config.template)
+    for own in items:
+        refuse_misfit_personas(f"task {own.task.name}", own.personas, fit)
     rubrics = {task.name: rubrics_of(own, file) for own, (task, file) in zip(items, tasks, strict=True)}
     selection = _select_personas(config, registry) if len(judged) < len(tasks) else Selection((), ())
     return EvalSet(items, selection.personas, {name: rubrics[name] for name in judged}, selection.origins)
@@ -94,7 +106,13 @@ def load_task(config: RunConfig, task: Task, file: Path, data: Path | None) -> I
 
 
 def _select_personas(config: RunConfig, registry: Registry) -> Selection:
-    selection = registry.select(config.personas)
+    reading = Reading(fit_of(config.template), config.drop_near_duplicates)
+    selection = registry.select(config.personas, reading)
+    if len(selection.personas) == 1 and BASELINE.id not in config.personas:
+        raise UsageError(
+            f"--personas {','.join(config.personas)}: no persona at all, so there is nothing to compare with none. "
+            "Name a set (personaeval personas list), or a file with texts."
+        )
     return selection if config.limit_personas is None else selection.sample(config.limit_personas, config.seed)
 
 

@@ -28,8 +28,12 @@ PERSONA_SCHEMA = pa.schema(
         pa.field("sentence", pa.string()),
         pa.field("role", pa.string()),
         pa.field("example", pa.string()),
+        pa.field("prompt", pa.string()),
     ]
 )
+
+_LATER = ("prompt",)
+"""Columns that earlier versions did not write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class PersonaRow:
         sentence: the persona's sentence from the run's template; None for the baseline.
         role: where the sentence stands, ``system`` or ``user_prefix``.
         example: one rendered prompt, of an item whose text may be shown; as JSON messages where a server renders.
+        prompt: the persona's own whole prompt, if it has one in place of a sentence.
     """
 
     task: str | None
@@ -57,13 +62,15 @@ class PersonaRow:
     sentence: str | None = None
     role: str | None = None
     example: str | None = None
+    prompt: str | None = None
 
     @classmethod
     def of(cls, persona: Persona, task: str | None = None, **more: Any) -> Self:
         """The row of a persona."""
         fields = persona.model_dump(mode="json")
-        name = fields.pop("id")
-        return cls(task, name, name, **{**fields, "tags": tuple(fields["tags"])}, **more)
+        identifier = fields.pop("id")
+        name = fields.pop("name") or identifier
+        return cls(task, identifier, name, **{**fields, "tags": tuple(fields["tags"])}, **more)
 
     @classmethod
     def of_record(cls, task: str | None, entry: Mapping[str, Any]) -> Self:
@@ -75,8 +82,11 @@ class PersonaRow:
         """The persona itself."""
         if self.category == BASELINE.category:
             return BASELINE
-        fields = ("text", "category", "tags", "domain", "expect", "paraphrase_of")
-        return Persona.model_validate({"id": self.persona} | {name: getattr(self, name) for name in fields})
+        fields = ("text", "prompt", "category", "tags", "domain", "expect", "paraphrase_of")
+        name = self.name if self.name != self.persona else None
+        return Persona.model_validate(
+            {"id": self.persona, "name": name} | {field: getattr(self, field) for field in fields}
+        )
 
 
 def write_personas(folder: Path, rows: Iterable[PersonaRow]) -> None:
@@ -95,7 +105,10 @@ def read_personas(folder: Path) -> list[PersonaRow]:
     """
     path = folder / PERSONAS
     try:
-        table = pq.read_table(path, columns=PERSONA_SCHEMA.names)
+        written = pq.read_schema(path).names
+        table = pq.read_table(
+            path, columns=[name for name in PERSONA_SCHEMA.names if name in written or name not in _LATER]
+        )
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"{path}: cannot be read ({error}); run the same command again to rewrite it.") from error
     return [PersonaRow(**{**row, "tags": tuple(row["tags"])}) for row in table.to_pylist()]

@@ -217,5 +217,6 @@ def _judged(task: dict[str, Any], personas: Sequence[dict[str, Any]]) -> dict[st
 
 
 def describe_personas(personas: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The entry of run.json for personas: their number, and the hash of their ids and texts."""
-    return {"count": len(personas), "hash": hash_json(sorted([one["id"], one["text"]] for one in personas))}
+    """The entry of run.json for personas: their number, and the hash of their ids, texts and whole prompts."""
+    told = [[one["id"], one["text"], *([one["prompt"]] if one.get("prompt") else [])] for one in personas]
+    return {"count": len(personas), "hash": hash_json(sorted(told))}
