@@ -7,6 +7,7 @@ distribution; no simulation is needed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,6 +15,9 @@ import numpy as np
 
 from personaeval.metrics.inference import Floats
 from personaeval.metrics.sums import Ints
+
+_NEAREST = 1.9999
+"""2 would be a checkpoint that differs in nothing."""
 
 Declining = Literal["accuracy", "pss", "corrected_pss"]
 """Metrics that :meth:`Population.worse` can lower."""
@@ -29,6 +33,8 @@ class Population:
         cell: share of the (item, persona) cell.
         persona: share of the persona, common to all items.
         kept: share of the item's and the cell's parts that another checkpoint shares with this one.
+        kept_noise: share of what is drawn anew that another checkpoint shares, sample by sample: with the same seeds,
+            much of it between neighbours.
     """
 
     accuracy: float
@@ -36,6 +42,12 @@ class Population:
     cell: float = 0.2
     persona: float = 0.0
     kept: float = 0.8
+    kept_noise: float = 0.0
+
+    @property
+    def noise(self) -> float:
+        """Share of the variance drawn anew for every sample."""
+        return max(0.0, 1 - self.item - self.cell - self.persona)
 
     def truth(self) -> dict[str, float]:
         """True values of the metrics, by name."""
@@ -55,18 +67,20 @@ class Population:
         """[n, 1 + m] numbers of right answers out of ``samples``; the baseline in column 0."""
         return self.draw_pair(self, rng, n, m, samples)[0]
 
-    def draw_pair(
-        self, other: Population, rng: np.random.Generator, n: int, m: int, samples: int, *, coupled: bool = False
-    ) -> tuple[Ints, Ints]:
-        """Numbers of right answers, as :meth:`draw`, of two checkpoints on the same items under the same personas.
+    def draw_pair(self, other: Population, rng: np.random.Generator, n: int, m: int, samples: int) -> tuple[Ints, Ints]:
+        """Numbers of right answers, as :meth:`draw`, of two checkpoints on the same items under the same personas."""
+        first, second = self.draw_runs([other], rng, n, m, samples)
+        return first, second
 
-        ``coupled``: the two share the random numbers of every sample, as two checkpoints asked the same prompts do.
-        """
+    def draw_runs(
+        self, others: Sequence[Population], rng: np.random.Generator, n: int, m: int, samples: int
+    ) -> list[Ints]:
+        """As :meth:`draw_pair` for any number of checkpoints; any two share ``kept`` of their parts."""
         shape = (n, 1 + m)
-        noise = rng.standard_normal((*shape, samples)) if coupled else None
+        noise = rng.standard_normal((*shape, samples)) if self.kept_noise > 0 else None
         parts = [rng.standard_normal(size) for size in ((n, 1), shape, (1, 1 + m))]
         drawn = []
-        for population in (self, other):
+        for population in (self, *others):
             own = [rng.standard_normal(size) for size in ((n, 1), shape)]
             kept, fresh = population.kept**0.5, (1 - population.kept) ** 0.5
             latent = (
@@ -75,7 +89,35 @@ class Population:
                 + population.persona**0.5 * parts[2]
             )
             drawn.append(_sampled(rng, latent, population, samples, noise))
-        return drawn[0], drawn[1]
+        return drawn
+
+    def paired_sd(self, m: int, samples: int) -> float:
+        """Standard deviation over items of the difference of two such checkpoints' mean over m personas."""
+        accuracy, of_cell = self.accuracy, self.item + self.cell
+        same_sample, other_sample = 1 / samples, 1 - 1 / samples
+        within = same_sample * accuracy + other_sample * _both_right(accuracy, of_cell)
+        kept = self.kept * of_cell
+        across = same_sample * _both_right(accuracy, kept + self.kept_noise * self.noise)
+        across += other_sample * _both_right(accuracy, kept)
+        by_item = _both_right(accuracy, self.item) - _both_right(accuracy, self.kept * self.item)
+        return float(max(0.0, 2 * ((within - across) / m + (1 - 1 / m) * by_item)) ** 0.5)
+
+    def with_paired_sd(self, sd: float, m: int, samples: int) -> Population:
+        """The population that shares so much with another checkpoint that :meth:`paired_sd` is ``sd``, if possible.
+
+        Item and cell are shared first; the noise of samples only if sharing them entirely is not enough.
+        """
+        from scipy.optimize import brentq
+
+        def at(nearness: float) -> Population:
+            return replace(self, kept=min(nearness, 1.0), kept_noise=max(nearness - 1.0, 0.0))
+
+        def distance(nearness: float) -> float:
+            return at(nearness).paired_sd(m, samples) - sd
+
+        if distance(0.0) <= 0:
+            return at(0.0)
+        return at(_NEAREST if distance(_NEAREST) >= 0 else float(brentq(distance, 0.0, _NEAREST, xtol=1e-6)))
 
     def worse(self, metric: Declining, drop: float) -> Population:
         """The population whose ``metric`` is lower by ``drop``.
@@ -131,22 +173,26 @@ def _both_right(accuracy: float, correlation: float) -> float:
     """P(X > 0, Y > 0) of two correlated normals with the same mean, by Owen's T function (Owen 1956)."""
     from scipy.special import ndtri, owens_t
 
-    slope = ((1 - correlation) / (1 + correlation)) ** 0.5
+    slope = (max(0.0, 1 - correlation) / (1 + correlation)) ** 0.5
     return float(accuracy - 2 * owens_t(ndtri(accuracy), slope))
 
 
 def _sampled(
-    rng: np.random.Generator, latent: Floats, population: Population, samples: int, noise: Floats | None
+    rng: np.random.Generator, latent: Floats, population: Population, samples: int, common: Floats | None
 ) -> Ints:
     from scipy.special import ndtr, ndtri
 
-    share = 1 - population.item - population.cell - population.persona
-    level = ndtri(population.accuracy) + latent
+    share, level = population.noise, ndtri(population.accuracy) + latent
     if share <= 0:
         return np.where(level > 0, samples, 0).astype(np.int32)
-    if noise is None and samples > 1:
+    if common is None and samples > 1:
         return np.asarray(rng.binomial(samples, ndtr(level / share**0.5)), dtype=np.int32)
-    if noise is None:
+    if common is None:
         noise = rng.standard_normal((*level.shape, 1))
+    elif population.kept_noise < 1:
+        own = rng.standard_normal((*level.shape, samples))
+        noise = population.kept_noise**0.5 * common + (1 - population.kept_noise) ** 0.5 * own
+    else:
+        noise = common
     right: Ints = np.sum(level[..., None] + share**0.5 * noise > 0, axis=-1, dtype=np.int32)
     return right

@@ -3,12 +3,18 @@
 The standard error of a paired decline is measured on two populations (:mod:`personaeval.metrics.population`), one of
 which has declined, with the estimators and the jackknife of ``compare`` and ``check``; it scales with 1/√n. A decline d
 is detected at a one-sided level α with power 1 − β if d ≥ (t(1−α) + t(1−β)) · error (Cohen 1988, chapter 2).
+
+How much two checkpoints share decides the error. It is known from two past runs (:func:`calibrated`): the population
+shares as much as they do, and the remaining difference of the errors is a factor. Without them, :data:`NEIGHBOUR` and
+:data:`UNRELATED` bound it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,15 +27,23 @@ from personaeval.metrics.sums import Cells, Ints, item_sums
 
 PLANNED: tuple[Declining, ...] = ("accuracy", "pss")
 
+NEIGHBOUR = {"kept": 0.95, "kept_noise": 0.95}
+"""What checkpoints a few training steps apart share, at most."""
+
+UNRELATED = {"kept": 0.0, "kept_noise": 0.0}
+"""What checkpoints of different models may share."""
+
 _CELLS = 400_000
 
-_MOST_ITEMS = 8_000
+_MOST_ITEMS = 4_000
 
 _SEED = 0
 
 _MOST_NEEDED = 10**9
 
-_ROUNDS = 4
+_ROUNDS = 6
+
+_CLOSE = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,7 @@ class _UnitError:
 
 
 def minimum_detectable_effect(
-    population: Population, metric: Declining, n: int, personas: int, samples: int
+    population: Population, metric: Declining, n: int, personas: int, samples: int, factor: float = 1.0
 ) -> float | None:
     """The smallest decline that n items detect with a power of 80 % at a one-sided level of 0.025.
 
@@ -70,14 +84,18 @@ def minimum_detectable_effect(
         n: number of items.
         personas: m, without the baseline; at least 2.
         samples: S per cell.
+        factor: of the population's error, from :func:`calibrated`.
 
     Returns:
         In the metric's unit; None if the metric cannot fall that far.
     """
-    decline = 0.0
+    decline, previous = 0.0, -1.0
     try:
         for _ in range(_ROUNDS):
-            decline = _unit_error(population, metric, decline, personas, samples).least(n)
+            if abs(decline - previous) < _CLOSE * decline:
+                break
+            previous = decline
+            decline = _unit_error(population, metric, decline, personas, samples, factor).least(n)
         population.worse(metric, decline)
     except ValueError:
         return None
@@ -85,7 +103,7 @@ def minimum_detectable_effect(
 
 
 def required_sample_size(
-    population: Population, metric: Declining, decline: float, personas: int, samples: int
+    population: Population, metric: Declining, decline: float, personas: int, samples: int, factor: float = 1.0
 ) -> int | None:
     """The number of items that detects a decline with that power: the inverse of :func:`minimum_detectable_effect`.
 
@@ -98,18 +116,66 @@ def required_sample_size(
     if decline <= 0:
         raise ValueError(f"decline: must be above 0 (got {decline:g})")
     try:
-        return _unit_error(population, metric, decline, personas, samples).items(decline)
+        return _unit_error(population, metric, decline, personas, samples, factor).items(decline)
     except ValueError:
         return None
 
 
-def _unit_error(population: Population, metric: Declining, decline: float, personas: int, samples: int) -> _UnitError:
+def calibrated(
+    population: Population, errors: Mapping[Declining, float], personas: int, samples: int
+) -> tuple[Population, dict[Declining, float]]:
+    """The population that differs from another checkpoint as much as two past runs did, and factors of its errors.
+
+    Args:
+        population: the base's.
+        errors: standard errors × √items of the changes between two past runs: of accuracy at least.
+        personas: m of those runs.
+        samples: their S.
+
+    Returns:
+        The population, and for each metric by what to multiply its errors.
+    """
+    near = population.with_paired_sd(errors["accuracy"], personas, samples)
+    expected = _unit_errors(near, near, personas, samples)
+    return near, {
+        metric: errors[metric] / expected[metric].error if expected[metric].error > 0 else 1.0 for metric in errors
+    }
+
+
+def detectable_score_decline(error: float, freedom: float, personas: int) -> float:
+    """The smallest decline of PersonaScore that so many personas detect with a power of 80 %.
+
+    Args:
+        error: standard error × √personas of the change.
+        freedom: its degrees of freedom per persona.
+        personas: G.
+    """
+    return _UnitError(error, freedom, np.inf).least(personas)
+
+
+def required_personas(error: float, freedom: float, decline: float) -> int:
+    """The number of personas that detects a decline: the inverse of :func:`detectable_score_decline`."""
+    return _UnitError(error, freedom, np.inf).items(decline)
+
+
+def _unit_error(
+    population: Population, metric: Declining, decline: float, personas: int, samples: int, factor: float
+) -> _UnitError:
+    found = _unit_errors(population, population.worse(metric, decline), personas, samples)[metric]
+    return replace(found, error=factor * found.error)
+
+
+@lru_cache(maxsize=256)
+def _unit_errors(base: Population, candidate: Population, personas: int, samples: int) -> dict[str, _UnitError]:
     n = max(200, min(_MOST_ITEMS, _CELLS // (personas + 1)))
-    worse = population.worse(metric, decline)
-    drawn = population.draw_pair(worse, np.random.default_rng(_SEED), n, personas, samples)
-    base, candidate = (item_sums(drawn_cells(correct, samples), "", ()) for correct in drawn)
-    found = changes(base, candidate)[HEADLINE.index(metric)].decline(better=1)
-    return _UnitError(float(found.errors[0]) * n**0.5, float(found.freedom[0]) / n, float(found.clusters[0]) / n)
+    drawn = base.draw_pair(candidate, np.random.default_rng(_SEED), n, personas, samples)
+    sums = (item_sums(drawn_cells(correct, samples), "", ()).headline() for correct in drawn)
+    found = dict(zip(HEADLINE, changes(*sums), strict=False))
+    declines = {name: change.decline(better=1) for name, change in found.items()}
+    return {
+        name: _UnitError(float(one.errors[0]) * n**0.5, float(one.freedom[0]) / n, float(one.clusters[0]) / n)
+        for name, one in declines.items()
+    }
 
 
 def drawn_cells(correct: Ints, samples: int) -> Cells:

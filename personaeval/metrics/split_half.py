@@ -48,17 +48,21 @@ def worst_persona_change(base: Cells, candidate: Cells, seed: int = 0) -> Change
 def _over_splits(counts: Floats, runs: Sequence[Floats], halves: Floats) -> Floats:
     """[2, rows] both runs' worst persona's accuracy, averaged over splits, for [rows, n] counts of items."""
     found = np.zeros((2, len(counts)))
-    for half in halves:
-        for place, own in enumerate(runs):
-            found[place] += _worst(np.hstack([counts @ (own * half), counts @ (own * (1 - half))])) / len(halves)
+    for place, own in enumerate(runs):
+        right, scored = np.split(own, 2, axis=1)
+        if scored.all():
+            scored = scored[:, :1]  # the same number under every persona
+        columns = np.hstack([right, scored])
+        for half in halves:
+            sums = counts @ np.hstack([columns * half, columns * (1 - half)])
+            found[place] += _worst(sums, right.shape[1]) / len(halves)
     return found
 
 
-def _worst(sums: Floats) -> Floats:
-    """[r] the worst persona's accuracy from [r, 4 m] sums: right and scored in one half, then in the other."""
-    right, scored, other_right, other_scored = np.split(sums, 4, axis=1)
+def _worst(sums: Floats, personas: int) -> Floats:
+    """[r] the worst persona's accuracy from sums of one half: right under each, scored; then of the other half."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        halves = right / scored, other_right / other_scored
+        halves = [own[:, :personas] / own[:, personas:] for own in np.split(sums, 2, axis=1)]
     rows = np.arange(len(sums))
     found = np.zeros(len(sums))
     for chosen, measured in (halves, halves[::-1]):

@@ -153,6 +153,13 @@ class ItemSums:
         by_category = (right[..., 1:] @ self.groups.T) / (cells[..., 1:] @ self.groups.T)
         return np.concatenate([evaluate(totals), right / cells, by_category], axis=-1)
 
+    def headline(self) -> ItemSums:
+        """The same without the personas' own columns: no accuracies by persona or category, no expertise advantage."""
+        width = 1 + len(self.experts)
+        scalars = self.matrix.shape[1] - 2 * width
+        kept = [*range(scalars + 1), scalars + width]
+        return ItemSums(self.matrix[:, kept], np.zeros((0, 0)), np.zeros(0, dtype=bool))
+
 
 def item_sums(cells: Cells, domain: str, names: Sequence[str]) -> ItemSums:
     """Sums of a task's cells.

@@ -7,50 +7,20 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from personaeval.config import RunConfig
-from personaeval.errors import PersonaevalError
 from personaeval.generation.pending import CHUNK, PendingRequests
-from personaeval.generation.plan import Plan, TaskPlan, describe_greedy_samples
+from personaeval.generation.plan import Plan, describe_greedy_samples
 from personaeval.judge.exemplars import worst_case
 from personaeval.judge.judge_prompt import LONGEST
 from personaeval.judge.judging import blank_judge_inputs
 from personaeval.judge.panel import JudgeInput, Panel
 from personaeval.judge.usage import JudgeUsage, PriceList, describe_usage
 from personaeval.models.model import InProcessModel, Model
+from personaeval.pipeline.outlook import Outlook, describe_outlook, make_outlook
 from personaeval.pipeline.prepare import Checkpoint, EvalSet, Prepared, make_checkpoint, prepare
 from personaeval.results.ledger import LEDGER, Ledger
 from personaeval.results.runs import finished_runs
-from personaeval.results.summaries import StabilitySummary, read_summary
-
-SAMPLES = (1, 2, 4, 8)
-
-_ASSUMED = 0.6
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """Changes that a task with n items, m personas and S samples can detect.
-
-    Attributes:
-        task: its name.
-        items: n.
-        personas: m.
-        samples: S.
-        basis: where the assumed population comes from, in words.
-        minimum_detectable_effect: metric -> smallest decline detected with a power of 80 %; None if the metric cannot
-            fall that far; empty for a judged task or m < 2.
-        required_sample_size: metric -> samples -> items that detect the given decline; empty without one.
-    """
-
-    task: str
-    items: int
-    personas: int
-    samples: int
-    basis: str
-    minimum_detectable_effect: dict[str, float | None]
-    required_sample_size: dict[str, dict[int, int | None]]
 
 
 @dataclass(frozen=True)
@@ -104,7 +74,7 @@ def forecast(config: RunConfig, detect: float | None, models: Sequence[Model] = 
     for model, placement in prepared.models:
         checkpoint = make_checkpoint(config, model, placement, prepared.eval_set)
         plan = checkpoint.plan
-        outlooks = outlooks or tuple(_outlook(task, config.output, detect) for task in plan.tasks)
+        outlooks = outlooks or tuple(make_outlook(task, config.output, detect) for task in plan.tasks)
         kept = config.output / LEDGER
         with TemporaryDirectory() as empty, Ledger(kept if kept.exists() else Path(empty) / LEDGER) as ledger:
             found.append(_cost(config, prepared, checkpoint, PendingRequests(plan, ledger), outlooks))
@@ -161,48 +131,6 @@ def count_prompt_tokens(model: Model, plan: Plan, wanted: Callable[[int], bool])
     return total
 
 
-def _outlook(task: TaskPlan, output: Path, detect: float | None) -> Outlook:
-    from personaeval.metrics.population import Population, like
-    from personaeval.metrics.power import PLANNED, minimum_detectable_effect, required_sample_size
-
-    name, n, m = task.items.task.name, len(task.items.items), len(task.personas) - 1
-    if task.items.task.is_judged:
-        return Outlook(name, n, len(task.personas), task.samples, "judged: no forecast", {}, {})
-    if m < 2:
-        return Outlook(name, n, m, task.samples, "fewer than two personas: no forecast", {}, {})
-    past = _past_metrics(output, name)
-    if past is None:
-        population, basis = Population(_ASSUMED), f"an assumed accuracy of {_ASSUMED}: no run of it in {output}"
-    else:
-        population = like(past["accuracy"], past["pss"], past["repeatability"])
-        basis = f"accuracy {past['accuracy']:.3f} and PSS {past['pss']:.3f} of {past['short_name']} in {output}"
-    wanted = sorted({*SAMPLES, task.samples}) if detect is not None else []
-    sizes: dict[str, dict[int, int | None]] = {
-        metric: {samples: required_sample_size(population, metric, detect or 0, m, samples) for samples in wanted}
-        for metric in PLANNED
-        if wanted
-    }
-    shown: dict[str, float | None] = {
-        metric: minimum_detectable_effect(population, metric, n, m, task.samples) for metric in PLANNED
-    }
-    return Outlook(name, n, m, task.samples, basis, shown, sizes)
-
-
-def _past_metrics(output: Path, task: str) -> dict[str, Any] | None:
-    """Accuracy, PSS and repeatability of the newest run of a task that has the first two."""
-    for run in finished_runs(output):
-        try:
-            part = read_summary(run.folder).tasks.get(task)
-        except PersonaevalError:
-            continue  # a broken file is no reason not to plan this run
-        if not isinstance(part, StabilitySummary):
-            continue
-        values = {name: part.stability[name]["value"] for name in ("accuracy", "pss", "repeatability")}
-        if values["accuracy"] is not None and values["pss"] is not None:
-            return {**values, "short_name": run.record.short_name}
-    return None
-
-
 def _past_length(output: Path, tasks: set[str]) -> float | None:
     """Mean number of new tokens of an answer in the newest run of just these tasks."""
     for run in finished_runs(output):
@@ -238,28 +166,5 @@ def describe(found: Forecast, detect: float | None) -> str:
     ]
     lines += [f"Caution: {caution}." for caution in found.cautions]
     for outlook in found.outlooks:
-        lines += _describe_outlook(outlook, detect)
+        lines += describe_outlook(outlook, detect)
     return "\n".join(lines)
-
-
-def _describe_outlook(outlook: Outlook, detect: float | None) -> list[str]:
-    size = f"n = {outlook.items:,} items, m = {outlook.personas}, S = {outlook.samples}"
-    if not outlook.minimum_detectable_effect:
-        return [f"{outlook.task} ({size}): {outlook.basis}."]
-    declines = ", ".join(
-        f"{_TITLES[name]} {'–' if value is None else format(value, '.3f')}"
-        for name, value in outlook.minimum_detectable_effect.items()
-    )
-    lines = [f"{outlook.task} ({size}): minimum detectable decline between two checkpoints: {declines}."]
-    for name, sizes in outlook.required_sample_size.items():
-        wanted = ", ".join(
-            f"{'–' if items is None else format(items, ',')} at S = {samples}" for samples, items in sizes.items()
-        )
-        lines.append(f"  For a decline of {detect:g} in {_TITLES[name]}, items: {wanted}.")
-    found = [items for sizes in outlook.required_sample_size.values() for items in sizes.values()]
-    unreached = " –: it cannot fall that far." if None in (*outlook.minimum_detectable_effect.values(), *found) else ""
-    lines.append(f"  (Power 80 %, one-sided 2.5 %; from {outlook.basis}.{unreached})")
-    return lines
-
-
-_TITLES = {"accuracy": "accuracy", "pss": "PSS"}
