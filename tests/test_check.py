@@ -361,6 +361,10 @@ def test_a_starting_policy_fits_its_base(tmp_path):
         write_starting_policy(file, open_checkpoints([str(folder)])[0])
         rules = read_policy(file)
         assert {one.metric for one in rules.gates} == metrics
+        severities = {one.metric: one.severity.value for one in rules.gates}
+        # kappa divides by 1 - accuracy: on a saturated task it would regress at a decline of one point.
+        assert severities.get("kappa", "advisory") == "advisory"
+        assert severities.get("worst_persona", "supporting") == "supporting"
         side = open_checkpoints([str(folder)])[0]
         assert check(side, side, rules).exit_code == 0
 

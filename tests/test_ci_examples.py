@@ -12,6 +12,8 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 CI = ROOT / "examples" / "ci"
 SETTINGS = {
+    "INCONCLUSIVE": "warn",
+    "MORE": "--samples 4",
     "TASKS": "mini-arith",
     "PERSONAS": "core/pirate,core/village-baker",
     "LIMIT": "24",
@@ -60,14 +62,14 @@ def shell(folder: Path, script: str, **environment: str) -> subprocess.Completed
     )
 
 
-def run_workflow(folder: Path, checkpoint: Path) -> list[subprocess.CompletedProcess[str]]:
+def run_workflow(folder: Path, checkpoint: Path, **settings: str) -> list[subprocess.CompletedProcess[str]]:
     """Run the workflow's shell steps but the installation, up to the first that fails."""
     workflow = yaml.safe_load((CI / "workflow.yml").read_text())
     steps = [step for step in workflow["jobs"]["check"]["steps"] if "run" in step and step["name"] != "Install"]
     assert len(steps) == 2
     done = []
     for step in steps:
-        done.append(shell(folder, step["run"], CHECKPOINT=str(checkpoint)))
+        done.append(shell(folder, step["run"], CHECKPOINT=str(checkpoint), **settings))
         if done[-1].returncode:
             break
     return done
@@ -93,7 +95,7 @@ def test_the_script_after_a_save(workplace, smollm2, damaged):
     script = CI / "after_save.sh"
     same = shell(workplace, f"sh '{script}' 'transformers:{smollm2}' baseline")
     assert same.returncode == 0, same.stderr
-    assert "go on training" in same.stdout
+    assert "continue training" in same.stdout
     worse = shell(workplace, f"sh '{script}' 'transformers:{damaged}' baseline")
     assert worse.returncode == 1, worse.stderr
     assert "stop:" in worse.stdout
@@ -110,3 +112,39 @@ def test_a_second_training_with_the_same_folder_names_is_told_from_the_first(wor
     # A run of other items in the same results folder is not in the way either.
     fewer = shell(workplace, f"sh '{script}' 'transformers:{smollm2}' baseline", LIMIT="23")
     assert fewer.returncode == 0, fewer.stderr
+
+
+STAND_IN = """\
+#!/bin/sh
+echo "$*" >> "$CALLS"
+if [ "$1" = run ]; then
+    while [ "$1" != --folders ]; do shift; done
+    echo a-run > "$2"
+else
+    case $2 in *-more) exit "$AFTER_MORE" ;; *) exit 3 ;; esac
+fi
+"""
+
+
+@pytest.mark.parametrize("example", ["after_save.sh", "workflow.yml"])
+@pytest.mark.parametrize(
+    ("choice", "after_more", "code", "checks"),
+    [("warn", 0, 0, 1), ("fail", 0, 3, 1), ("more", 0, 0, 2), ("more", 3, 3, 2)],
+)
+def test_what_an_inconclusive_verdict_means_is_a_choice(tmp_path, example, choice, after_more, code, checks):
+    program = tmp_path / "bin" / "personaeval"
+    program.parent.mkdir()
+    program.write_text(STAND_IN)
+    program.chmod(0o755)
+    settings = {"INCONCLUSIVE": choice, "CALLS": str(tmp_path / "calls"), "AFTER_MORE": str(after_more)}
+    if example == "after_save.sh":
+        done = shell(tmp_path, f"sh '{CI / example}' vllm:checkpoint baseline", **settings)
+    else:
+        done = run_workflow(tmp_path, Path("checkpoint"), **settings)[-1]
+    assert done.returncode == code, done.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert sum(call.startswith("check") for call in calls) == checks
+    assert [("--samples 4" in call) for call in calls if call.startswith("run")] == [False, True][:checks]
+    if example == "after_save.sh":
+        unknown = shell(tmp_path, f"sh '{CI / example}' vllm:checkpoint baseline", INCONCLUSIVE="shrug")
+        assert unknown.returncode == 2 and "warn, fail or more" in unknown.stderr

@@ -182,7 +182,7 @@ version: 2
 max_unscored: 0.01
 
 # false: intervals hold for other items like these, under these personas.
-# true: for other personas as well; they are wider.
+# true: for other personas as well; they are wider, and worst_persona cannot gate (make it advisory).
 generalise_to_personas: false
 
 # task: a task's name, or "*" for every task of the base that has the metric. max_drop is in the metric's own unit:
@@ -190,13 +190,14 @@ generalise_to_personas: false
 # shown. A gate that names its task replaces that of "*".
 gates:
   {counted}- {{task: "*", metric: accuracy, max_drop: 0.05, severity: critical}}
-  # PSS rises and falls with accuracy by itself; therefore accuracy and kappa are gated too.
+  # PSS rises and falls with accuracy by itself; therefore accuracy is gated too.
   {crossed}- {{task: "*", metric: pss, max_drop: 0.05, severity: critical}}
-  {crossed}- {{task: "*", metric: kappa, max_drop: 0.10, severity: supporting}}
+  # The worst persona, chosen on one half of the items and measured on the other: averages hide the loss of a few.
+  {crossed}- {{task: "*", metric: worst_persona, max_drop: 0.10, severity: supporting}}
   # PSS without the noise of decoding; it needs two samples or more.
   {repeated}- {{task: {task}, metric: corrected_pss, max_drop: 0.05, severity: supporting}}
-  # The worst persona, chosen on one half of the items and measured on the other.
-  {crossed}- {{task: "*", metric: worst_persona, max_drop: 0.10, severity: advisory}}
+  # kappa divides by 1 - accuracy: at an accuracy of 0.95, a decline of one point moves it by about 0.1. Shown only.
+  {crossed}- {{task: "*", metric: kappa, max_drop: 0.10, severity: advisory}}
   # For judged tasks, on the scale from 1 to 5.
   {judged}- {{task: "*", metric: persona_score, max_drop: 0.2, severity: critical}}
 """
