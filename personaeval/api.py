@@ -148,7 +148,7 @@ def score(run: Place, *, progress: bool = False, **settings: Any) -> Rescoring |
     Only judges' replies are generated; without ``judge``, judged tasks keep their judgements.
 
     Args:
-        run: folder of a finished run.
+        run: folder of a finished run, or RESULTS/NAME if the checkpoint has one run there.
         progress: show the judges' progress on standard error.
         settings: fields of :class:`~personaeval.config.ScoreOptions`: ``judge=…, human=…, data={"task": file}``.
 
@@ -172,13 +172,15 @@ def score_with(options: ScoreOptions, progress: bool) -> Rescoring:
     from personaeval.judge.usage import read_prices, report_judging
     from personaeval.pipeline.score import rescore
     from personaeval.report.outcomes import Rescoring
+    from personaeval.results.runs import find_run
 
     options.refuse_unused()
     judges = part(options, JudgeOptions) if options.judge else None
     prices, shown = read_prices(options.prices), open_progress(quiet=not progress)
-    found = rescore(options.folder, options.data, options.include, judges, shown, options.human, prices)
+    folder = find_run(options.folder).folder
+    found = rescore(folder, options.data, options.include, judges, shown, options.human, prices)
     report_judging(found.judging.usages, prices, shown)
-    return Rescoring(options.folder, found.changed, found.judging.usages)
+    return Rescoring(folder, found.changed, found.judging.usages)
 
 
 @takes_options(JudgeCheckOptions)

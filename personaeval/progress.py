@@ -1,10 +1,18 @@
-"""Progress display: bars on a terminal, otherwise a plain line every 15 seconds."""
+"""Progress display: bars on a terminal, otherwise a plain line every 15 seconds.
+
+Both show signs of life: requests that are tried again and why, tokens of answers that are not finished, and how long
+nothing has come. The time left is that of recent work; an ordinary pause or a stall does not enter it.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from rich import progress as bars
@@ -12,10 +20,42 @@ from rich.console import Console
 
 _PLAIN_SECONDS = 15.0
 
+_SILENT_SECONDS = 60.0
+"""After so long without an answer, the line says so."""
+
+_STALL = 3.0
+"""A pause so many times the longest ordinary one is a stall, and does not enter the time left."""
+
+_RECENT_SECONDS = 120.0
+"""Speeds are those of the last so many seconds."""
+
+_SETTLED_SECONDS = 3.0
+"""So much work must have been seen before a time is estimated from it."""
+
+_PATIENCE_SECONDS = 5.0
+"""A step that takes longer than this is named."""
+
+
+@dataclass
+class Activity:
+    """What an engine is doing now, which it keeps up to date.
+
+    Attributes:
+        under_way: requests that wait for their answers.
+        decoded: tokens of answers that are not finished.
+        retried: requests sent again so far.
+        reason: why the last one was.
+    """
+
+    under_way: int = 0
+    decoded: int = 0
+    retried: int = 0
+    reason: str = ""
+
 
 @dataclass
 class Counts:
-    """Running totals, as plain numbers to keep counting cheap."""
+    """Running totals, as plain numbers to keep counting cheap; ``activity`` is the engine's once it runs."""
 
     wanted: int = 0
     completed: int = 0
@@ -25,6 +65,7 @@ class Counts:
     cached_tokens: int = 0
     scored: int = 0
     correct: float = 0.0
+    activity: Activity | None = field(default=None, compare=False)
 
     def tokens(self) -> dict[str, int]:
         """Token counts for run.json."""
@@ -58,11 +99,115 @@ def open_progress(quiet: bool = False) -> Progress:
     return _Lines(quiet)
 
 
-def _rate(counts: Counts, began: float) -> str:
-    speed = counts.output_tokens / max(time.monotonic() - began, 1e-9)
-    accuracy = f"{counts.correct / counts.scored:.3f}" if counts.scored else "–"
-    failed = f" · {counts.failed} failed" if counts.failed else ""
-    return f"{speed:,.0f} tokens/s · accuracy so far {accuracy}{failed}"
+@contextmanager
+def naming(progress: Progress, step: str) -> Iterator[None]:
+    """Name a step that takes more than five seconds, such as "reading the checkpoint"."""
+    timer = threading.Timer(_PATIENCE_SECONDS, progress.message, [f"{step} …"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def duration(seconds: float) -> str:
+    """A time in words: 40 s, 25 min, 3 h 10 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Speedometer:
+    """Recent speed of a series of requests, and how long nothing has moved.
+
+    Args:
+        counts: of the series.
+        now: the time when it began.
+    """
+
+    def __init__(self, counts: Counts, now: float) -> None:
+        self._counts = counts
+        self._began = self._moved = self._answered = now
+        self._longest = 0.0
+        self._marks: deque[tuple[float, int, int]] = deque([(now, *self._state())])
+
+    def _state(self) -> tuple[int, int]:
+        """Answers, and tokens with those of unfinished answers."""
+        counts = self._counts
+        decoded = counts.activity.decoded if counts.activity else 0
+        return counts.completed + counts.failed, counts.output_tokens + decoded
+
+    def look(self, now: float) -> None:
+        """Note the counts of now."""
+        done, tokens = self._state()
+        _, last_done, last_tokens = self._marks[-1]
+        if done == last_done and tokens <= last_tokens:
+            return
+        pause = now - self._moved
+        if self._is_stall(pause):
+            # Work begins anew: the stall is no part of its speed.
+            self._marks.clear()
+        else:
+            self._longest = max(self._longest, pause)
+        self._moved = now
+        if done != last_done:
+            self._answered = now
+        self._marks.append((now, done, tokens))
+        window = max(_RECENT_SECONDS, 4 * self._longest)
+        while len(self._marks) > 2 and self._marks[1][0] < now - window:
+            self._marks.popleft()
+
+    def _is_stall(self, pause: float) -> bool:
+        return pause >= _SILENT_SECONDS and 0 < _STALL * self._longest < pause
+
+    def silence(self, now: float) -> float:
+        """Seconds since the last answer, or since the beginning."""
+        return now - self._answered
+
+    def tokens_per_second(self) -> float:
+        """Over the recent work."""
+        return self._speed(2)
+
+    def left(self, now: float) -> float | None:
+        """Seconds left at the recent speed; None while it is unknown, or nothing moves."""
+        wanted = self._counts.wanted - self._marks[-1][1]
+        speed = self._speed(1)
+        return None if speed <= 0 or self._is_stall(now - self._moved) else wanted / speed
+
+    def _speed(self, column: int) -> float:
+        first, last = self._marks[0], self._marks[-1]
+        seconds = last[0] - first[0]
+        return (last[column] - first[column]) / seconds if seconds >= _SETTLED_SECONDS else 0.0
+
+
+def describe(counts: Counts, speed: Speedometer, now: float) -> str:
+    """What follows the numbers of a progress line."""
+    parts = []
+    if rate := speed.tokens_per_second():
+        parts.append(f"{rate:,.0f} tokens/s")
+    if counts.scored:
+        parts.append(f"accuracy so far {counts.correct / counts.scored:.3f}")
+    if counts.failed:
+        parts.append(f"{counts.failed:,} failed")
+    activity = counts.activity
+    if activity is None:
+        parts.append("starting the engine")
+    else:
+        if activity.retried:
+            parts.append(f"{activity.retried:,} retried, last: {activity.reason}")
+        silent = speed.silence(now)
+        done = counts.completed + counts.failed
+        if silent >= _SILENT_SECONDS and done < counts.wanted:
+            still = f", {activity.under_way:,} request{'s' if activity.under_way != 1 else ''} under way"
+            tokens = f", {activity.decoded:,} tokens decoded" if activity.decoded else ""
+            parts.append(f"no answer for {duration(silent)}{still if activity.under_way else ''}{tokens}")
+        elif activity.decoded and not done:
+            parts.append(f"{activity.decoded:,} tokens decoded")
+    if (left := speed.left(now)) is not None and left >= 1:
+        parts.append(f"{duration(left)} left")
+    return " · ".join(parts)
 
 
 class _Bars:
@@ -70,20 +215,19 @@ class _Bars:
         self._console = console
         self._bar: bars.Progress | None = None
         self._counts = Counts()
-        self._began = 0.0
+        self._speed = Speedometer(self._counts, 0.0)
 
     def message(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False)
 
     def start(self, title: str, counts: Counts) -> None:
-        self._counts, self._began = counts, time.monotonic()
+        self._counts, self._speed = counts, Speedometer(counts, time.monotonic())
         self._bar = bars.Progress(
             bars.SpinnerColumn(),
-            bars.TextColumn("{task.description}"),
-            bars.BarColumn(),
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(bar_width=20),
             bars.MofNCompleteColumn(),
-            bars.TimeRemainingColumn(),
-            bars.TextColumn("{task.fields[rate]}"),
+            bars.TextColumn("{task.fields[rate]}", markup=False),
             console=self._console,
         )
         self._task = self._bar.add_task(title, total=counts.wanted, rate="")
@@ -91,8 +235,10 @@ class _Bars:
 
     def refresh(self) -> None:
         if self._bar is not None:
+            now = time.monotonic()
+            self._speed.look(now)
             done = self._counts.completed + self._counts.failed
-            self._bar.update(self._task, completed=done, rate=_rate(self._counts, self._began))
+            self._bar.update(self._task, completed=done, rate=describe(self._counts, self._speed, now))
 
     def stop(self) -> None:
         if self._bar is not None:
@@ -106,7 +252,8 @@ class _Lines:
         self._quiet = quiet
         self._counts = Counts()
         self._title = ""
-        self._began = self._last = 0.0
+        self._last = 0.0
+        self._speed = Speedometer(self._counts, 0.0)
 
     def message(self, line: str) -> None:
         if not self._quiet:
@@ -114,20 +261,23 @@ class _Lines:
 
     def start(self, title: str, counts: Counts) -> None:
         self._title, self._counts = title, counts
-        self._began = self._last = time.monotonic()
+        self._last = time.monotonic()
+        self._speed = Speedometer(counts, self._last)
 
     def refresh(self) -> None:
-        if time.monotonic() - self._last >= _PLAIN_SECONDS:
-            self._line()
+        now = time.monotonic()
+        self._speed.look(now)
+        if now - self._last >= _PLAIN_SECONDS:
+            self._line(now)
 
     def stop(self) -> None:
         if self._counts.completed + self._counts.failed:
-            self._line()
+            self._speed.look(time.monotonic())
+            self._line(time.monotonic())
         self._counts = Counts()
 
-    def _line(self) -> None:
-        self._last = time.monotonic()
+    def _line(self, now: float) -> None:
+        self._last = now
         done = self._counts.completed + self._counts.failed
-        left = (self._counts.wanted - done) * (self._last - self._began) / max(done, 1)
-        eta = f" · {left:,.0f} s left" if done and left > 0 else ""
-        self.message(f"{self._title}: {done}/{self._counts.wanted} · {_rate(self._counts, self._began)}{eta}")
+        told = describe(self._counts, self._speed, now)
+        self.message(f"{self._title}: {done:,}/{self._counts.wanted:,}" + (f" · {told}" if told else ""))

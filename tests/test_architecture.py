@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "personaeval"
 
-GROUND = frozenset({"types", "errors", "config", "documents", "progress", "environment", "data"})
+GROUND = frozenset({"types", "errors", "config", "documents", "progress", "environment", "interrupts", "data"})
 ALLOWED: dict[str, frozenset[str]] = {
     "metrics": frozenset(),
     "library": frozenset(),

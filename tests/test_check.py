@@ -505,7 +505,11 @@ def test_the_command_line(tmp_path, personaeval):
     # A report that cannot be written changes no verdict, or is told before there is one.
     lost = personaeval("check", base, bad, cwd=tmp_path, env={"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "where")})
     assert lost.returncode == 1 and "cannot be written" in lost.stderr
-    assert personaeval("check", base, bad, "--junit", "no/where.xml", cwd=tmp_path).returncode == 2
+    (tmp_path / "file").touch()
+    refused = personaeval("check", base, bad, "--junit", "file/out.xml", cwd=tmp_path)
+    assert refused.returncode == 2 and "REGRESSION" not in refused.stdout
+    assert personaeval("check", base, bad, "--junit", "new/folder/out.xml", cwd=tmp_path).returncode == 1
+    assert (tmp_path / "new" / "folder" / "out.xml").is_file()
     assert personaeval("check", base, "", cwd=tmp_path).returncode == 2
     strict = tmp_path / "strict.yaml"
     strict.write_text("version: 2\ngates: [{metric: accuracy, max_drop: 0.05}]\n")

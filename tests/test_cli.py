@@ -49,7 +49,7 @@ def test_a_leaderboard_needs_no_engine(personaeval, tmp_path):
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--personas", "cora"], "Did you mean 'core'"),
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--samples", "0"], "samples: .*greater than 0"),
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--samples", "many"], "valid integer"),
-        (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--data", "x.jsonl"], "expected NAME=VALUE"),
+        (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--data", "x.jsonl"], "expected TASK=FILE"),
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--template", "Hello."], "must contain {{ persona }}"),
         (["run", "--model", "vllm:x", "--tasks", "mini-arith", "--date", "today"], "date: .*isoformat"),
         (["run", "--modle", "x"], "No such option"),

@@ -1,6 +1,7 @@
 """Tasks and personas as data: what is shipped, what a user adds, and what is wrong with a file."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from personaeval.errors import UsageError
 from personaeval.library.personas import BASELINE, Category, PersonaSet
 from personaeval.library.registry import Registry, builtin_folder
 from personaeval.library.sources import load_items
-from personaeval.library.tasks import Task
+from personaeval.library.tasks import GeneratedSource, Task
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -61,11 +62,24 @@ def test_one_id_with_two_meanings_is_refused(library):
         Registry([library]).personas(["few", str(other)])
 
 
-def test_mini_arith_is_made_on_the_spot_and_is_the_same_each_time(tmp_path):
-    first, second = items_of("mini-arith", None), items_of("mini-arith", None)
-    assert first == second
-    assert len({item.prompt for item in first.items}) == len(first.items) == 100
-    assert first.origin["kind"] == "reasoning_gym"
+# Taken when reasoning-gym still made these tasks on the spot.
+MINI = {
+    "mini-arith": ("9e6b5072fc37cf01", "33fd374f7161d8b3"),
+    "mini-letters": ("905609b2df59526f", "3cc7c0bba0f23cd9"),
+    "mini-spelling": ("4d5e1a762e3b38c9", "229d836ec5ff3f2a"),
+}
+
+
+@pytest.mark.parametrize("name", MINI)
+def test_the_mini_tasks_are_byte_for_byte_those_that_reasoning_gym_makes(name):
+    shipped = items_of(name, None)
+    assert len({item.prompt for item in shipped.items}) == len(shipped.items) == 100
+    assert (shipped.prompts_hash, shipped.gold_hash) == MINI[name]
+    task, file = Registry().task(name)
+    lines = [line.removeprefix("# ") for line in file.read_text().splitlines() if re.match("#( source:|   +)", line)]
+    source = yaml.safe_load("\n".join(lines))["source"]
+    made = load_items(task.model_copy(update={"source": GeneratedSource.model_validate(source)}), file, None, None, 0)
+    assert made.items == shipped.items
 
 
 def test_subsets_are_nested_and_depend_on_the_seed(library):

@@ -141,7 +141,8 @@ def test_a_reasoning_gym_dataset_is_a_task_scored_by_its_own_scorer():
         ("reasoning_gym:chain_sums", "no dataset 'chain_sums'.*chain_sum"),
         ("reasoning_gym:chain_sum?min_terms", "is not PARAMETER=VALUE"),
         ("reasoning_gym:chain_sum?size=none", "whole numbers"),
-        ("reasoning_gym:chain_sum?min_termz=2", "refuses chain_sum"),
+        ("reasoning_gym:chain_sum?min_termz=2", "no parameter 'min_termz'. Did you mean 'min_terms'"),
+        ("reasoning_gym:countdown?max_number=4", "Did you mean 'max_numbers'.* Its parameters: .*min_numbers"),
     ],
 )
 def test_a_wrong_reasoning_gym_selector_is_named(selector, message):

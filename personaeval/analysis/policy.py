@@ -151,10 +151,14 @@ def write_starting_policy(path: Path, base: CheckpointRuns | None = None) -> Non
         base: gates that do not fit its tasks are commented out. Without it, those that not every run supports.
 
     Raises:
-        UsageError: the file exists.
+        UsageError: the file exists, or its folder does not.
     """
     if path.exists():
         raise UsageError(f"{path}: exists already; name another file with --policy.")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(
+            f"--policy {path}: there is no folder {path.absolute().parent}; make it, or name another file."
+        )
     write_text(path, _STARTING.format(**_fitting(base)))
 
 

@@ -13,6 +13,7 @@ from personaeval import __version__
 from personaeval.cli.help import HELP
 from personaeval.cli.options import print_error
 from personaeval.errors import PersonaevalError
+from personaeval.interrupts import INTERRUPTED, orderly_stops
 
 _GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Evaluate", "personaeval run -m ./checkpoint-500 -t math500 -p core", ("init", "plan", "run", "score", "watch")),
@@ -52,8 +53,6 @@ app = typer.Typer(
 )
 
 
-INTERRUPTED = 130
-
 BROKEN_PIPE = 141
 """As a shell reports a program that SIGPIPE ended."""
 
@@ -67,11 +66,19 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def main() -> None:
     """Entry point: run the command and turn errors into messages and exit codes."""
+    # PyTorch's threads wait for each other by spinning: on a machine that is busy otherwise, ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    with orderly_stops():
+        code = _run()
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = app(standalone_mode=False)
     except PersonaevalError as error:
         print_error(str(error))
-        sys.exit(error.exit_code)
+        return error.exit_code
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
@@ -82,7 +89,7 @@ def main() -> None:
         code = _report_unexpected(error)
     if code == INTERRUPTED:
         print_error("interrupted; what was completed is kept. The same command resumes.")
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _report_unexpected(error: Exception) -> int:

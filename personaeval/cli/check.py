@@ -27,7 +27,7 @@ def check(options: CheckOptions) -> None:
 
     from personaeval import api
     from personaeval.analysis.policy import write_starting_policy
-    from personaeval.results.files import append_text, write_text
+    from personaeval.results.files import append_text, make_folder, write_text
     from personaeval.results.runs import open_checkpoints
 
     base, candidate, policy, junit = options.base, options.candidate, options.policy, options.junit
@@ -37,8 +37,8 @@ def check(options: CheckOptions) -> None:
         return
     if base is None or candidate is None:
         raise UsageError("BASE and CANDIDATE are missing. Example: personaeval check baseline results/checkpoint-500")
-    if junit is not None and not junit.resolve().parent.is_dir():
-        raise UsageError(f"--junit {junit}: there is no folder {junit.resolve().parent}.")
+    if junit is not None:
+        make_folder(junit.absolute().parent)
     found = api.check(base, candidate, policy, allow_different_settings=options.allow_different_settings)
     print(found.to_json() if options.as_json else found)
     if junit is not None:

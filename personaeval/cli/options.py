@@ -32,8 +32,14 @@ def command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
         class Lazy(TyperCommand):
             def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
                 from personaeval.cli.parameters import make_command
+                from personaeval.cli.stray import explain_stray
 
-                return make_command(function, name).make_context(info_name, args, parent, **extra)
+                given = list(args)
+                try:
+                    return make_command(function, name).make_context(info_name, args, parent, **extra)
+                except Exception as error:
+                    explain_stray(function, given, str(getattr(error, "message", "")))
+                    raise
 
         def shown() -> None:
             """Entry in the list of commands."""

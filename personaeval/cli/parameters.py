@@ -182,8 +182,17 @@ def _read(kind: type[Options], name: str, given: Any) -> Any:
         return tuple(part.strip() for part in given.split(",") if part.strip())
     if _origin(field) is dict:
         shown = flag_name(kind, name)
-        return pairs(given, shown) if get_args(_inner(field))[1] is Path else values(given, shown)
+        return files(given, shown) if get_args(_inner(field))[1] is Path else values(given, shown)
     return tuple(given) if isinstance(given, list) else given
+
+
+def files(texts: list[str], flag: str) -> dict[str, str]:
+    """Read TASK=FILE."""
+    for text in texts:
+        # A file alone may be followed by ?COLUMN=NAME.
+        if "=" not in text.partition("?")[0]:
+            raise UsageError(f"{flag} {text}: expected TASK=FILE, such as {flag} math500={text}.")
+    return pairs(texts, flag)
 
 
 def pairs(texts: list[str], flag: str) -> dict[str, str]:

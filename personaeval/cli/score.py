@@ -25,4 +25,4 @@ def score(options: ScoreOptions, quiet: Quiet = False) -> None:
     rescored = api.score_with(options, progress=not quiet)
     print(f"{rescored}\n\n{rescored.changed} verdicts changed.")
     report_unjudged(rescored.failed, merged(usage.reasons for usage in rescored.usages))
-    report_unread(load_summaries([options.folder]))
+    report_unread(load_summaries([run.folder for run in rescored.files]))

@@ -30,8 +30,11 @@ def tasks_list(options: LibraryOptions) -> None:
 @command(tasks_app, "show")
 def tasks_show(options: TasksShowOptions) -> None:
     """Show a task and its first items."""
-    from personaeval.library.overview import show_task
+    from personaeval.library.overview import show_task, task_yaml
 
+    if options.yaml:
+        print(task_yaml(options.name, options.include), end="")
+        return
     print(show_task(options.name, options.data, options.items, options.include))
 
 

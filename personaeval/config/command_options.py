@@ -19,6 +19,7 @@ from personaeval.config.shared_options import (
     PriceOptions,
     PromptOptions,
     SentenceOptions,
+    TemplateOptions,
     TrustOptions,
     VersionOptions,
 )
@@ -56,9 +57,11 @@ class PlanOptions(RunConfig):
 class ScoreOptions(PriceOptions, LibraryOptions, JudgeOptions):
     """Options of ``score``."""
 
-    example: ClassVar[str] = "personaeval score results/NAME-FINGERPRINT/PLAN"
+    example: ClassVar[str] = "personaeval score results/checkpoint-500"
 
-    folder: Annotated[Path, Flag(argument=True)] = Field(description="Folder of a finished run.")
+    folder: Annotated[Path, Flag(argument=True)] = Field(
+        description="Folder of a finished run, or RESULTS/NAME if the checkpoint has one run there."
+    )
     data: Annotated[dict[str, Path], Flag(value="TASK=FILE")] = Field(
         default={}, description="Task name and its data file, if the run's own has moved."
     )
@@ -219,6 +222,7 @@ class TasksShowOptions(TaskOptions):
     example: ClassVar[str] = "personaeval tasks show math500 --items 1"
 
     items: int = Field(default=3, ge=0, description="How many items.")
+    yaml: bool = Field(default=False, description="Print the task's YAML file instead, to adapt it.")
 
 
 class TasksNewOptions(Options):
@@ -251,7 +255,7 @@ class PersonasCheckOptions(SentenceOptions, PersonasOptions):
     )
 
 
-class PersonasShowOptions(TrustOptions, PromptOptions, PersonasOptions):
+class PersonasShowOptions(TemplateOptions, TrustOptions, PromptOptions, PersonasOptions):
     """Options of ``personas show``."""
 
     example: ClassVar[str] = "personaeval personas show core --model ./checkpoint-500"

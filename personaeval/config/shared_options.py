@@ -108,8 +108,8 @@ class VersionOptions(Options):
     )
 
 
-class ModelOptions(VersionOptions, ConnectionOptions, TrustOptions, EngineOptions):
-    """How a model is prompted and opened; the same for every checkpoint of a command."""
+class TemplateOptions(Options):
+    """The chat template and what it is filled with."""
 
     group: ClassVar[str] = "Model"
 
@@ -122,6 +122,17 @@ class ModelOptions(VersionOptions, ConnectionOptions, TrustOptions, EngineOption
     date: Annotated[str, Flag(value="YYYY-MM-DD")] = Field(
         default="2026-01-01", description="The date for chat templates that ask for today's."
     )
+
+    @field_validator("date")
+    @classmethod
+    def _iso_date(cls, value: str) -> str:
+        datetime.date.fromisoformat(value)
+        return value
+
+
+class ModelOptions(TemplateOptions, VersionOptions, ConnectionOptions, TrustOptions, EngineOptions):
+    """How a model is prompted and opened; the same for every checkpoint of a command."""
+
     reasoning_start: str | None = Field(
         default=None, min_length=1, description="What begins a model's thinking; by default, what the end tells of it."
     )
@@ -146,12 +157,6 @@ class ModelOptions(VersionOptions, ConnectionOptions, TrustOptions, EngineOption
     tokens_per_minute: Annotated[int | None, Flag(group=ENDPOINT)] = Field(
         default=None, gt=0, description="An endpoint's rate limit for tokens."
     )
-
-    @field_validator("date")
-    @classmethod
-    def _iso_date(cls, value: str) -> str:
-        datetime.date.fromisoformat(value)
-        return value
 
 
 class JudgeCallOptions(EndpointOptions):

@@ -164,6 +164,7 @@ async def run_requests_async(
             if isinstance(model, InProcessModel):
                 model.refuse_rowless_tokens(pending.source.requests(pending.is_missing))
             engine = engine or await model.open_engine()
+            pending.counts.activity = engine.activity
             first_use = first_use or FirstUse(model, pending.ledger, engine)
             async for completion in engine.generate(pending.source.requests(pending.is_missing)):
                 pending.record(completion)

@@ -214,7 +214,7 @@ def open_panel(options: JudgeOptions, shared: ModelOptions, results: Path) -> Pa
         EngineError: an endpoint that does not answer.
     """
     own = options.opening_options(shared)
-    specs = [parse_model(text) for text in options.judge]
+    specs = [parse_model(text, "--judge") for text in options.judge]
     local = next((spec.short_name for spec in specs if spec.engine != "openai"), None)
     if options.expected_score and local is not None:
         raise UsageError(f"--expected-score: needs log-probabilities, which only endpoints give; {local} is not one.")

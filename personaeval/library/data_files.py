@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import sys
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +102,26 @@ def _parquet(path: Path) -> list[Row]:
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{path}: not a readable Parquet file ({error}).") from error
     return rows
+
+
+@contextmanager
+def without_hub_bars() -> Iterator[None]:
+    """Keep the hub's libraries from drawing progress bars: a run shows its own, and says what takes long."""
+    import huggingface_hub.utils
+
+    hub: Any = huggingface_hub.utils
+    libraries = [one for one in (hub, sys.modules.get("datasets")) if one is not None]
+    drawing = [one for one in libraries if not one.are_progress_bars_disabled()]
+    with warnings.catch_warnings():
+        # Both warn where an environment variable has decided already.
+        warnings.simplefilter("ignore")
+        for one in drawing:
+            one.disable_progress_bars()
+        try:
+            yield
+        finally:
+            for one in drawing:
+                one.enable_progress_bars()
 
 
 def hub_revision(dataset: Any, name: str) -> str | None:

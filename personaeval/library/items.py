@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jinja2
+import jinja2.meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from personaeval.errors import UsageError
@@ -15,6 +16,9 @@ from personaeval.library.tasks import Item, Task
 Row = Mapping[str, Any]
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_PER_LEFT_OUT = 100
+"""Rows for each one that may be left out."""
+
 _LETTERED = ("lettered_choices", "options")
 """Template variable with the lettered choices, and its old name."""
 
@@ -31,8 +35,14 @@ _jinja = ImmutableSandboxedEnvironment(
 )
 
 
+def _named(templates: Iterable[str]) -> set[str]:
+    """The columns that templates name."""
+    found = {name for text in templates for name in jinja2.meta.find_undeclared_variables(_jinja.parse(text))}
+    return found - {"row"}
+
+
 class ItemBuilder:
-    """Makes items by filling a task's templates with the columns of a row."""
+    """Makes items by filling a task's templates with the columns of a row; ``columns`` are those that they name."""
 
     def __init__(self, task: Task, seed: int) -> None:
         self._task = task
@@ -41,6 +51,9 @@ class ItemBuilder:
         try:
             self._templates = {name: _jinja.from_string(text) for name, text in fields.items()}
             self._choice_list = _jinja.compile_expression(task.item.choices or "none", undefined_to_none=False)
+            self.columns = _named(fields.values()) - set(_LETTERED) | _named(
+                [f"{{{{ {task.item.choices or 'none'} }}}}"]
+            )
         except jinja2.TemplateSyntaxError as error:
             raise UsageError(f"task {task.name}: a template is broken: {error.message}.") from error
 
@@ -112,6 +125,46 @@ class ItemBuilder:
         raise UsageError(
             f"{where}: the gold answer {gold!r} is neither a letter of {letters} nor an index below {count}."
         )
+
+
+def build_items(build: ItemBuilder, rows: Sequence[Row], named: str) -> tuple[dict[int, Item], str | None]:
+    """Items by row number, and a note on the rows that were left out because they cannot be used.
+
+    Rows are left out only where they are fewer than one in a hundred: real datasets have a few without an answer.
+
+    Raises:
+        UsageError: a larger share cannot be used; names every such row.
+    """
+    items: dict[int, Item] = {}
+    broken: dict[int, UsageError] = {}
+    for number, row in enumerate(rows, start=1):
+        try:
+            items[number] = build(number, row, f"{named}, row {number}")
+        except UsageError as error:
+            broken[number] = error
+    if not broken:
+        return items, None
+    first = next(iter(broken.values()))
+    if len(broken) == 1 and len(rows) <= _PER_LEFT_OUT:
+        raise first
+    if len(broken) * _PER_LEFT_OUT >= len(rows):
+        raise UsageError(
+            f"{first}\n{len(broken):,} of {len(rows):,} rows cannot be used: {ranges(list(broken))}. Correct or remove "
+            "them; fewer than 1 % would be left out."
+        ) from first
+    count = f"{len(broken):,} of {len(rows):,} rows" if len(broken) > 1 else f"1 of {len(rows):,} rows"
+    return items, f"{named}: {count} cannot be used and left out: {ranges(list(broken))}. The first: {first}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as ``1-3, 7``."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(map(str, part)) for part in parts)
 
 
 def rank(seed: int, name: str) -> bytes:

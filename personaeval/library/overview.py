@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from personaeval.errors import UsageError
 from personaeval.library.external_personas import Reading, describe_import
 from personaeval.library.lint import likenesses, problems
@@ -75,6 +77,21 @@ def show_task(name: str, data: Path | None, count: int, include: tuple[Path, ...
         variants = ", ".join(task.name for task, _ in found)
         return f"{name}: {found[0][0].description.strip()}\nvariants, each a task: {variants}"
     return _show_one(*found[0], data, count)
+
+
+def task_yaml(name: str, include: tuple[Path, ...]) -> str:
+    """The YAML of a task or a group, to be saved under another name and adapted.
+
+    For a built-in task, its file with the comments; for one that is made from its selector, what it stands for.
+    """
+    registry = Registry(include)
+    if (group := registry.groups().get(name)) is not None:
+        return yaml.safe_dump(group.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    task, path = registry.tasks(name)[0]
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    content = task.model_dump(mode="json", exclude_defaults=True)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _show_one(task: Task, file: Path, data: Path | None, count: int) -> str:

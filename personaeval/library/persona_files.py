@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.errors import UsageError, first_line, suggest
-from personaeval.library.data_files import hub_revision
+from personaeval.library.data_files import hub_revision, without_hub_bars
 from personaeval.library.items import Row
 from personaeval.library.persona_columns import KNOWN, MESSAGES, PROMPT, TEXT, plain_name
 from personaeval.library.persona_json import rows_of_json
@@ -74,13 +74,14 @@ def read_hub(name: str, split: str | None, column: str | None, wanted: Collectio
     named = f"hub dataset {name}"
     config = None
     try:
-        try:
-            loaded = datasets.load_dataset(name)
-        except ValueError as error:
-            if "config" not in str(error).lower():
-                raise
-            config = column or "persona"
-            loaded = datasets.load_dataset(name, config)
+        with without_hub_bars():
+            try:
+                loaded = datasets.load_dataset(name)
+            except ValueError as error:
+                if "config" not in str(error).lower():
+                    raise
+                config = column or "persona"
+                loaded = datasets.load_dataset(name, config)
     except Exception as error:
         # The library raises a dozen unrelated types for "not there", "no network" and "no such split".
         raise UsageError(

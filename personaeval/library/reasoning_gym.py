@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import hashlib
+from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -30,14 +33,14 @@ def gym_task(selector: str) -> Task:
     Raises:
         UsageError: there is no such dataset, or a parameter cannot be read.
     """
-    if find_spec("reasoning_gym") is None:
-        raise UsageError(f"{selector}: reasoning-gym is not installed; pip install reasoning-gym.")
+    refuse_missing(selector)
     from reasoning_gym.factory import DATASETS
 
     name, _, given = selector.removeprefix(PREFIX).partition("?")
     if name not in DATASETS:
         raise UsageError(f"{selector}: reasoning-gym has no dataset {name!r}.{suggest(name, DATASETS)}")
     parameters = _read_parameters(selector, given)
+    refuse_unknown(selector, name, set(parameters) - {"size", "seed"}, ("size", "seed"))
     size, seed = parameters.pop("size", SIZE), parameters.pop("seed", 0)
     if not isinstance(size, int) or size < 1 or not isinstance(seed, int):
         raise UsageError(f"{selector}: size and seed must be whole numbers, size above 0.")
@@ -71,6 +74,36 @@ def gym_task(selector: str) -> Task:
             "sampling": {"temperature": 0, "max_tokens": 8192},
         }
     )
+
+
+def refuse_missing(named: str) -> None:
+    """Refuse a task that needs reasoning-gym where it is not installed."""
+    if find_spec("reasoning_gym") is None:
+        raise UsageError(f"{named}: reasoning-gym is not installed; pip install 'personaeval[reasoning-gym]'.")
+
+
+def refuse_unknown(named: str, dataset: str, parameters: Collection[str], others: Sequence[str] = ()) -> None:
+    """Refuse parameters that a dataset does not have.
+
+    Args:
+        named: the selector or task, for messages.
+        dataset: of reasoning-gym.
+        parameters: their names.
+        others: names that the selector takes besides the dataset's own.
+
+    Raises:
+        UsageError: names the parameter and those that there are.
+    """
+    from reasoning_gym.factory import DATASETS
+
+    _, configuration = DATASETS[dataset]
+    own = [field.name for field in dataclasses.fields(configuration) if field.name not in ("size", "seed")]
+    known = [*own, *others]
+    for name in parameters:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise UsageError(f"{named}: {dataset} has no parameter {name!r}.{hint} Its parameters: {', '.join(known)}.")
 
 
 def _read_parameters(selector: str, given: str) -> dict[str, Any]:

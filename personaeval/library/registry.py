@@ -139,7 +139,7 @@ class Registry:
         """Personas of ``selectors`` without repetition, the baseline first, and a record of their sources.
 
         A selector is a set's name, a YAML file, ``SET/ID`` for one persona of a set, a data file or folder
-        (``FILE[:TEXT[,ID]]``), or ``hf:DATASET[:TEXT[,ID]][@SPLIT]``.
+        (``FILE[:TEXT[,ID]]``), ``hf:DATASET[:TEXT[,ID]][@SPLIT]``, or ``none``, which adds nobody to the baseline.
 
         Args:
             selectors: any number; a column of ids may be a part of its own, as after a split at commas.
@@ -167,6 +167,8 @@ class Registry:
         return selector in self._personas or "/" in selector or selector.endswith((".yaml", ".yml"))
 
     def _read(self, selector: str, reading: Reading) -> tuple[Sequence[Persona], dict[str, Any]]:
+        if selector == BASELINE.id and selector not in self._personas:
+            return (), {"selector": selector, "kind": "set", "personas": 0}
         if selector not in self._personas and imports.is_import(selector):
             return imports.read_personas(selector, reading)
         found = self._pick(selector, ())

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from personaeval.errors import UsageError, first_line
+from personaeval.library.columns import rename_columns, split_mapping
 from personaeval.library.custom_scorers import find_scorer
-from personaeval.library.data_files import hub_revision, read_file
-from personaeval.library.items import ItemBuilder, Row, rank
+from personaeval.library.data_files import hub_revision, read_file, without_hub_bars
+from personaeval.library.items import ItemBuilder, Row, build_items, rank
 from personaeval.library.lm_eval import load_harness
 from personaeval.library.personas import Persona
 from personaeval.library.question_sets import load_questions
-from personaeval.library.reasoning_gym import OVERSAMPLING
+from personaeval.library.reasoning_gym import OVERSAMPLING, refuse_missing, refuse_unknown
 from personaeval.library.tasks import (
     FileSource,
     GeneratedSource,
+    GymScorer,
     HarnessSource,
     HubSource,
     Item,
@@ -40,7 +42,7 @@ class ItemSet:
 
     ``prompts_hash`` identifies the prompts, ``gold_hash`` the gold answers: correcting a gold answer scores again and
     generates nothing. ``origin`` records what was read. Items with their own ``personas`` are ordered by persona and
-    are not crossed with other personas.
+    are not crossed with other personas. ``notes`` are for the user: columns that were matched, rows left out.
     """
 
     task: Task
@@ -49,6 +51,7 @@ class ItemSet:
     prompts_hash: str
     gold_hash: str
     personas: tuple[Persona, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def chance(self) -> float | None:
@@ -83,25 +86,36 @@ def load_items(
         limit_personas: of a judged task, keep the questions of this many of its own personas.
 
     Raises:
-        UsageError: the source is missing or broken (file and row are named), a row lacks a column that a template
-            needs, or two items have the same id.
+        UsageError: the source is missing or broken (file and row are named), 1 % of the rows or more lack a column
+            that a template needs, or two items have the same id.
     """
     personas: tuple[Persona, ...] = ()
+    notes: list[str] = []
+    numbers: Sequence[int]
     if isinstance(task.scorer, PythonScorer):
         find_scorer(task.scorer.name)
+    if isinstance(task.scorer, GymScorer):
+        refuse_missing(f"task {task.name}")
     if isinstance(task.source, HarnessSource):
         task, items, origin = load_harness(task, data)
-        named = task.title
+        named, numbers = task.title, range(1, len(items) + 1)
     else:
+        build = ItemBuilder(task, seed)
         if isinstance(task.source, QuestionSource):
             rows, origin, named, personas = _read_questions(task.source, task_file, data)
         else:
-            rows, origin, named = _read_rows(task.source, task.name, task_file, data)
-        build = ItemBuilder(task, seed)
-        items = [build(number, row, f"{named}, row {number}") for number, row in enumerate(rows, start=1)]
+            rows, origin, named = _read_rows(task.source, task.name, task_file, data, build.columns)
+            if columns := origin.get("columns"):
+                matched = ", ".join(f"{column} as {name}" for name, column in columns.items())
+                notes.append(f"task {task.name}, {named}: columns read under the task's names: {matched}.")
+        built, left_out = build_items(build, rows, named)
+        numbers, items = list(built), list(built.values())
+        if left_out:
+            notes.append(f"task {task.name}, {left_out}")
+            origin = {**origin, "rows_left_out": sorted(set(range(1, len(rows) + 1)) - set(numbers))}
     if not items:
         raise UsageError(f"{named}: it holds no rows.")
-    _refuse_repeated_ids(items, named)
+    _refuse_repeated_ids(items, numbers, named)
     total = len(items)
     if personas:
         items = _choose_paired(items, personas, seed, questions_per_dimension, limit_personas)
@@ -115,6 +129,7 @@ def load_items(
         prompts_hash=digest([item.id, item.prompt, *([item.persona] if personas else [])] for item in kept),
         gold_hash=digest([item.id, item.dimension or item.gold, *item.choices] for item in kept),
         personas=tuple(persona for persona in personas if persona.id in own),
+        notes=tuple(notes),
     )
 
 
@@ -152,9 +167,9 @@ def digest(parts: Iterator[list[str]] | Any) -> str:
     return state.hexdigest()
 
 
-def _refuse_repeated_ids(items: list[Item], named: str) -> None:
+def _refuse_repeated_ids(items: Sequence[Item], numbers: Sequence[int], named: str) -> None:
     seen: dict[str, int] = {}
-    for number, item in enumerate(items, start=1):
+    for number, item in zip(numbers, items, strict=True):
         if item.id in seen:
             raise UsageError(f"{named}: rows {seen[item.id]} and {number} have the same item id {item.id!r}.")
         seen[item.id] = number
@@ -169,13 +184,15 @@ def _read_questions(
 
 
 def _read_rows(
-    source: RowSource, task_name: str, task_file: Path, data: Path | None
+    source: RowSource, task_name: str, task_file: Path, data: Path | None, wanted: Collection[str]
 ) -> tuple[list[Row], dict[str, Any], str]:
-    """Rows, the record of what was read, and the name for messages."""
-    if data is not None:
-        return read_file(data)
-    if isinstance(source, FileSource):
-        return read_file(task_file.parent / source.path)
+    """Rows with the wanted columns, the record of what was read, and the name for messages."""
+    if data is not None or isinstance(source, FileSource):
+        own = task_file.parent / source.path if isinstance(source, FileSource) else Path()
+        path, names = split_mapping(data) if data is not None else (own, {})
+        rows, origin, named = read_file(path)
+        renamed = rename_columns(rows, wanted, names, named)
+        return renamed.rows, origin | ({"columns": dict(renamed.columns)} if renamed.columns else {}), named
     if isinstance(source, HubSource):
         return _read_hub(source, task_name)
     return _generate(source, task_name)
@@ -186,7 +203,8 @@ def _read_hub(source: HubSource, task_name: str) -> tuple[list[Row], dict[str, A
 
     named = f"hub dataset {source.dataset}" + (f" ({source.config})" if source.config else "")
     try:
-        dataset = datasets.load_dataset(source.dataset, source.config, split=source.split, revision=source.revision)
+        with without_hub_bars():
+            dataset = datasets.load_dataset(source.dataset, source.config, split=source.split, revision=source.revision)
     except Exception as error:
         # The library raises a dozen unrelated types for "not there", "no network" and "no such split".
         raise UsageError(
@@ -206,6 +224,7 @@ def _read_hub(source: HubSource, task_name: str) -> tuple[list[Row], dict[str, A
 
 def _generate(source: GeneratedSource, task_name: str) -> tuple[list[Row], dict[str, Any], str]:
     """Make ``size`` problems with distinct questions, the parts in proportion to their shares."""
+    refuse_missing(f"task {task_name}")
     import reasoning_gym
 
     shares = sum(part.share for part in source.parts)
@@ -214,6 +233,8 @@ def _generate(source: GeneratedSource, task_name: str) -> tuple[list[Row], dict[
         last = index == len(source.parts) - 1
         wanted = source.size - len(rows) if last else round(source.size * part.share / shares)
         target = len(rows) + wanted
+        if part.name in reasoning_gym.factory.DATASETS:
+            refuse_unknown(f"task {task_name}", part.name, part.parameters)
         try:
             drawn = reasoning_gym.create_dataset(
                 part.name, size=wanted * OVERSAMPLING, seed=source.seed, **part.parameters

@@ -13,11 +13,13 @@ import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from personaeval.errors import UsageError, first_line, suggest
+from personaeval.library.data_files import without_hub_bars
+from personaeval.models.checkpoint_patterns import describe_inside
 from personaeval.models.weights import Tensor, all_finite, check_every_number, not_finite, tensors
 
 EngineKind = Literal["vllm", "openai", "transformers"]
@@ -43,12 +45,13 @@ _FILE_STRIDE = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """The parts of ``engine:NAME[@URL]``."""
+    """The parts of ``engine:NAME[@URL]``; ``flag`` is the option that named it, for messages."""
 
     engine: EngineKind
     name: str
     url: str | None = None
     revision: str | None = None
+    flag: str = field(default="--model", compare=False)
 
     @property
     def short_name(self) -> str:
@@ -58,8 +61,10 @@ class ModelSpec:
         return re.sub(r"[^A-Za-z0-9._@-]+", "_", name).strip("_.") or "model"
 
 
-def parse_model(text: str) -> ModelSpec:
+def parse_model(text: str, flag: str = "--model") -> ModelSpec:
     """Parse a model spec; a bare path or hub id means vllm if it is installed, else transformers.
+
+    ``flag`` is the option that names it, for messages.
 
     Raises:
         UsageError: an unknown engine, an endpoint without URL, or a URL for a local engine.
@@ -70,7 +75,7 @@ def parse_model(text: str) -> ModelSpec:
     head, colon, rest = name.partition(":")
     if colon and "/" not in head and not Path(name).exists():
         if head not in ENGINES:
-            raise UsageError(f"--model {text}: unknown engine {head!r}.{suggest(head, ENGINES)}")
+            raise UsageError(f"{flag} {text}: unknown engine {head!r}.{suggest(head, ENGINES)}")
         engine: EngineKind = head
         name = rest
     elif url is not None:
@@ -78,14 +83,14 @@ def parse_model(text: str) -> ModelSpec:
     else:
         engine = _default_engine()
     if not name:
-        raise UsageError(f"--model {text}: the model's name is missing; write engine:NAME, such as vllm:./checkpoint.")
+        raise UsageError(f"{flag} {text}: the model's name is missing; write engine:NAME, such as vllm:./checkpoint.")
     if engine == "openai":
         if url is None:
-            raise UsageError(f"--model {text}: an endpoint needs its URL: openai:NAME@http://HOST:PORT/v1")
-        return ModelSpec(engine, name, url.rstrip("/"))
+            raise UsageError(f"{flag} {text}: an endpoint needs its URL: openai:NAME@http://HOST:PORT/v1")
+        return ModelSpec(engine, name, url.rstrip("/"), flag=flag)
     if url is not None:
-        raise UsageError(f"--model {text}: only openai: takes a URL; write openai:{name}@{url}.")
-    return ModelSpec(engine, *_split_revision(name))
+        raise UsageError(f"{flag} {text}: only openai: takes a URL; write openai:{name}@{url}.")
+    return ModelSpec(engine, *_split_revision(name), flag=flag)
 
 
 def _split_revision(name: str) -> tuple[str, None, str | None]:
@@ -132,23 +137,36 @@ def resolve(spec: ModelSpec, full_hash: bool = False) -> LocalCheckpoint:
     Raises:
         UsageError: it is neither a checkpoint directory nor an available hub id; says what is missing.
     """
-    folder = Path(spec.name).expanduser()
-    if folder.is_dir():
-        check_folder(folder)
+    folder = find_folder(spec)
+    if folder is not None:
         return LocalCheckpoint(folder.resolve(), fingerprint(folder, full_hash), None, full_hash)
-    if folder.exists():
-        raise UsageError(
-            f"--model {spec.name}: a file; pass the directory that holds config.json and the weights: {folder.parent}"
-        )
-    if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
-        raise UsageError(
-            f"--model {spec.name}: no such directory (looked for {folder.absolute()}). Pass a checkpoint's directory, "
-            "a hub id (ORG/NAME) or an endpoint (openai:NAME@URL)."
-        )
     return _from_hub(spec, full_hash)
 
 
-def check_folder(folder: Path) -> None:
+def find_folder(spec: ModelSpec) -> Path | None:
+    """The directory of a local checkpoint, whose files are all there; None for a hub id. Reads no weights.
+
+    Raises:
+        UsageError: no such directory, or it is not a checkpoint; says what is missing.
+    """
+    folder = Path(spec.name).expanduser()
+    if folder.is_dir():
+        check_folder(folder, spec.flag)
+        return folder
+    if folder.exists():
+        raise UsageError(
+            f"{spec.flag} {spec.name}: a file; pass the directory that holds config.json and the weights: "
+            f"{folder.parent}"
+        )
+    if spec.name.startswith((".", "/", "~")) or spec.name.count("/") > 1:
+        raise UsageError(
+            f"{spec.flag} {spec.name}: no such directory (looked for {folder.absolute()}). Pass a checkpoint's "
+            "directory, a hub id (ORG/NAME) or an endpoint (openai:NAME@URL)."
+        )
+    return None
+
+
+def check_folder(folder: Path, flag: str = "--model") -> None:
     """Refuse a directory that is not a checkpoint, naming what is missing.
 
     Raises:
@@ -157,9 +175,9 @@ def check_folder(folder: Path) -> None:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
-        inside = sorted(path.name for path in folder.iterdir() if (path / "config.json").is_file())
-        nested = f" Did you mean {folder / inside[-1]}?" if inside else ""
-        raise UsageError(f"{folder}: not a checkpoint: config.json is missing.{nested}") from None
+        raise UsageError(
+            f"{folder}: not a checkpoint: config.json is missing.{describe_inside(folder, flag)}"
+        ) from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder}/config.json: cannot be read ({error}).") from error
     if not isinstance(config, dict) or "model_type" not in config:
@@ -195,17 +213,18 @@ def _from_hub(spec: ModelSpec, full_hash: bool) -> LocalCheckpoint:
     from huggingface_hub import snapshot_download
 
     try:
-        folder = Path(
-            snapshot_download(
-                spec.name,
-                revision=spec.revision,
-                ignore_patterns=["*.gguf", "original/*", "*.onnx", "*.h5", "*.msgpack"],
+        with without_hub_bars():
+            folder = Path(
+                snapshot_download(
+                    spec.name,
+                    revision=spec.revision,
+                    ignore_patterns=["*.gguf", "original/*", "*.onnx", "*.h5", "*.msgpack"],
+                )
             )
-        )
     except Exception as error:
         # The hub client's errors for "no such repository", "gated" and "no network" share no type.
         raise UsageError(
-            f"--model {spec.name}: no such directory, and the hub does not provide it ({first_line(error)}). "
+            f"{spec.flag} {spec.name}: no such directory, and the hub does not provide it ({first_line(error)}). "
             "Without network, download it elsewhere and pass its directory."
         ) from error
     check_folder(folder)

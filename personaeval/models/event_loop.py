@@ -12,6 +12,8 @@ from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from personaeval.interrupts import cancelling, is_handled
+
 T = TypeVar("T")
 
 
@@ -28,8 +30,37 @@ def run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(coroutine)
+        is_main = threading.current_thread() is threading.main_thread()
+        return _run_cancellable(coroutine) if is_main and is_handled() else asyncio.run(coroutine)
     return _run_in_thread(coroutine)
+
+
+def _run_cancellable(coroutine: Coroutine[Any, Any, T]) -> T:
+    """As ``asyncio.run``, cancelled by the command line's signals. Whatever comes of it then is an interruption."""
+    asked = False
+
+    async def main() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None, "asyncio.run makes a task"
+
+        def cancel() -> None:
+            nonlocal asked
+            asked = True
+            task.cancel()
+            loop.call_soon_threadsafe(lambda: None)  # wakes a loop that waits
+
+        with cancelling(cancel):
+            return await coroutine
+
+    try:
+        result = asyncio.run(main())
+    except (Exception, asyncio.CancelledError):
+        if asked:
+            raise KeyboardInterrupt from None
+        raise
+    if asked:
+        raise KeyboardInterrupt
+    return result
 
 
 def _run_in_thread(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -17,6 +17,7 @@ from personaeval.models.checkpoints import ModelSpec, resolve, resolve_dtype
 from personaeval.models.embedding_rows import refuse_rowless_tokens
 from personaeval.models.endpoint_origin import EndpointOrigin
 from personaeval.models.engines import Engine, EngineSettings
+from personaeval.models.engines.availability import refuse_unavailable
 from personaeval.models.engines.local import answer_token_ids, tokenise
 from personaeval.models.event_loop import run_blocking
 from personaeval.models.families import family
@@ -81,6 +82,10 @@ class Model(Protocol):
 
     def count_tokens(self, text: str) -> int:
         """Number of tokens of a rendered prompt; requires a known :meth:`context`."""
+        ...
+
+    def refuse_unavailable(self) -> None:
+        """Refuse an engine that is not installed, or a device that is not there; before anything is announced."""
         ...
 
     async def open_engine(self) -> Engine:
@@ -223,6 +228,10 @@ class InProcessModel(ABC):
         """Refuse prompts with a token that has no row in the embedding."""
         refuse_rowless_tokens(self.spec.name, self._tokenizer, self.embedding_rows(), requests)
 
+    def refuse_unavailable(self) -> None:
+        """See :class:`Model`; a model in memory runs where it is."""
+        return
+
     @abstractmethod
     async def open_engine(self) -> Engine:
         """See :class:`Model`."""
@@ -253,6 +262,10 @@ class LocalModel(InProcessModel):
             "full_hash": self._checkpoint.full_hash,
             "unused_weights": self._unused_weights,
         }
+
+    def refuse_unavailable(self) -> None:
+        """See :class:`Model`."""
+        refuse_unavailable(self.spec.engine, self._options.device)
 
     async def open_engine(self) -> Engine:
         """See :class:`Model`."""
@@ -294,7 +307,7 @@ class EndpointModel:
         assert spec.url is not None, "parse_model gives every endpoint a URL"
         self.spec = spec
         self._options = options
-        self._endpoint = Endpoint(spec.url, spec.name)
+        self._endpoint = Endpoint(spec.url, spec.name, spec.flag)
         self.listed = run_blocking(self._endpoint.identify())
         self.origin = EndpointOrigin(self._endpoint.place, spec.name, options.model_version)
         self.fingerprint = self.origin.fingerprint()
@@ -347,6 +360,9 @@ class EndpointModel:
     def count_tokens(self, text: str) -> int:
         """See :class:`Model`."""
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def refuse_unavailable(self) -> None:
+        """See :class:`Model`; the endpoint has answered already."""
 
     async def open_engine(self) -> Engine:
         """See :class:`Model`."""

@@ -16,23 +16,26 @@ from pathlib import Path
 from typing import Any
 
 from personaeval.config import RunConfig
-from personaeval.errors import UsageError
+from personaeval.errors import UsageError, suggest
 from personaeval.generation.plan import Plan, choose_templates, lay_out
 from personaeval.generation.sameness import open_known_model
 from personaeval.judge.panel import Panel, open_panel
 from personaeval.judge.rubrics import Rubrics, rubrics_of
 from personaeval.judge.usage import PriceList, read_prices
+from personaeval.library.columns import split_mapping
 from personaeval.library.external_personas import Reading
 from personaeval.library.personas import BASELINE, Persona, Selection
 from personaeval.library.registry import Registry
 from personaeval.library.sources import ItemSet, load_items
 from personaeval.library.tasks import Task
 from personaeval.library.wording import refuse_misfit_personas
-from personaeval.models.checkpoints import parse_model
+from personaeval.models.checkpoint_patterns import expand_models
+from personaeval.models.checkpoints import ModelSpec, find_folder, parse_model
 from personaeval.models.model import Model
 from personaeval.models.placement import Placement
 from personaeval.models.prompts import fit_of, persona_sentence, with_system
 from personaeval.models.suitability import place_personas, refuse_long_personas, refuse_unfit
+from personaeval.progress import Progress, naming, open_progress
 from personaeval.types import Sampling
 
 
@@ -40,13 +43,15 @@ from personaeval.types import Sampling
 class EvalSet:
     """The tasks and personas of a command, read once for all its checkpoints.
 
-    ``personas`` are those that tasks are crossed with; ``rubrics`` are those of each judged task.
+    ``personas`` are those that tasks are crossed with; ``rubrics`` are those of each judged task; ``notes`` tell the
+    user how the data was read.
     """
 
     items: tuple[ItemSet, ...]
     personas: tuple[Persona, ...]
     rubrics: Mapping[str, Rubrics]
     persona_origins: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...] = ()
 
     def personas_of(self, items: ItemSet) -> tuple[Persona, ...]:
         """The personas of a task: those it brings, or the run's."""
@@ -70,9 +75,7 @@ def load_eval_set(config: RunConfig) -> EvalSet:
     registry = Registry(config.include)
     tasks = [task for selector in config.tasks for task in registry.tasks(selector)]
     names = [task.name for task, _ in tasks]
-    unused = sorted(set(config.data) - set(names))
-    if unused:
-        raise UsageError(f"--data names {', '.join(unused)}, which --tasks does not (it names {', '.join(names)}).")
+    notes = _check_data(config, names, registry)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"--tasks: two of them are named {', '.join(twice)}; rename one.")
@@ -89,13 +92,37 @@ def load_eval_set(config: RunConfig) -> EvalSet:
             f"questions --personas {config.personas[0]} …; or add a task that is crossed with personas, such as "
             "mini-arith."
         )
-    items = tuple(load_task(config, task, file, config.data.get(task.name)) for task, file in tasks)
+    # Before any data is loaded: a mistyped name is found at once.
     fit = fit_of(config.template)
+    selection = _select_personas(config, registry) if len(judged) < len(tasks) else Selection((), ())
+    items = tuple(load_task(config, task, file, config.data.get(task.name)) for task, file in tasks)
     for own in items:
         refuse_misfit_personas(f"task {own.task.name}", own.personas, fit)
     rubrics = {task.name: rubrics_of(own, file) for own, (task, file) in zip(items, tasks, strict=True)}
-    selection = _select_personas(config, registry) if len(judged) < len(tasks) else Selection((), ())
-    return EvalSet(items, selection.personas, {name: rubrics[name] for name in judged}, selection.origins)
+    notes += [note for own in items for note in own.notes]
+    own_rubrics = {name: rubrics[name] for name in judged}
+    return EvalSet(items, selection.personas, own_rubrics, selection.origins, tuple(notes))
+
+
+def _check_data(config: RunConfig, names: Sequence[str], registry: Registry) -> list[str]:
+    """Check that ``--data`` fits the tasks; what is given for a task that is not asked is a note, if others fit."""
+    unused = sorted(set(config.data) - set(names))
+    unknown = [name for name in unused if not _is_task(name, registry)]
+    if unused and (unknown or len(unused) == len(config.data)):
+        close = suggest(unknown[0], names) if unknown else f" It names {', '.join(names)}."
+        raise UsageError(f"--data names {', '.join(unknown or unused)}, which --tasks does not.{close}")
+    for name in names:
+        path, _ = split_mapping(config.data.get(name, Path()))
+        if not path.exists():
+            raise UsageError(f"--data {name}={path}: no such file (looked for {path.absolute()}).")
+    return [f"--data: not used, since --tasks does not name it: {', '.join(unused)}."] if unused else []
+
+
+def _is_task(name: str, registry: Registry) -> bool:
+    try:
+        return bool(registry.tasks(name))
+    except UsageError:
+        return False
 
 
 def load_task(config: RunConfig, task: Task, file: Path, data: Path | None) -> ItemSet:
@@ -125,36 +152,55 @@ class Prepared:
         models: each checkpoint, and where the personas stand in its prompts.
         panel: the judges; None without.
         prices: price per million tokens, by model.
+        notes: for the user, on how models and data were read.
     """
 
     eval_set: EvalSet
     models: tuple[tuple[Model, Placement], ...]
     panel: Panel | None
     prices: PriceList
+    notes: tuple[str, ...] = ()
 
 
-def prepare(config: RunConfig, models: Sequence[Model] | None = None) -> Prepared:
+def prepare(config: RunConfig, models: Sequence[Model] | None = None, progress: Progress | None = None) -> Prepared:
     """Read and check everything that a configuration names, so that mistakes are found before hours of work.
 
     Args:
         config: of the run.
         models: open models to evaluate instead of the configuration's.
+        progress: names steps that take long.
 
     Raises:
         PersonaevalError: bad input, an unusable model, or a persona that does not fit a model's context.
     """
-    eval_set = load_eval_set(config)
-    # Before any model is opened: a wrong template is found in milliseconds.
+    # Names first, then data, then models: a mistake is found before what takes longer.
+    texts, notes = ([], []) if models else expand_models(config.model)
+    specs = [parse_model(text) for text in texts]
+    for spec in (*specs, *(parse_model(text, "--judge") for text in config.judge)):
+        if spec.engine != "openai":
+            find_folder(spec)
+    progress = progress or open_progress(quiet=True)
+    with naming(progress, f"reading {', '.join(config.tasks)}"):
+        eval_set = load_eval_set(config)
     sentences = eval_set.sentences(config.template)
-    models = models or [
-        open_known_model(parse_model(text), config.model_options, config.output) for text in config.model
-    ]
-    panel = open_panel(config.judge_options, config.model_options, config.output)
+    opened = list(models or ())
+    for spec in specs:
+        with naming(progress, _opening(spec)):
+            opened.append(open_known_model(spec, config.model_options, config.output))
+    with naming(progress, f"opening {', '.join(config.judge)}"):
+        panel = open_panel(config.judge_options, config.model_options, config.output)
     prices = read_prices(config.prices)
-    placed = [(one, place_personas(one, sentences, config.persona_role)) for one in models]
+    placed = []
+    for model in opened:
+        with naming(progress, f"{model.spec.short_name}: looking at its prompts"):
+            placed.append((model, place_personas(model, sentences, config.persona_role)))
     for model, placement in placed:
         refuse_long_personas(model, placement.role, sentences)
-    return Prepared(eval_set, tuple(placed), panel, prices)
+    return Prepared(eval_set, tuple(placed), panel, prices, (*notes, *eval_set.notes))
+
+
+def _opening(spec: ModelSpec) -> str:
+    return f"waiting for {spec.url}" if spec.url else f"reading the checkpoint {spec.name}"
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ def run(config: RunConfig, progress: Progress, models: Sequence[Model] = ()) -> 
             unscored and the result says so.
         KeyboardInterrupt: interrupted; everything completed is in the ledger.
     """
-    prepared = prepare(config, models)
+    prepared = prepare(config, models, progress)
+    for note in prepared.notes:
+        progress.message(note)
     for origin in prepared.eval_set.persona_origins:
         if origin["kind"] != "set":
             progress.message(describe_import(origin))
@@ -96,6 +98,8 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
     folder = config.output / manifest.checkpoint / manifest.plan[:8]
     with run_lock(folder), Ledger(config.output / LEDGER) as ledger:
         pending = PendingRequests(plan, ledger)
+        if pending.counts.wanted:
+            model.refuse_unavailable()
         sessions = Sessions(folder)
         progress.message(announce(model.spec, folder, plan, pending, config))
         if (blank := pending.describe_blank()) is not None:

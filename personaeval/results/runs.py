@@ -122,6 +122,22 @@ def open_run(folder: Path) -> FinishedRun:
     return FinishedRun(folder, *read_record(folder / RUN))
 
 
+def find_run(place: Path) -> FinishedRun:
+    """One run, by its folder or by RESULTS/NAME if the checkpoint has one run there.
+
+    Raises:
+        UsageError: no such run, or several of the name.
+    """
+    if (place / RUN).is_file():
+        return open_run(place)
+    inside = [open_run(path.parent) for path in sorted(place.glob(f"*/{RUN}"))]
+    found = inside or [run for run in finished_runs(place.parent) if place.name in _names(run.record)]
+    if len(found) > 1:
+        folders = sorted(str(run.folder) for run in found)
+        raise UsageError(f"{place}: {len(found)} runs have this name: {', '.join(folders)}. Pass one of these folders.")
+    return found[0] if found else open_run(place)
+
+
 def finished_runs(results: Path) -> Iterator[FinishedRun]:
     """The runs of a results folder, the newest first; broken ones are skipped."""
     for path in sorted(results.glob(f"*/*/{RUN}"), key=_written, reverse=True):

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from typing import Any
 
+from personaeval.interrupts import shielded_children
 from personaeval.verify import worker
 from personaeval.verify.worker_context import WorkerContext
 
@@ -98,6 +100,9 @@ class WorkerPool:
 
         context = WorkerContext()
         context.set_forkserver_preload([worker.SYMBOLIC])
+        # While it imports, the fork server would show Ctrl-C as a traceback.
+        with shielded_children():
+            forkserver.ensure_running()
         return ProcessPool(
             max_workers=self._workers, initializer=worker.start, initargs=(self._module,), context=context
         )

