@@ -38,6 +38,7 @@ COMMANDS = (
     "plan",
     "leaderboard",
     "show",
+    "runs",
     "compare",
     "check",
     "baseline",

@@ -264,6 +264,7 @@ def leaderboard(
     task: str | None = None,
     generalise_to_personas: bool = False,
     trade_off: bool = False,
+    by: str | None = None,
 ) -> Tables:
     """The finished runs of a results folder, a table per comparable group.
 
@@ -274,32 +275,44 @@ def leaderboard(
         task: only this task.
         generalise_to_personas: intervals also hold for personas that were not evaluated.
         trade_off: stability and fidelity of each checkpoint side by side.
+        by: name of a setting: a row per value of it, of runs that differ in it alone.
 
     Raises:
         UsageError: no finished run, no such task or baseline, or options that exclude each other.
         InvalidRunError: ``trade_off`` without a checkpoint that has both.
     """
     from personaeval.judge.validation import refresh_checks
-    from personaeval.report import leaderboard as tables_of
-    from personaeval.report import tradeoff
+    from personaeval.report.choice import choose_tables
+    from personaeval.report.table import with_remarks
     from personaeval.report.tables import Tables
-    from personaeval.results.runs import find_summaries
+    from personaeval.results.listing import left_out, list_runs, summaries_of
 
-    if generalise_to_personas and (personas or trade_off):
-        raise UsageError("--generalise-to-personas is for the plain table; leave --personas and --trade-off out.")
-    summaries = find_summaries(Path(results))
+    listed = list_runs(Path(results))
+    summaries = summaries_of(Path(results), listed)
     refresh_checks(summaries, Path(results))
-    if trade_off and (personas or task is not None):
-        raise UsageError("--trade-off shows every task of both kinds; leave --personas and --task out.")
-    if trade_off:
-        found = tradeoff.trade_off(summaries, baseline=baseline)
-    elif personas:
-        found = tables_of.persona_tables(summaries, task=task)
-    else:
-        found = tables_of.leaderboard(
-            summaries, baseline=baseline, task=task, generalise_to_personas=generalise_to_personas
-        )
-    return Tables(tuple(found))
+    found = choose_tables(
+        summaries,
+        personas=personas,
+        baseline=baseline,
+        task=task,
+        generalise_to_personas=generalise_to_personas,
+        trade_off=trade_off,
+        by=by,
+    )
+    return Tables(with_remarks(found, left_out(listed)))
+
+
+def runs(results: Place = "results") -> Tables:
+    """All runs of a results folder, a row each: settings, number of answers, finished or not.
+
+    Raises:
+        UsageError: the folder is missing or holds no run.
+    """
+    from personaeval.report.run_list import run_table
+    from personaeval.report.tables import Tables
+    from personaeval.results.listing import list_runs
+
+    return Tables((run_table(Path(results), list_runs(Path(results))),))
 
 
 def compare(

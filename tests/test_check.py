@@ -500,7 +500,9 @@ def test_the_command_line(tmp_path, personaeval):
     )
     assert shown.returncode == 1
     assert "REGRESSION: worse by more than allowed: sums accuracy" in shown.stdout
-    assert summary.read_text().startswith("before\n**bad checked against base**")
+    told = summary.read_text()
+    assert told.startswith("before\n**REGRESSION: worse by more than allowed: sums accuracy")
+    assert "bad checked against base**" in told
     assert personaeval("check", base, base, cwd=tmp_path).returncode == 0
     # A report that cannot be written changes no verdict, or is told before there is one.
     lost = personaeval("check", base, bad, cwd=tmp_path, env={"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "where")})

@@ -77,9 +77,9 @@ def test_the_trend_by_step(tmp_path, personaeval):
         folders.append(folder)
     shown = personaeval("compare", *folders, "-f", "json")
     assert shown.returncode == 0, shown.stderr
-    trend = json.loads(shown.stdout)[0]
-    assert trend["rows"][-1]["step"] == "slope"
-    assert trend["rows"][-1]["accuracy"]["value"] == pytest.approx(0.4)
+    [slope] = [row for row in json.loads(shown.stdout) if row["metric"] == "accuracy_slope"]
+    assert slope["view"] == "trend"
+    assert slope["value"] == pytest.approx(0.4)
     names = (
         "checkpoint-500",
         "checkpoint-500-aaaa1234",
@@ -168,7 +168,13 @@ def test_a_baseline_compares_like_the_run(tmp_path, personaeval):
     assert personaeval("baseline", base, "-o", kept).returncode == 0
     tables = [personaeval("compare", one, other, "-f", "json").stdout for one in (base, kept)]
     assert json.loads(tables[0]) == json.loads(tables[1])
-    assert len(json.loads(tables[0])) == 5
+    assert {row["view"] for row in json.loads(tables[0])} == {
+        "metrics",
+        "by_persona",
+        "by_category",
+        "gained",
+        "lost",
+    }
     assert personaeval("baseline", base, "-o", tmp_path).returncode == 2
     assert personaeval("baseline", other, "-o", kept).returncode == 0
     several = tmp_path / "several-bbbbbbbb"

@@ -14,8 +14,8 @@ from personaeval.pipeline.run import run
 from personaeval.progress import open_progress
 from personaeval.results.files import read_json, write_json
 from personaeval.results.frames import open_results
+from personaeval.results.listing import find_summaries
 from personaeval.results.responses import read_responses
-from personaeval.results.runs import find_summaries
 from tests.conftest import write_library
 from tests.judging import judge_named, perform_play, speak, write_play
 from tests.scripted_server import Script, ScriptedServer

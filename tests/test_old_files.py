@@ -126,13 +126,12 @@ def test_the_labels_of_an_old_run_count_and_can_be_given_again(old, personaeval)
 def test_a_leaderboard_of_old_runs(old, personaeval):
     done = personaeval("leaderboard", "results", "--format", "csv")
     assert done.returncode == 0, done.stderr
-    tables = [list(csv.DictReader(io.StringIO(part))) for part in done.stdout.split("\n\n")]
-    rows = [row for table in tables for row in table]
-    [sums] = [row for row in rows if row["table"].startswith("Small sums: ")]
-    assert float(sums["accuracy"]) == pytest.approx(0.72)
-    assert float(sums["PSS high"]) == pytest.approx(0.8043841966825285)
-    assert sums["worst persona"] == "old-baker 0.000"
-    scores = [(row["checkpoint"], row["PersonaScore"]) for row in rows if row["table"].startswith("A play: ")]
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    sums = {row["metric"]: row for row in rows if row["task"] == "sums" and row["checkpoint"] == "tiny"}
+    assert float(sums["accuracy"]["value"]) == pytest.approx(0.72)
+    assert float(sums["pss"]["high"]) == pytest.approx(0.8043841966825285)
+    assert (sums["worst_persona"]["persona"], float(sums["worst_persona"]["value"])) == ("old-baker", 0.0)
+    scores = [(row["checkpoint"], row["value"]) for row in rows if row["metric"] == "persona_score"]
     assert [name for name, score in scores if not score] == ["understudy"], "one run was never judged"
     found = {name: float(score) for name, score in scores if score}
     assert found == pytest.approx({"tiny": 1.0, "actor": 3.2680020281926128, "understudy": 3.2483100954479940})
@@ -142,13 +141,18 @@ def test_a_leaderboard_of_old_runs(old, personaeval):
 def test_an_old_baseline_is_compared(old, personaeval):
     done = personaeval("compare", "baseline", TINY, "--format", "json")
     assert done.returncode == 0, done.stderr
-    rows = {(row["task"], row["metric"]): row for row in json.loads(done.stdout)[0]["rows"]}
-    accuracy = rows["sums", "accuracy"]
-    assert (accuracy["tiny-later"], accuracy["tiny"]) == pytest.approx((0.48, 0.72))
-    assert accuracy["change"] == pytest.approx(
-        {"value": 0.24, "low": -0.168052428394953, "high": 0.6480524283949534}, rel=1e-9
+    rows = {
+        (row["task"], row["metric"], row["checkpoint"]): row
+        for row in json.loads(done.stdout)
+        if row["view"] == "metrics"
+    }
+    values = [rows["sums", "accuracy", name]["value"] for name in ("tiny-later", "tiny")]
+    assert values == pytest.approx([0.48, 0.72])
+    change = rows["sums", "accuracy_change", "tiny"]
+    assert [change[name] for name in ("value", "low", "high")] == pytest.approx(
+        [0.24, -0.168052428394953, 0.6480524283949534], rel=1e-9
     )
-    assert rows["sums", "κ"]["change"]["low"] == pytest.approx(-1.3122233345820793)
+    assert rows["sums", "kappa_change", "tiny"]["low"] == pytest.approx(-1.3122233345820793)
 
 
 CHECKED = {

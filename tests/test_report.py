@@ -1,17 +1,19 @@
 """Tables: what stands in them, what is ranked with what, and the formats they are written in."""
 
-import csv
 import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from personaeval.errors import UsageError
 from personaeval.metrics.stability import Cells, summarise
-from personaeval.report.formats import FormattedEstimate, Table, render
+from personaeval.report.estimates import FormattedEstimate
+from personaeval.report.formats import render
 from personaeval.report.leaderboard import leaderboard, persona_tables
-from personaeval.results.runs import find_summaries
+from personaeval.report.table import Key, Table, grouped
+from personaeval.results.listing import find_summaries
 
 
 def make_summary(label: str, correct, *, group: str = "g", fingerprint: str = "a" * 32, warnings=(), samples=1) -> dict:
@@ -66,9 +68,9 @@ def test_the_most_stable_comes_first_and_the_worst_persona_is_named():
     [table] = leaderboard([make_summary("shaky", SHAKY), make_summary("steady", STEADY)])
     assert column(table, "checkpoint") == ["steady", "shaky"]
     assert column(table, "PSS")[0].value == 1
-    assert column(table, "worst persona")[1] == "pirate 0.250"
+    assert str(column(table, "worst persona")[1]) == "pirate 0.250"
     assert column(table, "unscored")[0].value == 0
-    assert any("not separated" in note for note in table.notes)
+    assert any("not separated" in note for note in table.legend)
 
 
 def test_only_like_is_ranked_with_like():
@@ -88,7 +90,9 @@ def test_changes_against_a_baseline_without_cells_are_not_tested():
     readings = dict(zip(places, column(table, "interpretation"), strict=True))
     assert readings == {"before": "", "after": "not tested"}
     change = dict(zip(places, column(table, "accuracy change"), strict=True))
-    assert change["after"].value == pytest.approx(0.5 / 0.375 - 1)
+    assert change["after"].value == pytest.approx(0.5 - 0.375)
+    relative = dict(zip(places, column(table, "accuracy relative"), strict=True))
+    assert relative["after"].value == pytest.approx(0.5 / 0.375 - 1)
     with pytest.raises(UsageError, match="Did you mean 'before'"):
         leaderboard(summaries, baseline="befor")
 
@@ -108,8 +112,8 @@ def test_one_checkpoint_on_two_engines_is_named_as_the_table_names_it():
         leaderboard([here, there], baseline="a")
     [table] = leaderboard([here, there], baseline="a-aaaaaaaa (vllm, bfloat16)")
     changes = dict(zip(column(table, "checkpoint"), column(table, "accuracy change"), strict=True))
-    assert changes["a-aaaaaaaa (vllm, bfloat16)"] == "baseline"
-    assert changes["a-aaaaaaaa (transformers, bfloat16)"].value == pytest.approx(0.5 / 0.375 - 1)
+    assert str(changes["a-aaaaaaaa (vllm, bfloat16)"]) == "baseline"
+    assert changes["a-aaaaaaaa (transformers, bfloat16)"].value == pytest.approx(0.5 - 0.375)
 
 
 def test_a_row_per_persona():
@@ -138,6 +142,9 @@ HOSTILE = Table(
     ("name", "score"),
     (("=cmd|' /C calc'!A0", FormattedEstimate(0.5, 0.4, 0.6)), ("<script>alert(1)</script>", FormattedEstimate(None))),
     ("a & b",),
+    key=Key(view="leaderboard", task="sums"),
+    row_keys=(Key(checkpoint="=cmd|' /C calc'!A0"), Key(checkpoint="<script>alert(1)</script>")),
+    column_keys=(None, Key(metric="score", n=12)),
 )
 
 
@@ -155,6 +162,18 @@ def test_an_interval_that_is_not_symmetric_is_written_with_both_ends():
     # The interval stands around the corrected estimate, and need not hold the one that is shown.
     assert str(FormattedEstimate(0.5, 0.51, 0.6)) == "0.500 [0.510, 0.600]"
     assert str(FormattedEstimate(0.5, 0.5, 0.5)) == "0.500 ±0.000"
+    # No reader should take 0.98 ±0.03 for a claim about 1.01.
+    assert str(FormattedEstimate(0.98, 0.95, 1.0, scale=(0, 1))) == "0.980 [0.950, 1.000]"
+    assert str(FormattedEstimate(0.97, 0.94, 1.0, scale=(0, 1))) == "0.970 ±0.030"
+
+
+def test_a_p_value_is_never_shown_as_zero():
+    assert [str(FormattedEstimate(p, is_p=True)) for p in (0.0, 0.00099, 0.001, 0.25)] == [
+        "<0.001",
+        "<0.001",
+        "0.001",
+        "0.250",
+    ]
 
 
 def test_names_make_no_elements_and_obey_no_terminal():
@@ -163,11 +182,12 @@ def test_names_make_no_elements_and_obey_no_terminal():
     assert "\\<b>" in text and "\x1b" not in text and "](" not in text and "p < 0.05" in text
 
 
-def test_csv_is_neutralised_and_has_intervals_in_columns():
-    rows = list(csv.reader(io.StringIO(render([HOSTILE], "csv"))))
-    assert rows[0] == ["table", "name", "score", "score low", "score high"]
-    assert rows[1] == ["a <b>title</b>", "'=cmd|' /C calc'!A0", "0.5", "0.4", "0.6"]
-    assert rows[2][2:] == ["", "", ""]
+def test_csv_is_neutralised_and_one_table():
+    found = pd.read_csv(io.StringIO(render([HOSTILE, HOSTILE], "csv")))
+    assert len(found) == 4
+    assert found.loc[0, ["task", "checkpoint", "metric"]].tolist() == ["sums", "'=cmd|' /C calc'!A0", "score"]
+    assert found.loc[0, ["value", "low", "high", "n"]].tolist() == [0.5, 0.4, 0.6, 12]
+    assert found.loc[1, ["value", "low", "p"]].isna().all()
 
 
 def test_html_is_escaped():
@@ -178,10 +198,34 @@ def test_html_is_escaped():
     assert "a &amp; b" in text
 
 
-def test_json_keeps_the_numbers():
-    [table] = json.loads(render([HOSTILE], "json"))
-    assert table["rows"][0]["score"] == {"value": 0.5, "low": 0.4, "high": 0.6}
-    assert table["rows"][1]["score"] is None
+def test_json_is_the_same_table():
+    first, second = json.loads(render([HOSTILE], "json"))
+    assert (first["checkpoint"], first["value"], first["low"], first["high"]) == ("=cmd|' /C calc'!A0", 0.5, 0.4, 0.6)
+    assert second["value"] is None
+
+
+def test_a_column_without_a_figure_is_left_out_and_a_gap_has_its_reason():
+    rows = (("a", FormattedEstimate(None), FormattedEstimate(0.5)), ("b", "–", FormattedEstimate(None, why="no run")))
+    text = render([Table("t", ("name", "empty", "score"), rows)], "markdown")
+    assert "empty" not in text
+    assert "score –: no run." in text
+
+
+def test_a_note_on_all_rows_stands_once():
+    assert grouped(["a", "b"], [("a", "few."), ("b", "few."), ("b", "cut.")]) == ["both: few.", "b: cut."]
+    assert grouped(["a", "b", "c"], [("a", "few."), ("b", "few."), ("c", "few.")]) == ["all: few."]
+    assert grouped(["a", "b", "c"], [("a", "few."), ("b", "few.")]) == ["a, b: few."]
+    assert grouped(["a"], [("a", "few.")]) == ["a: few."]
+
+
+def test_the_legend_stands_once_for_all_tables():
+    tables = leaderboard([make_summary("a", STEADY), make_summary("b", STEADY, group="other sampling")])
+    assert render(tables, "markdown").count("One sample") == 1
+
+
+def test_no_persona_is_the_worst_where_all_fail():
+    [table] = leaderboard([make_summary("a", np.zeros((4, 3)))])
+    assert str(column(table, "worst persona")[0]) == "–"
 
 
 def test_latex():

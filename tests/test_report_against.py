@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from personaeval.metrics.population import Population
-from personaeval.report.formats import FormattedEstimate, Table, render, without_intervals
+from personaeval.report.estimates import FormattedEstimate
+from personaeval.report.formats import render
 from personaeval.report.leaderboard import leaderboard
+from personaeval.report.table import Key, Table, without_intervals
 from personaeval.report.tradeoff import trade_off
 from tests.finished import counted, judged, write_run
 from tests.test_report import make_summary
@@ -38,7 +40,7 @@ def figures(table: Table, column: str) -> dict:
 def test_a_change_is_paired_tested_and_marked(runs):
     [table] = leaderboard(runs, baseline="base")
     found = figures(table, "accuracy change")
-    assert found["base"] == "baseline"
+    assert str(found["base"]) == "baseline"
     assert found["worse"].high < 0 and found["worse"].p < 0.001
     assert str(found["worse"]).endswith("*")
     assert found["same"].p > 0.05 and not str(found["same"]).endswith("*")
@@ -46,9 +48,11 @@ def test_a_change_is_paired_tested_and_marked(runs):
     own = figures(table, "accuracy")["worse"]
     assert found["same"].high - found["same"].low < (own.high - own.low) / 2
     assert figures(table, "interpretation")["same"] == "no change shown"
-    [note] = [note for note in table.notes if "Holm" in note]
-    assert "relative to base" in note and "4 tests" in note
-    assert found["worse"].value == pytest.approx(own.value / figures(table, "accuracy")["base"].value - 1)
+    [note] = [note for note in table.legend if "Holm" in note]
+    assert "minus base" in note and "4 tests" in note
+    before = figures(table, "accuracy")["base"].value
+    assert found["worse"].value == pytest.approx(own.value - before)
+    assert figures(table, "accuracy relative")["worse"].value == pytest.approx(own.value / before - 1)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +97,7 @@ def test_intervals_for_other_personas_are_wider(tmp_path):
         before, after = figures(plain, name)["a"], figures(wide, name)["a"]
         assert after.value == before.value
         assert after.high - after.low > before.high - before.low
-    assert any("other personas" in note for note in wide.notes)
+    assert any("other personas" in note for note in wide.legend)
 
 
 def test_fidelity_changes_are_tested_too(tmp_path):
@@ -116,20 +120,26 @@ def test_fidelity_changes_are_tested_too(tmp_path):
 
 
 TABLE = Table(
-    "t", ("name", "change"), (("a", FormattedEstimate(0.1, 0.05, 0.15, percent=True, p=0.01)), ("b", "baseline"))
+    "t",
+    ("name", "change"),
+    (
+        ("a", FormattedEstimate(0.1, 0.05, 0.15, percent=True, p=0.01)),
+        ("b", FormattedEstimate(None, word="baseline")),
+    ),
+    row_keys=(Key(checkpoint="a"), Key(checkpoint="b")),
+    column_keys=(None, Key(metric="accuracy", form="_change", base="b")),
 )
 
 
 def test_every_format_has_interval_and_p():
     assert "+10.0% ±5.0% *" in render([TABLE], "markdown")
-    assert render([TABLE], "csv").splitlines()[:2] == [
-        "table,name,change,change low,change high,change p",
-        "t,a,0.1,0.05,0.15,0.01",
-    ]
-    [content] = json.loads(render([TABLE], "json"))
-    assert content["rows"][0]["change"] == {"value": 0.1, "low": 0.05, "high": 0.15, "p": 0.01}
-    bare = render(without_intervals([TABLE]), "markdown")
-    assert "+10.0% *" in bare and "±" not in bare
+    [row] = json.loads(render([TABLE], "json"))
+    assert (row["metric"], row["base"], row["checkpoint"]) == ("accuracy_change", "b", "a")
+    assert [row[name] for name in ("value", "low", "high", "p")] == [0.1, 0.05, 0.15, 0.01]
+    assert render([TABLE], "csv").splitlines()[1] == ",,,a,,,b,,,,accuracy_change,0.1,0.05,0.15,0.01,,"
+    bare = without_intervals([TABLE])
+    assert "+10.0% *" in render(bare, "markdown") and "±" not in render(bare, "markdown")
+    assert json.loads(render(bare, "json"))[0]["low"] is None
 
 
 def test_the_command_line(runs, tmp_path, personaeval):

@@ -6,8 +6,9 @@ from personaeval.errors import InvalidRunError, UsageError
 from personaeval.judge.fidelity_summary import summarise_fidelity
 from personaeval.judge.judgements import JudgementRow, collect
 from personaeval.library.personas import Category, Persona
-from personaeval.report.formats import Table, render
+from personaeval.report.formats import render
 from personaeval.report.leaderboard import leaderboard, persona_tables
+from personaeval.report.table import Table
 from personaeval.report.tradeoff import trade_off
 from personaeval.results.records import JudgeRecord, ModelRecord, PanelRecord
 from tests.test_report import SHAKY, STEADY, make_summary
@@ -69,7 +70,7 @@ def test_the_best_comes_first_with_every_column():
     stability, fidelity = leaderboard([with_gym("poor", POOR), with_gym("good", GOOD)])
     assert "Sums" in stability.title
     assert [row[0] for row in fidelity.rows] == ["good", "poor"]
-    assert fidelity.columns[:4] == ("checkpoint", "PersonaScore", "manners", "wit")
+    assert fidelity.columns[:5] == ("checkpoint", "run", "PersonaScore", "manners", "wit")
     assert cell(fidelity, 0, "PersonaScore").startswith("4.500")
     assert cell(fidelity, 1, "manners").startswith("2.000")
     assert cell(fidelity, 1, "says AI") == "0.250"
@@ -84,7 +85,8 @@ def test_only_runs_with_the_same_questions_rubrics_and_panel_share_a_table():
 
 def test_changes_against_a_baseline():
     _, table = leaderboard([with_gym("one", POOR), with_gym("two", GOOD)], baseline="one")
-    assert cell(table, 0, "PersonaScore change") == "+125.0%"
+    assert cell(table, 0, "PersonaScore change") == "+2.500"
+    assert cell(table, 0, "PersonaScore relative") == "+125.0%"
     assert cell(table, 1, "PersonaScore change") == "baseline"
     with pytest.raises(UsageError, match="no run of it is here"):
         leaderboard([with_gym("one", GOOD)], baseline="zero")
@@ -142,9 +144,11 @@ def test_the_trade_off_joins_stability_and_fidelity_of_each_checkpoint():
     assert {row[0] for row in table.rows} == {"one", "two"}
     place = [row[0] for row in table.rows].index("two")
     assert cell(table, place, "PersonaScore").startswith("2.000")
-    assert cell(table, place, "PersonaScore change") == f"{2 / 4.5 - 1:+.1%}"
+    assert cell(table, place, "PersonaScore change") == "-2.500"
+    assert cell(table, place, "PersonaScore relative") == f"{2 / 4.5 - 1:+.1%}"
     before, after = (summary["tasks"]["sums"]["stability"]["pss"]["value"] for summary in (one, two))
-    assert cell(table, place, "PSS change") == f"{after / before - 1:+.1%}"
+    assert cell(table, place, "PSS change") == f"{after - before:+.3f}"
+    assert cell(table, place, "PSS relative") == f"{after / before - 1:+.1%}"
     assert cell(table, 1 - place, "PSS change") == "baseline"
     assert "PersonaScore" in render([table], "latex")
     with pytest.raises(InvalidRunError, match="no checkpoint has both"):

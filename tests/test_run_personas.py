@@ -14,8 +14,8 @@ from personaeval.pipeline.run import run
 from personaeval.progress import open_progress
 from personaeval.report.leaderboard import leaderboard, render
 from personaeval.results.files import read_json
+from personaeval.results.listing import load_summaries
 from personaeval.results.persona_table import read_personas
-from personaeval.results.runs import load_summaries
 
 pytestmark = pytest.mark.model
 

@@ -43,7 +43,7 @@ def pair(tmp_path, base=None, candidate=None, before=None, after=None):
     [
         ("request_fields", {"top_k": 50}, "request fields top_k None against 50"),
         ("plain", {"question": "Q: "}, "plain None against {'question': 'Q: '}"),
-        ("chat_template", "{{ messages }}" * 30, "chat template differs"),
+        ("chat_template", "{{ messages }}" * 30, "chat template None against '{{ messages }}{{ messages }}"),
         ("chat_template_kwargs", {"enable_thinking": False}, "chat template kwargs enable_thinking None against False"),
         ("persona_role", "user_prefix", "persona role 'auto' against 'user_prefix'"),
         ("reasoning_end", "</thought>", "reasoning end"),

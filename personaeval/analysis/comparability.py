@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from personaeval.results.records import PanelRecord
 from personaeval.results.runs import CheckpointRuns
 
 _OF_A_TASK = ("revision", "template", "sampling", "samples", "scorer", "correct_at")
@@ -14,6 +15,9 @@ _OF_A_TASK = ("revision", "template", "sampling", "samples", "scorer", "correct_
 _SHOWN_ITEMS = 3
 
 _LONGEST = 60
+
+_CONTEXT = 15
+"""Characters shown before those in which two long values differ."""
 
 
 def settings_that_differ(base: CheckpointRuns, candidate: CheckpointRuns, task: str) -> list[str]:
@@ -33,7 +37,7 @@ def settings_that_differ(base: CheckpointRuns, candidate: CheckpointRuns, task: 
     found = [_difference(name, before, after) for name, before, after in settings if before != after]
     panels = [run.panel and run.panel.hash for run in runs]
     if tasks[0].is_judged and panels[0] != panels[1]:
-        found.append("judges or rubrics")
+        found.append(_panels(runs[0].panel, runs[1].panel))
     return found
 
 
@@ -63,6 +67,18 @@ def _items(table: pa.Table) -> list[dict[str, Any]]:
     return found
 
 
+def _panels(before: PanelRecord | None, after: PanelRecord | None) -> str:
+    """Both panels, in words; where the same judges were asked otherwise, their hashes."""
+    named = [_judges(panel) for panel in (before, after)]
+    if named[0] == named[1]:
+        named = ["none" if panel is None else f"panel {panel.hash[:8]}" for panel in (before, after)]
+    return f"judges or rubrics: {named[0]} against {named[1]}"
+
+
+def _judges(panel: PanelRecord | None) -> str:
+    return ", ".join(f"{judge.short_name} ({judge.fingerprint[:8]})" for judge in panel.judges) if panel else "none"
+
+
 def _difference(name: str, before: Any, after: Any) -> str:
     words = name.replace("_", " ")
     if isinstance(before, dict) and isinstance(after, dict):
@@ -72,7 +88,19 @@ def _difference(name: str, before: Any, after: Any) -> str:
 
 
 def _values(words: str, before: Any, after: Any) -> str:
-    texts = repr(before), repr(after)
-    if max(map(len, texts)) > _LONGEST:
-        return f"{words} differs"
-    return f"{words} {texts[0]} against {texts[1]}"
+    return f"{words} {' against '.join(_excerpts(repr(before), repr(after)))}"
+
+
+def _excerpts(before: str, after: str) -> tuple[str, str]:
+    """Both texts; of long ones, the part from shortly before they begin to differ."""
+    if max(len(before), len(after)) <= _LONGEST:
+        return before, after
+    pairs = enumerate(zip(before, after, strict=False))
+    same = next((place for place, (one, other) in pairs if one != other), min(len(before), len(after)))
+    start = max(0, same - _CONTEXT)
+    return _excerpt(before, start), _excerpt(after, start)
+
+
+def _excerpt(text: str, start: int) -> str:
+    end = start + _LONGEST
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"

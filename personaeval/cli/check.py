@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import command, print_error
+from personaeval.cli.options import command, print_error, print_tables
 from personaeval.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ def check(options: CheckOptions) -> None:
     if junit is not None:
         make_folder(junit.absolute().parent)
     found = api.check(base, candidate, policy, allow_different_settings=options.allow_different_settings)
-    print(found.to_json() if options.as_json else found)
+    if options.as_json:
+        print(found.to_json())
+    else:
+        print_tables(found.tables, options.format)
     if junit is not None:
         write_text(junit, found.to_junit())
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):

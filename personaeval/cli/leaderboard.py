@@ -21,6 +21,7 @@ def leaderboard(options: LeaderboardOptions) -> None:
         personas=options.personas,
         baseline=options.baseline,
         task=options.task,
+        by=options.by,
         generalise_to_personas=options.generalise_to_personas,
         trade_off=options.trade_off,
     )

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from personaeval.cli.help import HELP
+from personaeval.errors import UsageError
 
 if TYPE_CHECKING:
     from personaeval.report.tables import Tables
@@ -51,10 +52,23 @@ def command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
     return register
 
 
-def print_tables(tables: Tables, format: str, intervals: bool) -> None:
-    """Print tables; their notes, for which CSV has no place, go to stderr."""
-    print(tables.render(format, intervals))
-    if format == "csv":
+def print_tables(tables: Tables, format: str | None, intervals: bool = True) -> None:
+    """Print tables: as asked, else fitted to the terminal, or as Markdown where the output is no terminal.
+
+    The notes, for which the formats for programs have no place, go to stderr.
+
+    Raises:
+        UsageError: an unknown format, or a binary one on a terminal.
+    """
+    if format == "parquet":
+        if sys.stdout.isatty():
+            raise UsageError("-f parquet: this is no text; send it to a file: … -f parquet > table.parquet")
+        sys.stdout.buffer.write(tables.to_parquet(intervals))
+    elif format is None and sys.stdout.isatty():
+        print(tables.for_terminal(intervals=intervals))
+    else:
+        print(tables.render(format or "markdown", intervals))
+    if format in ("csv", "json", "parquet"):
         for note in tables.notes:
             print_error(note)
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from personaeval.cli.app import app
-from personaeval.cli.options import Quiet, command, commonest, merged, print_error, report_unjudged, report_unread
+from personaeval.cli.options import (
+    Quiet,
+    command,
+    commonest,
+    merged,
+    print_error,
+    print_tables,
+    report_unjudged,
+    report_unread,
+)
 from personaeval.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,12 +51,13 @@ def run(
 
 def _finish_run(output: Path, finished: Any) -> None:
     """Print the tables of the runs just made, and what to type next."""
-    from personaeval.report.leaderboard import leaderboard, render
-    from personaeval.results.runs import load_summaries
+    from personaeval.report.leaderboard import leaderboard
+    from personaeval.report.tables import Tables
+    from personaeval.results.listing import load_summaries
 
     folders = [result.folder for result in finished if result.folder is not None]
     summaries = load_summaries(folders)
-    print(render(leaderboard(summaries), "markdown"))
+    print_tables(Tables(tuple(leaderboard(summaries))), None)
     print(f"\nNext: personaeval leaderboard {output} --personas")
     failed = sum(result.failed for result in finished)
     reason = next((result.engine_error for result in finished if result.engine_error), None)

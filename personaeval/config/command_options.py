@@ -72,12 +72,16 @@ class ScoreOptions(PriceOptions, LibraryOptions, JudgeOptions):
     )
 
 
+FORMAT = (
+    "markdown, html or latex; csv, json or parquet: one long table for programs. "
+    "[default: fitted to the terminal; markdown in a pipe]"
+)
+
+
 class TableOptions(Options):
     """How tables are shown."""
 
-    format: Annotated[str, Flag(short="-f", value="FORMAT")] = Field(
-        default="markdown", description="markdown, csv, json, html or latex."
-    )
+    format: Annotated[str | None, Flag(short="-f", value="FORMAT")] = Field(default=None, description=FORMAT)
     task: str | None = Field(default=None, description="Only this task.")
     generalise_to_personas: bool = Field(
         default=False, description="Intervals and tests that also hold for personas that were not evaluated."
@@ -94,6 +98,9 @@ class LeaderboardOptions(TableOptions):
     personas: bool = Field(default=False, description="A row per persona.")
     baseline: Annotated[str | None, Flag(value="NAME")] = Field(
         default=None, description="Checkpoint against which changes are shown."
+    )
+    by: Annotated[str | None, Flag(value="SETTING")] = Field(
+        default=None, description="A row per value of a setting, of runs that differ in it alone, such as template."
     )
     trade_off: bool = Field(default=False, description="Stability and fidelity of each checkpoint side by side.")
 
@@ -122,6 +129,15 @@ class ShowOptions(Options):
         default=5, ge=0, description="How many answers to show; 0 shows all."
     )
     thinking: bool = Field(default=False, description="Show the thinking in full.")
+
+
+class RunsOptions(Options):
+    """Options of ``runs``."""
+
+    example: ClassVar[str] = "personaeval runs results/"
+
+    folder: Annotated[Path, Flag(argument=True)] = Field(default=Path("results"), description="Results folder.")
+    format: Annotated[str | None, Flag(short="-f", value="FORMAT")] = Field(default=None, description=FORMAT)
 
 
 class SettingsOptions(Options):
@@ -158,6 +174,7 @@ class CheckOptions(SettingsOptions):
         default=Path("gate.yaml"), description="YAML file: which metrics gate, and by how much."
     )
     init: bool = Field(default=False, description="Write a commented policy to start from, adapted to BASE if given.")
+    format: Annotated[str | None, Flag(short="-f", value="FORMAT")] = Field(default=None, description=FORMAT)
     as_json: Annotated[bool, Flag("--json")] = Field(default=False, description="The report as JSON.")
     junit: Annotated[Path | None, Flag(value="FILE")] = Field(
         default=None, description="Write a JUnit file with a test case per gating metric."

@@ -100,7 +100,7 @@ def _run_checkpoint(config: RunConfig, prepared: Prepared, checkpoint: Checkpoin
         pending = PendingRequests(plan, ledger)
         if pending.counts.wanted:
             model.refuse_unavailable()
-        sessions = Sessions(folder)
+        sessions = Sessions(folder, manifest)
         progress.message(announce(model.spec, folder, plan, pending, config))
         if (blank := pending.describe_blank()) is not None:
             progress.message(blank)

@@ -143,7 +143,7 @@ def _judge_again(
         judge_inputs += make_judge_inputs(items, rubrics, own)
     with Ledger(results / LEDGER) as ledger:
         judged_now = judge_run(panel, judge_inputs, eval_set.rubrics, folder, ledger, progress)
-    sessions = Sessions(folder)
+    sessions = Sessions(folder, record)
     add_cost(judged_now.usages, prices)
     sessions.judged(judged_now.usages)
     record.sessions = sessions.records()

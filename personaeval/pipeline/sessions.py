@@ -16,15 +16,22 @@ from personaeval.environment import hardware, versions
 from personaeval.judge.usage import JudgeUsage
 from personaeval.progress import Counts
 from personaeval.results.files import SESSIONS, read_json, write_json
-from personaeval.results.records import SessionRecord
+from personaeval.results.records import RunRecord, SessionRecord
 from personaeval.results.runs import finished_runs
 
 
 class Sessions:
     """The sessions of one run, oldest first."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, run: RunRecord) -> None:
+        """Read the sessions so far.
+
+        Args:
+            folder: the run's, locked.
+            run: its manifest, kept beside the sessions so that an unfinished run can be listed with its settings.
+        """
         self._path = folder / SESSIONS
+        self._run = run
         self.entries: list[dict[str, Any]] = read_json(self._path)["sessions"] if self._path.exists() else []
 
     def records(self) -> list[SessionRecord]:
@@ -65,7 +72,8 @@ class Sessions:
             self._write()
 
     def _write(self) -> None:
-        write_json(self._path, {"sessions": self.entries})
+        run = self._run.model_copy(update={"sessions": []})
+        write_json(self._path, {"run": run.to_json(), "sessions": self.entries})
 
 
 def past_speed(output: Path, engine: str) -> float | None:

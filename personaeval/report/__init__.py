@@ -6,7 +6,7 @@ Example::
 
     from personaeval.report.formats import render
     from personaeval.report.leaderboard import leaderboard
-    from personaeval.results.runs import load_summaries
+    from personaeval.results.listing import load_summaries
 
     print(render(leaderboard(load_summaries([Path("results")])), "markdown"))
 """

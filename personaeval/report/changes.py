@@ -13,7 +13,8 @@ from personaeval.errors import InvalidRunError, UsageError
 from personaeval.metrics.inference import holm
 from personaeval.metrics.paired import Change
 from personaeval.report.entries import Entry
-from personaeval.report.formats import MARK, FormattedEstimate
+from personaeval.report.estimates import MARK, FormattedEstimate
+from personaeval.report.table import count, grouped
 from personaeval.results.runs import open_runs
 
 
@@ -29,8 +30,8 @@ class Row:
     changes: Mapping[str, Change]
     p: Mapping[str, float]
 
-    def relative(self, name: str, otherwise: float | None = None) -> FormattedEstimate:
-        """A metric's relative change with its interval and p-value.
+    def absolute(self, name: str, otherwise: float | None = None) -> FormattedEstimate:
+        """A metric's change in its own unit, with its interval and p-value.
 
         Args:
             name: name of the metric.
@@ -38,17 +39,32 @@ class Row:
         """
         change = self.changes.get(name)
         if change is None:
+            return FormattedEstimate(otherwise, signed=True)
+        own = change.absolute
+        return FormattedEstimate(own.value, own.low, own.high, signed=True, p=self.p.get(name))
+
+    def relative(self, name: str, otherwise: float | None = None) -> FormattedEstimate:
+        """A metric's relative change with its interval; ``otherwise`` for a row that cannot be paired."""
+        change = self.changes.get(name)
+        if change is None:
             return FormattedEstimate(otherwise, percent=True)
         own = change.relative
-        return FormattedEstimate(own.value, own.low, own.high, percent=True, p=self.p.get(name))
+        return FormattedEstimate(own.value, own.low, own.high, percent=True)
 
 
 @dataclass(frozen=True)
 class TableChanges:
-    """Changes of a group's rows against its baseline; ``notes`` say what was tested and what was not."""
+    """Changes of a group's rows against its baseline.
+
+    Attributes:
+        rows: one for each row of the table.
+        notes: what was left out, and what could not be tested.
+        legend: what the changes are relative to, and how they were tested.
+    """
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
+    legend: tuple[str, ...]
 
 
 def table_changes(
@@ -68,7 +84,7 @@ def table_changes(
         generalise_to_personas: intervals for other personas as well.
     """
     found: list[Mapping[str, Change]] = []
-    notes = []
+    notes: list[tuple[str, str]] = []
     for entry, name in zip(entries, names, strict=True):
         if entry is base:
             found.append({})
@@ -76,32 +92,32 @@ def table_changes(
         try:
             aligned = _align(base, entry)
         except (InvalidRunError, UsageError) as error:
-            notes.append(f"{name}: its changes are not tested: {error}")
+            notes.append((name, f"its changes are not tested: {error}"))
             found.append({})
             continue
         found.append(aligned.changes(generalise_to_personas and aligned.judged is None))
-        notes += [f"{name}: {note}" for note in aligned.notes]
+        notes += [(name, note) for note in aligned.notes]
     rows = _adjusted(found, tested)
-    count = sum(len(row.p) for row in rows)
-    if count:
+    tests = sum(len(row.p) for row in rows)
+    legend = []
+    if tests:
         reference = names[list(entries).index(base)]
-        notes.insert(
-            0,
-            f"Changes are relative to {reference}, paired on the same items, personas and samples, with 95 % "
-            f"intervals. *: p < {MARK} for no change, two-sided, adjusted by Holm over the table's {count} tests.",
+        legend.append(
+            f"change: minus {reference}, in the metric's own unit (0.010 is one point); relative: as a share of "
+            f"{reference}. Paired on the same items, personas and samples, with 95 % intervals. *: p < {MARK} for no "
+            f"change, two-sided, adjusted by Holm over the table's {count(tests, 'test')}."
         )
-    return TableChanges(tuple(rows), tuple(dict.fromkeys(notes)))
+    return TableChanges(tuple(rows), tuple(grouped(names, notes)), tuple(legend))
 
 
 def _align(base: Entry, entry: Entry) -> AlignedTask:
-    checkpoints = []
-    for summary, part in (base, entry):
-        if "folder" not in summary:
+    sides = []
+    for own in (base, entry):
+        if "folder" not in own.summary:
             raise InvalidRunError("no folder with its cells.")
-        task = next(name for name, own in summary["tasks"].items() if own is part)
-        checkpoints.append((replace(open_runs(str(Path(summary["folder"]))), name=summary["short_name"]), task))
+        sides.append(replace(open_runs(str(Path(own.summary["folder"]))), name=own.name))
     # Rows of one group are comparable by its key; the place of the persona has a note of its own.
-    return align(checkpoints[0][0], checkpoints[1][0], checkpoints[0][1], allow_different_settings=True)
+    return align(sides[0], sides[1], base.task, allow_different_settings=True)
 
 
 def _adjusted(found: Sequence[Mapping[str, Change]], tested: Sequence[str]) -> list[Row]:

@@ -15,10 +15,11 @@ from personaeval.metrics.inference import Estimate, benjamini_hochberg, holm
 from personaeval.metrics.jackknife import Scale, intervals, jackknife
 from personaeval.metrics.paired import Change, shared
 from personaeval.metrics.sums import ItemSums, item_sums
-from personaeval.report.formats import MARK, Cell, FormattedEstimate, Table
+from personaeval.report.estimates import MARK, FormattedEstimate, p_value, scale_of
+from personaeval.report.table import INTERVAL_NOTE, Cell, Key, Table, count, grouped
 from personaeval.results.runs import CheckpointRuns, step_of
 
-_CHANGE_COLUMNS = ("change", "relative", "p")
+_INTERVALS = f"{INTERVAL_NOTE}."
 
 
 def compare_tables(
@@ -83,46 +84,74 @@ def _metrics_table(
     p_values = {(aligned.task, name): float(p) for (aligned, name, _), p in zip(found, adjusted, strict=True)}
     rows: list[tuple[Cell, ...]] = []
     for (aligned, name, change), p in zip(found, adjusted, strict=True):
-        metric = METRICS.get(name)
-        title = metric.title if metric else name.replace("-", " ")
-        rows.append((aligned.task, title, *_change_cells(change, float(p))))
+        rows.append((aligned.task, _title(name), *_change_cells(change, float(p), name)))
+    notes = [*_interpretations(tasks, p_values), *_missing_task_notes(base, candidate)]
+    undefined = [
+        (aligned.task, f"{_title(name)} is undefined for {base.name if change.base is None else candidate.name}.")
+        for aligned, name, change in found
+        if change.base is None or change.candidate is None
+    ]
+    names = [aligned.task for aligned in tasks]
+    notes += grouped(names, undefined)
+    notes += grouped(names, [(own.task, note) for own in tasks for note in (*own.notes, *own.warnings)])
+    if not (base.verifiable and candidate.verifiable):
+        notes.append("Endpoints' checkpoints cannot be verified; their names are the server's.")
+    headings, keys = _columns(base, candidate)
+    return Table(
+        f"{candidate.name} against {base.name}",
+        ("task", "metric", *headings),
+        tuple(rows),
+        tuple(notes),
+        _metrics_legend(base, candidate, len(rows), generalise_to_personas),
+        Key(view="metrics"),
+        tuple(Key(task=own.task, metric=name, n=_clusters(own)) for own, name, _ in found),
+        (None, None, *keys),
+    )
+
+
+def _title(name: str) -> str:
+    metric = METRICS.get(name)
+    return metric.title if metric else name.replace("-", " ")
+
+
+def _clusters(aligned: AlignedTask) -> int:
+    """Number of items; for a judged task, of personas."""
+    return len(aligned.items) if aligned.judged is None else len(aligned.judged[0].matrix)
+
+
+def _metrics_legend(
+    base: CheckpointRuns, candidate: CheckpointRuns, rows: int, generalise_to_personas: bool
+) -> tuple[str, ...]:
     clusters = (
         "items and personas resampled together (judged tasks: personas)"
         if generalise_to_personas
         else "items are the clusters (judged tasks: personas)"
     )
-    notes = [
-        f"Paired on the same items, personas and samples; 95 % intervals, {clusters}. change: {candidate.name} minus "
-        f"{base.name}, in the metric's unit; relative: as a share of {base.name}. p: for no change, two-sided, "
-        f"adjusted by Holm over the {len(rows)} rows; * below {MARK}.",
-        *_interpretations(tasks, p_values),
-        *_missing_task_notes(base, candidate),
-    ]
-    notes += [
-        f"{aligned.task}: {rows[place][1]} is undefined for {base.name if change.base is None else candidate.name}."
-        for place, (aligned, _, change) in enumerate(found)
-        if change.base is None or change.candidate is None
-    ]
-    notes += [f"{aligned.task}: {note}" for aligned in tasks for note in (*aligned.notes, *aligned.warnings)]
-    if not (base.verifiable and candidate.verifiable):
-        notes.append("Endpoints' checkpoints cannot be verified; their names are the server's.")
-    columns = ("task", "metric", base.name, candidate.name, *_CHANGE_COLUMNS, "")
-    return Table(f"{candidate.name} against {base.name}", columns, tuple(rows), tuple(notes))
-
-
-def _change_cells(change: Change, p: float) -> tuple[Cell, ...]:
     return (
-        FormattedEstimate(change.base),
-        FormattedEstimate(change.candidate),
-        _formatted(change.absolute, signed=True),
-        _formatted(change.relative, percent=True),
-        FormattedEstimate(p if np.isfinite(p) else None),
-        "*" if p < MARK else "",
+        f"Paired on the same items, personas and samples; 95 % intervals, {clusters}. change: {candidate.name} minus "
+        f"{base.name}, in the metric's own unit (0.010 is one point); relative: as a share of {base.name}. p: for no "
+        f"change, two-sided, adjusted by Holm over the {count(rows, 'row')}; * below {MARK}.",
+        _INTERVALS,
     )
 
 
-def _formatted(interval: Estimate, signed: bool = False, percent: bool = False) -> FormattedEstimate:
-    return FormattedEstimate(interval.value, interval.low, interval.high, signed=signed, percent=percent)
+def _columns(base: CheckpointRuns, candidate: CheckpointRuns) -> tuple[tuple[str, ...], tuple[Key | None, ...]]:
+    """Headings and keys of the cells of a change."""
+    both = [Key(checkpoint=own.name, fingerprint=own.fingerprint) for own in (base, candidate)]
+    changed = [both[1] | Key(base=base.name, form=form) for form in ("_change", "_relative_change")]
+    return (base.name, candidate.name, "change", "relative", "p"), (*both, *changed, None)
+
+
+def _change_cells(change: Change, p: float, metric: str = "accuracy") -> tuple[Cell, ...]:
+    absolute, relative, scale = change.absolute, change.relative, scale_of(metric)
+    adjusted = p if np.isfinite(p) else None
+    return (
+        FormattedEstimate(change.base, scale=scale),
+        FormattedEstimate(change.candidate, scale=scale),
+        FormattedEstimate(absolute.value, absolute.low, absolute.high, signed=True, p=adjusted),
+        FormattedEstimate(relative.value, relative.low, relative.high, percent=True),
+        p_value(adjusted),
+    )
 
 
 def _interpretations(tasks: Sequence[AlignedTask], p_values: Mapping[tuple[str, str], float]) -> list[str]:
@@ -153,12 +182,20 @@ def _persona_tables(aligned: AlignedTask, base: CheckpointRuns, candidate: Check
         p_values = np.array([1.0 if change.p is None else change.p for change in found.values()])
         adjusted = benjamini_hochberg(p_values)
         rows = [(name, *_change_cells(c, float(p))) for (name, c), p in zip(found.items(), adjusted, strict=True)]
-        columns = (words, base.name, candidate.name, *_CHANGE_COLUMNS, "")
-        note = (
-            "Accuracy; 95 % intervals for other items under these personas. p: for no change, adjusted by Benjamini "
-            f"and Hochberg over the {len(rows)} rows."
+        headings, keys = _columns(base, candidate)
+        note = f"Accuracy; p adjusted by Benjamini and Hochberg over the {count(len(rows), 'row')}."
+        tables.append(
+            Table(
+                f"{aligned.record.title} by {words}",
+                (words, *headings),
+                tuple(rows),
+                (note,),
+                (_INTERVALS,),
+                Key(view=f"by_{words}", task=aligned.task, metric="accuracy", n=_clusters(aligned)),
+                tuple(Key(persona=name) if words == "persona" else Key(category=name) for name in found),
+                (None, *keys),
+            )
         )
-        tables.append(Table(f"{aligned.record.title} by {words}", columns, tuple(rows), (note,)))
     return tables
 
 
@@ -167,25 +204,40 @@ def _flip_tables(aligned: AlignedTask, base: CheckpointRuns, candidate: Checkpoi
     for words, flips in zip(("gained", "lost"), find_flips(aligned, base, candidate), strict=True):
         rows: list[tuple[Cell, ...]] = []
         for flip in flips:
-            answers = [answer if answer is not None else "–" for answer in flip.answers]
+            shown = [answer if answer is not None else "–" for answer in flip.answers]
             rows.append(
                 (
                     flip.item,
                     FormattedEstimate(flip.gained, digits=1),
                     FormattedEstimate(flip.lost, digits=1),
                     flip.persona,
-                    *answers,
+                    *shown,
                 )
             )
         if rows:
             columns = ("item", "gained", "lost", "persona", f"answer of {base.name}", f"answer of {candidate.name}")
+            sides = [Key(checkpoint=own.name, fingerprint=own.fingerprint) for own in (base, candidate)]
+            moved = sides[1] | Key(base=base.name)
             note = (
                 "gained, lost: number of personas under which the item became right, wrong. The answers are those of a "
                 "sample that flipped, under the persona named."
             )
             if aligned.record.withhold_text:
                 note += " The task's authors ask not to show its texts."
-            tables.append(Table(f"{aligned.record.title}: items {words} most", columns, tuple(rows), (note,)))
+            keys = (moved | Key(metric="gained"), moved | Key(metric="lost"), None)
+            answers = tuple(own | Key(metric="answer") for own in sides)
+            tables.append(
+                Table(
+                    f"{aligned.record.title}: items {words} most",
+                    columns,
+                    tuple(rows),
+                    (),
+                    (note,),
+                    Key(view=words, task=aligned.task),
+                    tuple(Key(item=flip.item, persona=flip.persona) for flip in flips),
+                    (None, *keys, *answers),
+                )
+            )
     return tables
 
 
@@ -204,7 +256,7 @@ def _trend_table(checkpoints: Sequence[CheckpointRuns], steps: Sequence[int], ta
     asked = {(own.items, () if own.cells is None else own.cells[0].persona_ids) for own in tasks}
     if len(asked) > 1:
         note = "No trend: these checkpoints were not all asked the same items under the same personas."
-        return Table(title, ("step", "checkpoint"), (), (note,))
+        return Table(title, ("step", "checkpoint"), (), (note,), column_keys=(None, None))
     parts = _aligned_sums(tasks)
     is_judged = tasks[0].judged is not None
     names = (PERSONA_SCORE.name,) if is_judged else ("accuracy", "pss", "kappa")
@@ -243,10 +295,27 @@ def _trend_table(checkpoints: Sequence[CheckpointRuns], steps: Sequence[int], ta
         for column in np.argsort(steps)
     ]
     rows.append(("slope", "per 1000 steps", *(_formatted(one, signed=True) for one in made[: len(places)])))
-    tested = "; ".join(f"{METRICS[name].title} {p:.3f}" for name, p in zip(names, p_values, strict=False))
+    tested = "; ".join(f"{METRICS[name].title} {_p(p)}" for name, p in zip(names, p_values, strict=False))
     note = (
         "slope: least squares over the steps, on the same items, personas and samples for all; 95 % intervals for "
         f"other items (judged tasks: personas); p for no slope: {tested} (not adjusted)."
     )
-    columns = ("step", "checkpoint", *(METRICS[name].title for name in names))
-    return Table(title, columns, tuple(rows), (note,))
+    ordered = [checkpoints[column] for column in np.argsort(steps)]
+    return Table(
+        title,
+        ("step", "checkpoint", *(METRICS[name].title for name in names)),
+        tuple(rows),
+        (note,),
+        (_INTERVALS,),
+        Key(view="trend", task=tasks[0].task, n=_clusters(tasks[0])),
+        (*(Key(checkpoint=own.name, fingerprint=own.fingerprint) for own in ordered), Key(form="_slope")),
+        (None, None, *(Key(metric=name) for name in names)),
+    )
+
+
+def _p(p: float) -> str:
+    return str(p_value(float(p)))
+
+
+def _formatted(interval: Estimate, signed: bool = False) -> FormattedEstimate:
+    return FormattedEstimate(interval.value, interval.low, interval.high, signed=signed)

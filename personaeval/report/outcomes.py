@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from personaeval.report.leaderboard import leaderboard
 from personaeval.report.tables import Tables
 from personaeval.results.frames import Results
-from personaeval.results.runs import load_summaries
+from personaeval.results.listing import load_summaries
 
 if TYPE_CHECKING:
     from personaeval.judge.usage import JudgeUsage

@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from personaeval.analysis.check import Outcome, Report
-from personaeval.report.formats import FormattedEstimate, Table, estimate_fields, render, without_intervals
-from personaeval.report.verdicts import to_json, to_junit, to_markdown
+from personaeval.report import figures
+from personaeval.report.estimates import FormattedEstimate
+from personaeval.report.formats import render
+from personaeval.report.table import Cell, Table, without_intervals
+from personaeval.report.verdicts import to_json, to_junit, to_markdown, verdict_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,22 +42,43 @@ class Tables:
         return self.render()
 
     def render(self, format: str = "markdown", intervals: bool = True) -> str:
-        """The tables as text: markdown, csv, json, html or latex.
+        """The tables as text: markdown, html or latex; csv and json are one long table, as :meth:`frame` gives it.
 
         Raises:
             UsageError: an unknown format.
         """
         return render(self.tables if intervals else without_intervals(self.tables), format)
 
+    def for_terminal(self, width: int | None = None, intervals: bool = True) -> str:
+        """The tables fitted to a terminal: no line longer than its width, nothing cut.
+
+        Args:
+            width: number of columns; None: those of the terminal, with colours.
+            intervals: with intervals.
+        """
+        from personaeval.report.terminal import terminal_width, to_terminal
+
+        shown = self.tables if intervals else without_intervals(self.tables)
+        return to_terminal(shown, width or terminal_width(), styled=width is None)
+
     @property
     def notes(self) -> tuple[str, ...]:
-        """Every table's notes, each once."""
-        return tuple(dict.fromkeys(note for table in self.tables for note in table.notes))
+        """Every table's notes and legend, each once."""
+        notes = [note for table in self.tables for note in table.notes]
+        return tuple(dict.fromkeys([*notes, *(line for table in self.tables for line in table.legend)]))
+
+    def frame(self) -> pd.DataFrame:
+        """Every figure of all tables in one long DataFrame, a row each, as ``-f csv`` and ``-f parquet`` write it."""
+        return figures.to_pandas(self.tables)
+
+    def to_parquet(self, intervals: bool = True) -> bytes:
+        """The long table as the content of a Parquet file."""
+        return figures.to_parquet(self.tables if intervals else without_intervals(self.tables))
 
     def frames(self) -> list[pd.DataFrame]:
         """One DataFrame per table, with its title in ``attrs``.
 
-        An estimate's interval is in ``NAME low`` and ``NAME high``, its p-value in ``NAME p``, as in the CSV format.
+        An estimate's interval is in ``NAME low`` and ``NAME high``, its p-value in ``NAME p``.
         """
         return [_frame(table) for table in self.tables]
 
@@ -102,6 +126,11 @@ class CheckResult:
         texts = ["task", "metric", "severity", "outcome", "reason"]
         return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(texts, "string"))
 
+    @property
+    def tables(self) -> Tables:
+        """The findings as a table, in any format of tables."""
+        return Tables((verdict_table(self.report),))
+
     def to_json(self) -> str:
         """The report that ``personaeval check --json`` prints."""
         return to_json(self.report)
@@ -135,5 +164,12 @@ def _figures(name: str, cells: Sequence[Any]) -> Mapping[str, Any]:
         f"{name} {own}".removesuffix(" value"): pd.array(
             [getattr(cell, own) if isinstance(cell, FormattedEstimate) else None for cell in cells], dtype="Float64"
         ).to_numpy("float64", na_value=float("nan"))
-        for own in estimate_fields(cells)
+        for own in _estimate_fields(cells)
     }
+
+
+def _estimate_fields(column: Sequence[Cell]) -> tuple[str, ...]:
+    """The parts of a column's estimates that get columns of their own."""
+    own = [cell for cell in column if isinstance(cell, FormattedEstimate)]
+    wide = any(cell.low is not None for cell in own)
+    return ("value", *(("low", "high") if wide else ()), *(("p",) if any(c.p is not None for c in own) else ()))

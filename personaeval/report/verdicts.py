@@ -9,7 +9,9 @@ from xml.etree import ElementTree
 from personaeval.analysis.check import Finding, Outcome, Report
 from personaeval.errors import printable
 from personaeval.metrics.catalogue import METRICS
-from personaeval.report.formats import Cell, FormattedEstimate, Table, render
+from personaeval.report.estimates import FormattedEstimate, scale_of
+from personaeval.report.formats import render
+from personaeval.report.table import Cell, Key, Table
 
 _FORMAT = 1
 
@@ -23,37 +25,79 @@ _SAYS = {
 }
 
 
-def to_markdown(report: Report) -> str:
-    """The table of findings and the overall verdict."""
-    columns = ["task", "metric", "severity", "base", "candidate", "worse by", "at most", "allowed", "verdict", "why"]
-    rows: list[tuple[Cell, ...]] = [
-        (
-            finding.task,
-            METRICS[finding.metric].title,
-            finding.severity.value,
-            FormattedEstimate(finding.base),
-            FormattedEstimate(finding.candidate),
-            FormattedEstimate(finding.decline, signed=True),
-            FormattedEstimate(finding.high, signed=True),
-            FormattedEstimate(finding.max_drop),
-            finding.outcome.value,
-            finding.reason,
-        )
-        for finding in report.findings
-    ]
-    notes = (
-        "worse by: the decline in the metric's own unit; at most: its upper bound at 97.5 %, one-sided. A regression "
-        "is tested one-sided at 0.025, adjusted by Holm over the critical and supporting metrics.",
-        *report.notes,
+_COLUMNS = (
+    "verdict",
+    "task",
+    "metric",
+    "base",
+    "candidate",
+    "decline",
+    "upper bound",
+    "if unscored wrong",
+    "max_drop",
+    "severity",
+    "why",
+)
+
+_LEGEND = (
+    "decline: by how much the candidate is worse, in the metric's own unit; upper bound: of the decline, 97.5 % "
+    "one-sided, which must not exceed max_drop. A regression is tested one-sided at 0.025, adjusted by Holm over the "
+    "critical and supporting metrics."
+)
+
+_IF_WRONG = "if unscored wrong: the same bound if every unscored answer of both were wrong."
+
+
+def verdict_table(report: Report) -> Table:
+    """The findings, a row per gate; the overall verdict is the title."""
+    sides = [Key(checkpoint=report.base), Key(checkpoint=report.candidate)]
+    changed = sides[1] | Key(base=report.base)
+    rows = [_row(finding) for finding in report.findings]
+    keys = [Key(task=finding.task, metric=finding.metric) for finding in report.findings]
+    columns: tuple[Key | None, ...] = (
+        changed | Key(form="_verdict"),
+        None,
+        None,
+        *sides,
+        changed | Key(form="_decline"),
+        None,
+        changed | Key(form="_upper_bound_if_unscored_wrong"),
+        changed | Key(form="_max_drop"),
+        changed | Key(form="_severity"),
+        changed | Key(form="_why"),
     )
-    if any(finding.high_if_wrong is not None for finding in report.findings):
-        place = 1 + columns.index("at most")
-        columns.insert(place, "if unscored wrong")
-        cells = [FormattedEstimate(finding.high_if_wrong, signed=True) for finding in report.findings]
-        rows = [(*row[:place], cell, *row[place:]) for row, cell in zip(rows, cells, strict=True)]
-        notes = (*notes, "if unscored wrong: the same bound if every unscored answer of both were wrong.")
-    table = Table(f"{report.candidate} checked against {report.base}", tuple(columns), tuple(rows), notes)
-    return f"{render([table], 'markdown')}\n\n{conclusion(report)}"
+    return Table(
+        f"{conclusion(report)} {report.candidate} checked against {report.base}",
+        _COLUMNS,
+        tuple(rows),
+        report.notes,
+        (_LEGEND, _IF_WRONG) if any(finding.high_if_wrong is not None for finding in report.findings) else (_LEGEND,),
+        Key(view="check"),
+        tuple(keys),
+        columns,
+    )
+
+
+def _row(finding: Finding) -> tuple[Cell, ...]:
+    scale = scale_of(finding.metric)
+    return (
+        finding.outcome.value,
+        finding.task,
+        METRICS[finding.metric].title,
+        FormattedEstimate(finding.base, scale=scale),
+        FormattedEstimate(finding.candidate, scale=scale),
+        FormattedEstimate(finding.decline, low=finding.low, high=finding.high, signed=True, p=finding.p, plain=True),
+        FormattedEstimate(finding.high, signed=True),
+        FormattedEstimate(finding.high_if_wrong, signed=True),
+        FormattedEstimate(finding.max_drop),
+        finding.severity.value,
+        finding.reason,
+    )
+
+
+def to_markdown(report: Report) -> str:
+    """The overall verdict and the table of findings."""
+    return render([verdict_table(report)], "markdown")
 
 
 def conclusion(report: Report) -> str:

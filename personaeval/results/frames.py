@@ -9,6 +9,7 @@ An empty frame has the same columns and types as a full one::
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,8 +24,9 @@ import pyarrow.parquet as pq
 from personaeval.errors import UsageError
 from personaeval.results import frame_columns
 from personaeval.results.files import CELLS, ITEMS, JUDGEMENTS, RESPONSES
+from personaeval.results.listing import left_out, list_runs, summaries_of
 from personaeval.results.records import RunRecord
-from personaeval.results.runs import FinishedRun, find_summaries, open_run, step_of
+from personaeval.results.runs import FinishedRun, open_run, step_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +102,12 @@ class Results:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         """Take folders of finished runs, or folders that hold some."""
-        summaries = [summary for folder in folders for summary in find_summaries(folder)]
+        summaries = []
+        for folder in folders:
+            listed = list_runs(folder)
+            summaries += summaries_of(folder, listed)
+            for line in left_out(listed):
+                warnings.warn(line, stacklevel=3)
         self.files = _named([(Path(summary["folder"]), summary) for summary in summaries])
 
     def __repr__(self) -> str:

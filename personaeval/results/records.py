@@ -150,6 +150,12 @@ class RunRecord(_Record):
     sessions: list[SessionRecord] = []
 
     @property
+    def rows(self) -> int:
+        """Number of answers that the plan asks for."""
+        crossed = self.personas.count
+        return sum(own.items * own.samples * (1 if own.is_judged else crossed) for own in self.tasks.values())
+
+    @property
     def checkpoint(self) -> str:
         """The short name with eight digits of the fingerprint: the name of the checkpoint's folder."""
         return f"{self.short_name}-{self.model.fingerprint[:8]}"

@@ -7,17 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from personaeval.errors import UsageError, suggest
 from personaeval.results.cells import COUNTS, with_readings
-from personaeval.results.files import CELLS, RUN, SUMMARY
+from personaeval.results.files import CELLS, RUN
 from personaeval.results.persona_table import PersonaRow, read_personas
 from personaeval.results.records import Personas, RunRecord, TaskRecord, read_record
-from personaeval.results.summaries import read_summary
 
 _COLUMNS = {"item", "persona", "digest", "dimension", "score_sum", *COUNTS}
 
@@ -220,27 +218,3 @@ def step_of(name: str) -> int | None:
     """The training step in a checkpoint's name, such as checkpoint-500 or global_step_500; None without."""
     found = re.search(r"(?:checkpoint|ckpt|step|iter)[-_]?(\d+)", name)
     return int(found.group(1)) if found else None
-
-
-def find_summaries(folder: Path) -> list[dict[str, Any]]:
-    """Summaries of all finished runs below a results folder.
-
-    Raises:
-        UsageError: the folder is missing or holds no finished run.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder. `personaeval run … -o {folder}` makes one.")
-    # Other tools leave files of this name too; beside theirs there is no run.json of ours.
-    folders = sorted(path.parent for path in folder.glob(f"**/{SUMMARY}") if (path.parent / RUN).exists())
-    if not folders:
-        raise UsageError(f"{folder}: it holds no finished run; pass the results folder of `personaeval run` (its -o).")
-    return load_summaries(folders)
-
-
-def load_summaries(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """Summaries of runs, each with the key ``folder``.
-
-    Raises:
-        UsageError: one is missing, broken, or not a run's.
-    """
-    return [{**read_summary(folder).to_json(), "folder": str(folder)} for folder in folders]

@@ -1,0 +1,120 @@
+"""A table: what is shown, and what each of its figures is of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+
+from personaeval.report.estimates import FormattedEstimate
+
+INTERVAL_NOTE = "±: half of the 95 % interval, [both ends] where it is not symmetric"
+"""Beginning of the note on intervals, by which it is found and removed with them."""
+
+Cell = FormattedEstimate | str | int
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a figure is of, by machine names; the keys of its table, row and column together.
+
+    Attributes:
+        view: which of a command's tables it stands in.
+        task: name of the task.
+        settings: settings in which this table differs from others of the task.
+        checkpoint: short name of the checkpoint; of a change, the candidate.
+        fingerprint: of the checkpoint.
+        run: 8 digits of the plan's hash.
+        base: of a change, the checkpoint it is measured from.
+        persona: id of the persona.
+        category: of personas.
+        item: id of the item.
+        metric: its name, as in summary.json.
+        form: what follows the metric's name, such as ``_change``.
+        n: number of clusters (items; for judged tasks, personas).
+    """
+
+    view: str | None = None
+    task: str | None = None
+    settings: str | None = None
+    checkpoint: str | None = None
+    fingerprint: str | None = None
+    run: str | None = None
+    base: str | None = None
+    persona: str | None = None
+    category: str | None = None
+    item: str | None = None
+    metric: str | None = None
+    form: str | None = None
+    n: int | None = None
+
+    def __or__(self, other: Key) -> Key:
+        return replace(self, **{f.name: value for f in fields(other) if (value := getattr(other, f.name)) is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: rows that can be compared with each other, and notes on them.
+
+    Attributes:
+        title: what it shows.
+        columns: the headings.
+        rows: cells by row.
+        notes: what is particular to this table.
+        legend: what the headings and signs mean; shown once for several tables.
+        key: what all its figures have in common.
+        row_keys: what each row is of; empty for a table without figures.
+        column_keys: what each column is of; None for a column that only names or repeats.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = field(default=())
+    legend: tuple[str, ...] = field(default=())
+    key: Key = field(default=Key())
+    row_keys: tuple[Key, ...] = field(default=())
+    column_keys: tuple[Key | None, ...] = field(default=())
+
+
+def without_intervals(tables: Sequence[Table]) -> list[Table]:
+    """The same tables without intervals."""
+
+    def bare(cell: Cell) -> Cell:
+        return replace(cell, low=None, high=None) if isinstance(cell, FormattedEstimate) else cell
+
+    return [
+        replace(
+            table,
+            rows=tuple(tuple(map(bare, row)) for row in table.rows),
+            legend=tuple(note for note in table.legend if not note.startswith(INTERVAL_NOTE)),
+        )
+        for table in tables
+    ]
+
+
+def with_remarks(tables: Sequence[Table], lines: Sequence[str]) -> tuple[Table, ...]:
+    """The same tables with remarks on all of them at the end."""
+    *others, last = tables
+    return (*others, replace(last, legend=(*last.legend, *lines)))
+
+
+def grouped(names: Sequence[str], found: Sequence[tuple[str, str]]) -> list[str]:
+    """Notes on rows, each text once: ``all: only 12 items``.
+
+    Args:
+        names: the table's rows.
+        found: name and text of each note.
+    """
+    owners: dict[str, list[str]] = {}
+    for name, text in found:
+        own = owners.setdefault(text, [])
+        if name not in own:
+            own.append(name)
+    rows = len(set(names))
+    every = "both" if rows == 2 else "all"
+    return [f"{every if 1 < len(own) == rows else ', '.join(own)}: {text}" for text, own in owners.items()]
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: ``1 test``, ``1,200 tests``."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
