@@ -290,15 +290,7 @@ def leaderboard(
     listed = list_runs(Path(results))
     summaries = summaries_of(Path(results), listed)
     refresh_checks(summaries, Path(results))
-    found = choose_tables(
-        summaries,
-        personas=personas,
-        baseline=baseline,
-        task=task,
-        generalise_to_personas=generalise_to_personas,
-        trade_off=trade_off,
-        by=by,
-    )
+    found = choose_tables(summaries, personas, baseline, task, generalise_to_personas, trade_off, by)
     return Tables(with_remarks(found, left_out(listed)))
 
 

@@ -13,7 +13,6 @@ from personaeval.report.tradeoff import trade_off as trade_off_tables
 
 def choose_tables(
     summaries: Sequence[Summary],
-    *,
     personas: bool,
     baseline: str | None,
     task: str | None,
