@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import random
 import uuid
 
 import pandas as pd
 import pytest
 
 from personaeval.errors import UsageError
+from personaeval.library.duplicates import alike_share
 from personaeval.library.external_personas import Reading, describe_import, read_personas
 from personaeval.library.registry import Registry
 from personaeval.library.selectors import join_columns, parse
@@ -193,6 +195,54 @@ def test_exact_repeats_are_left_out_and_near_repeats_kept(tmp_path):
     assert len(personas) + origin["near_duplicates"] == 5
     assert origin["near_duplicates"] > 0
     assert "near-duplicates" in describe_import(origin)
+
+
+def test_the_share_of_pairs_that_look_alike_is_that_of_comparing_all_pairs():
+    generator = random.Random(0)
+    words = [f"w{n}" for n in range(12)]
+    texts = [" ".join(generator.sample(words, 8)) for _ in range(300)]
+    sets = [set(text.split()) for text in texts]
+    pairs = [len(a & b) / len(a | b) >= 0.8 for place, a in enumerate(sets) for b in sets[:place]]
+    assert sum(pairs) > 20
+    assert alike_share(texts).share == pytest.approx(sum(pairs) / len(pairs))
+    assert alike_share(["一名二十岁的男性渔民，住在海边", "一名二十岁的女性渔民，住在海边"]).share == 1
+    assert alike_share(["a cook"]).share == 0
+    many = alike_share([f"{text} {n}" for n in range(8) for text in texts])
+    assert str(many).startswith("about ")
+
+
+def test_a_check_tells_the_share_that_looks_alike_and_cautions_above_a_tenth(personaeval, tmp_path):
+    path = tmp_path / "survey.csv"
+    ages, parties = ("18-29", "30-44", "45-64"), ("red", "blue", "green")
+    told = "Sex: male. Education: college. Region: South. Answer as this respondent of the survey would."
+    path.write_text("text\n" + "\n".join(f"Age: {age}. Party: {party}. {told}" for age in ages for party in parties))
+    checked = personaeval("personas", "check", path)
+    assert checked.returncode == 0
+    assert "9 personas" in checked.stdout
+    assert "9 texts are several sentences or fields: --template described" in checked.stdout
+    assert "look alike, which raises PSS by itself" in checked.stdout
+    dropped = personaeval("personas", "check", path, "--drop-near-duplicates").stdout
+    assert "left out" in dropped
+    assert "which raises PSS" not in dropped
+    assert (
+        "0% of the pairs of personas that PSS compares look alike." in personaeval("personas", "check", "core").stdout
+    )
+
+
+def test_the_demographic_set_comes_back_whole(tmp_path):
+    path = tmp_path / "exported.jsonl"
+    own = Registry().persona_set("demographic").personas
+    path.write_text("\n".join(json.dumps({"id": one.id, "text": one.text}) for one in own))
+    personas, origin = read_personas(str(path), Reading(Fit.COMPLETION))
+    assert [(one.id, one.text) for one in personas] == [(one.id, one.text) for one in own]
+    assert (len(personas), origin["near_duplicates"]) == (90, 0)
+
+
+def test_what_looks_like_a_blank_is_taken_and_said(tmp_path):
+    path = tmp_path / "people.jsonl"
+    path.write_text(json.dumps({"text": "{character} from {series}, in every detail"}))
+    _, origin = read_personas(str(path), Reading(Fit.COMPLETION))
+    assert "1 texts hold what looks like a blank to fill in ({character}, {series})" in describe_import(origin)
 
 
 def test_a_foreign_category_becomes_a_tag(tmp_path):

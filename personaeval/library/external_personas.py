@@ -40,11 +40,13 @@ from personaeval.library.persona_columns import (
 from personaeval.library.persona_files import Source, columns_in_words, read_hub, read_source
 from personaeval.library.personas import BASELINE, Category, Persona
 from personaeval.library.selectors import Selector, parse
-from personaeval.library.wording import Fit, refuse_misfits
+from personaeval.library.wording import Fit, blanks, refuse_misfits
 
 _ARTICLE = re.compile(r"(A|An|The) (?=\S)")
 
 _DIGEST = 6
+
+_SENTENCES = re.compile(r"[.!?।]\s+\S|[。！？][^。！？\s”」』]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def read_personas(selector: str, reading: Reading | None = None) -> tuple[tuple[
         origin["prompts"] = whole
     if foreign:
         origin["foreign_categories"] = foreign
+    origin |= _told_of(texts, reading.fit)
     return tuple(kept), origin
 
 
@@ -124,7 +127,23 @@ def describe_import(origin: Mapping[str, Any]) -> str:
     line += f", left out {' and '.join(left_out)}." if left_out else "."
     if foreign := origin.get("foreign_categories"):
         line += f" Its categories are not the library's ({', '.join(foreign[:5])}); they are kept as tags."
+    if sentences := origin.get("sentences"):
+        line += f" {sentences:,} texts are several sentences or fields: --template described introduces them as such."
+    if held := origin.get("blanks"):
+        line += f" {held[0]:,} texts hold what looks like a blank to fill in ({', '.join(held[1:])})."
     return line
+
+
+def _told_of(texts: Sequence[_Text], fit: Fit | None) -> dict[str, Any]:
+    """What is taken as it is, and said: blanks to fill in, and sentences where a template wants a completion."""
+    found: dict[str, Any] = {}
+    with_blanks = [text for text in texts if blanks(text.raw)]
+    if with_blanks:
+        found["blanks"] = [len(with_blanks), *blanks(with_blanks[0].raw)[:3]]
+    sentences = sum(bool(_SENTENCES.search(text.raw.strip())) for text in texts if not text.is_prompt)
+    if fit is Fit.COMPLETION and sentences > len(texts) / 2:
+        found["sentences"] = sentences
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from personaeval.library.duplicates import near_duplicates
-from personaeval.library.personas import Category, Persona
+from personaeval.library.personas import Category, Persona, prompted_texts
 
 WORDS = (5, 80)
 
@@ -45,7 +45,7 @@ def problems(personas: Sequence[Persona], is_written: bool = True) -> list[str]:
 def likenesses(personas: Sequence[Persona]) -> list[str]:
     """One line on near-duplicate texts, if any; crossed personas and paraphrases are alike by design."""
     own = [p for p in personas if p.paraphrase_of is None and p.category is not Category.DEMOGRAPHIC]
-    pairs = near_duplicates([persona.text for persona in own])
+    pairs = near_duplicates(prompted_texts(own))
     named = [f"{own[index].id} repeats {own[other].id}" for index, other in pairs.items()]
     return [f"nearly the same text: {_some(named)}"] if named else []
 

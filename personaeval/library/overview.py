@@ -14,8 +14,10 @@ from pathlib import Path
 import yaml
 
 from personaeval.errors import UsageError
+from personaeval.library.duplicates import alike_share
 from personaeval.library.external_personas import Reading, describe_import
 from personaeval.library.lint import likenesses, problems
+from personaeval.library.personas import prompted_texts
 from personaeval.library.registry import Registry
 from personaeval.library.sources import load_items
 from personaeval.library.tasks import (
@@ -154,4 +156,6 @@ def check_personas(name: str, include: tuple[Path, ...], reading: Reading | None
     categories = ", ".join(sorted({persona.category.value for persona in personas}))
     lines = [f"persona set {name}: {len(personas)} personas, categories {categories}: all right."]
     lines += [describe_import(origin) for origin in selection.origins if origin["kind"] != "set"]
-    return "\n".join(lines + [f"  {line}" for line in likenesses(personas)])
+    alike = alike_share(prompted_texts(personas))
+    lines += [f"  {line}" for line in likenesses(personas)]
+    return "\n".join([*lines, f"{alike.caution or alike}."])

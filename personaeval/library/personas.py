@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -202,6 +202,11 @@ class PersonaSet(BaseModel):
         if isinstance(values, dict) and not any(values.get(key) for key in ("include", "personas", "cross")):
             raise ValueError("holds no personas: `personas`, `include` or `cross` is needed")
         return values
+
+
+def prompted_texts(personas: Iterable[Persona]) -> list[str]:
+    """What tells personas apart in their prompts: the whole prompt, else the text; without the baseline."""
+    return [persona.prompt or persona.text for persona in personas if not persona.is_baseline]
 
 
 def paraphrase(original: Persona, texts: tuple[str, ...]) -> tuple[Persona, ...]:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from personaeval.errors import UsageError, first_line, suggest
 from personaeval.library.data_files import without_hub_bars
 from personaeval.models.checkpoint_patterns import describe_inside
+from personaeval.models.foreign_folders import explain_unless_checkpoint
 from personaeval.models.weights import Tensor, all_finite, check_every_number, not_finite, tensors
 
 EngineKind = Literal["vllm", "openai", "transformers"]
@@ -172,6 +173,9 @@ def check_folder(folder: Path, flag: str = "--model") -> None:
     Raises:
         UsageError: config.json, weights, a shard of the index or the tokenizer is missing or unreadable.
     """
+    told = explain_unless_checkpoint(folder, _weight_files(folder))
+    if told is not None:
+        raise UsageError(f"{folder}: not a checkpoint. {told}")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -181,12 +185,10 @@ def check_folder(folder: Path, flag: str = "--model") -> None:
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder}/config.json: cannot be read ({error}).") from error
     if not isinstance(config, dict) or "model_type" not in config:
-        adapter = " It is a LoRA adapter: merge it first." if (folder / "adapter_config.json").exists() else ""
-        raise UsageError(f"{folder}/config.json: it has no model_type.{adapter}")
+        raise UsageError(f"{folder}/config.json: it has no model_type.")
     files = _weight_files(folder)
     if not files:
-        adapter = " It is a LoRA adapter: merge it first." if (folder / "adapter_config.json").exists() else ""
-        raise UsageError(f"{folder}: not a checkpoint: it holds no weights (*.safetensors or *.bin).{adapter}")
+        raise UsageError(f"{folder}: not a checkpoint: it holds no weights (*.safetensors or *.bin).")
     full = [path for path in files if not path.name.startswith("adapter_model.")]
     if full and (folder / "adapter_config.json").exists():
         # transformers applies the adapter where peft is installed, and leaves it out where it is not.
@@ -330,11 +332,29 @@ def resolve_dtype(requested: str, config: dict[str, Any]) -> str:
         UsageError: an unknown dtype.
     """
     known = ("auto", "bfloat16", "float16", "float32")
+    requested = _plain_dtype(requested)
     if requested not in known:
         raise UsageError(f"--dtype {requested}: unknown.{suggest(requested, known)}")
     if requested != "auto":
         return requested
     inner = config.get("text_config") or {}
     own = config.get("dtype") or config.get("torch_dtype") or inner.get("dtype") or "bfloat16"
-    own = str(own).removeprefix("torch.")
+    own = _plain_dtype(own.get("") or own.get("text_config") or "bfloat16" if isinstance(own, dict) else own)
+    if own.startswith(("float8", "fp8", "int8", "uint8", "float4", "fp4")):
+        raise UsageError(
+            f"config.json: its dtype is {own}, in which a model is stored but not loaded. Name the one to compute in: "
+            "--dtype bfloat16 (a quantised checkpoint also needs its quantization_config)."
+        )
     return "bfloat16" if own in {"float32", "auto"} else own
+
+
+def _plain_dtype(name: object) -> str:
+    """PyTorch's name of a dtype, from what trainers write: torch.bfloat16, bf16, fp16, half."""
+    plain = str(name).strip().removeprefix("torch.")
+    return _DTYPES.get(plain.lower(), plain)
+
+
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "half": "float16", "f16": "float16", "fp32": "float32"} | {
+    "f32": "float32",
+    "float": "float32",
+}

@@ -244,6 +244,13 @@ class Renderer(Protocol):
         ...
 
 
+_NO_TOOLS: tuple[list[dict[str, Any]], ...] = (
+    [],
+    [{"type": "function", "function": {"name": "none", "description": "", "parameters": {"type": "object"}}}],
+)
+"""Tools that tell a model as little as can be told."""
+
+
 class ChatRenderer:
     """Renders through a tokenizer's chat template, with the date frozen.
 
@@ -271,7 +278,27 @@ class ChatRenderer:
         Raises:
             jinja2.TemplateError: the template refuses these messages.
         """
-        return self._render(messages, self._roles_in_parts)
+        try:
+            return self._render(messages, self._roles_in_parts)
+        except (jinja2.TemplateError, TypeError) as error:
+            tools = self._tools_needed(messages)
+            if tools is None:
+                raise
+            raise ValueError(
+                f"{error}; it needs tools, which no task here has: pass --chat-template-kwarg 'tools={tools}'"
+            ) from error
+
+    def _tools_needed(self, messages: Sequence[Message]) -> str | None:
+        """The list of tools, as JSON, with which a template renders that does not without one; None if none helps."""
+        if "tools" in self._arguments:
+            return None
+        for tools in _NO_TOOLS:
+            try:
+                self._render(messages, self._roles_in_parts, tools=tools)
+            except (jinja2.TemplateError, ValueError, TypeError):
+                continue
+            return json.dumps(tools)
+        return None
 
     @cached_property
     def _roles_in_parts(self) -> frozenset[str]:
@@ -290,7 +317,7 @@ class ChatRenderer:
         except (jinja2.TemplateError, ValueError, TypeError):
             return False
 
-    def _render(self, messages: Sequence[Message], in_parts: frozenset[str]) -> str:
+    def _render(self, messages: Sequence[Message], in_parts: frozenset[str], **more: Any) -> str:
         conversation = [
             {"role": role, "content": [{"type": "text", "text": content}] if role in in_parts else content}
             for role, content in ((message["role"], message["content"]) for message in messages)
@@ -301,6 +328,7 @@ class ChatRenderer:
             tokenize=False,
             add_generation_prompt=True,
             **self._variables,
+            **more,
         )
         return str(text)
 

@@ -21,7 +21,9 @@ from personaeval.judge.judgements import Ratings
 from personaeval.judge.judging import JudgingResult, judge_run, make_judge_inputs, warn_of_judges, with_score
 from personaeval.judge.panel import JudgeInput, Panel
 from personaeval.judge.usage import add_cost, report_judging
+from personaeval.library.duplicates import alike_share
 from personaeval.library.external_personas import describe_import
+from personaeval.library.personas import prompted_texts
 from personaeval.models.checkpoints import ModelSpec
 from personaeval.models.model import InProcessModel, Model
 from personaeval.pipeline.finish import finish, persona_rows
@@ -74,6 +76,9 @@ def run(config: RunConfig, progress: Progress, models: Sequence[Model] = ()) -> 
     for origin in prepared.eval_set.persona_origins:
         if origin["kind"] != "set":
             progress.message(describe_import(origin))
+    alike = alike_share(prompted_texts(prepared.eval_set.personas))
+    if alike.share:
+        progress.message(f"Of {alike.of:,} personas, {alike}.")
     finished: list[RunResult] = []
     for model, placement in prepared.models:
         try:

@@ -9,7 +9,8 @@ from personaeval.documents import hash_json
 from personaeval.judge.fidelity_summary import summarise_fidelity
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.usage import total_usage
-from personaeval.library.personas import Persona
+from personaeval.library.duplicates import alike_share
+from personaeval.library.personas import Persona, prompted_texts
 from personaeval.metrics import stability
 from personaeval.metrics.coverage_warnings import (
     TRUNCATED_LIMIT,
@@ -86,7 +87,7 @@ def _summarise_stability(record: RunRecord, table: CellTable, personas: Sequence
         "template": task.template,
         "sampling": task.sampling,
         "counts": counts | {"total": total},
-        "warnings": [*warnings, *suspect_warnings, *_coverage(task.items, cells, numbers)],
+        "warnings": [*warnings, *suspect_warnings, *_coverage(task.items, cells, numbers), *_look_alikes(personas)],
         "stability": numbers,
         "wording": _wording(cells, personas),
         "reader": task.scorer.get("version"),
@@ -112,6 +113,11 @@ def _readings(table: CellTable, personas: Sequence[str]) -> tuple[dict[str, Any]
     ]
     whole = {"suspect": overall.suspect, "expected": overall.expected, "excess": overall.share.to_json()}
     return whole | {"by_persona": by_persona}, suspect_cautions(overall, own, personas)
+
+
+def _look_alikes(personas: Sequence[Persona]) -> list[str]:
+    caution = alike_share(prompted_texts(personas)).caution
+    return [] if caution is None else [caution]
 
 
 def _coverage(items: int, cells: stability.Cells, numbers: dict[str, Any]) -> list[str]:
