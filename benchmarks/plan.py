@@ -25,7 +25,8 @@ from personaeval.library.personas import BASELINE, Category, Persona
 from personaeval.library.registry import Registry
 from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import Item
-from personaeval.models.prompts import ChatRenderer, persona_sentence
+from personaeval.models.prompts import ChatRenderer
+from personaeval.models.sentences import persona_sentence
 from personaeval.models.tokenizer import load_tokenizer
 from personaeval.types import Sampling
 

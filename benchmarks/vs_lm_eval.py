@@ -33,7 +33,7 @@ from checkpoints import base_checkpoint
 from personaeval.library.registry import Registry
 from personaeval.library.sources import load_items
 from personaeval.library.tasks import NumericScorer
-from personaeval.models.prompts import persona_sentence
+from personaeval.models.sentences import persona_sentence
 from personaeval.models.tokenizer import load_tokenizer
 from personaeval.results.responses import read_responses
 from personaeval.verify import Verifier

@@ -27,7 +27,7 @@ from personaeval.library.persona_columns import KNOWN
 from personaeval.library.personas import Category, Expectation, PersonaSet
 from personaeval.library.registry import Registry
 from personaeval.library.tasks import Task, TaskGroup
-from personaeval.models.prompts import TEMPLATES
+from personaeval.models.sentences import TEMPLATES
 from personaeval.results.records import RunRecord
 from personaeval.results.summaries import RunSummary
 

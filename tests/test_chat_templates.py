@@ -13,14 +13,7 @@ from personaeval.library.tasks import Example, PlainPrompt
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import open_model
 from personaeval.models.placement import place
-from personaeval.models.prompts import (
-    PROBE,
-    ChatRenderer,
-    FullFrame,
-    PlainRenderer,
-    TextFrame,
-    chat,
-)
+from personaeval.models.prompts import PROBE, ChatRenderer, FullFrame, PlainRenderer, TextFrame, chat
 from personaeval.models.suitability import place_personas
 from personaeval.models.thinking import Thinking
 from personaeval.models.tokenizer import control_tokens, load_tokenizer
@@ -369,7 +362,7 @@ def test_template_variables_that_the_run_sets_are_refused(tokenizer):
 )
 def test_a_broken_sentence_template_is_refused(template):
     from personaeval.library.personas import Category, Persona
-    from personaeval.models.prompts import persona_sentence
+    from personaeval.models.sentences import persona_sentence
 
     with pytest.raises(UsageError, match="--template"):
         persona_sentence(template, Persona(id="a", text="a pirate", category=Category.STYLE))

@@ -93,7 +93,7 @@ def test_prompts_answers_and_scores_are_the_harnesss_own(tasks, smollm2, persona
     from transformers import AutoTokenizer
 
     from personaeval.library.registry import Registry
-    from personaeval.models.prompts import persona_sentence
+    from personaeval.models.sentences import persona_sentence
 
     command = ["run", "--model", f"transformers:{smollm2}", "--dtype", "float32", "--date", "2026-01-01"]
     command += ["--tasks", ",".join(f"lm_eval:{path}" for path in tasks.values()), "--personas", PERSONA]
@@ -132,7 +132,7 @@ def test_token_ids_are_equal_persona_by_persona(tasks, smollm2):
     from personaeval.library.lm_eval import build, config_file
     from personaeval.models.checkpoints import parse_model
     from personaeval.models.model import open_model
-    from personaeval.models.prompts import persona_sentence
+    from personaeval.models.sentences import persona_sentence
     from personaeval.models.suitability import place_personas
     from personaeval.pipeline.prepare import build_plan, load_eval_set
 

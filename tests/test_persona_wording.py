@@ -7,7 +7,7 @@ from personaeval.library.external_personas import Reading, read_personas
 from personaeval.library.personas import Persona
 from personaeval.library.registry import Registry
 from personaeval.library.wording import Fit, Wording, macros, refuse_misfits, wording
-from personaeval.models.prompts import TEMPLATES, drops_full_stop, fit_of, persona_sentence
+from personaeval.models.sentences import TEMPLATES, drops_full_stop, fit_of, persona_sentence
 
 PROMPTS = [
     "You are Ada, an engineer. You never guess.",

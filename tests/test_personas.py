@@ -13,7 +13,7 @@ from personaeval.library.duplicates import near_duplicates
 from personaeval.library.lint import likenesses, problems
 from personaeval.library.personas import BASELINE, Category, Persona, PersonaSet
 from personaeval.library.registry import Registry, builtin_folder
-from personaeval.models.prompts import TEMPLATES, persona_sentence, template_text
+from personaeval.models.sentences import TEMPLATES, persona_sentence, template_text
 
 ROOT = Path(__file__).resolve().parent.parent
 REGISTRY = Registry()

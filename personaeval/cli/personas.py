@@ -42,7 +42,7 @@ def personas_check(options: PersonasCheckOptions) -> None:
     """Check a persona set or file: keys, ids, texts, tags, lengths, wording, and texts that look alike."""
     from personaeval.library.external_personas import Reading
     from personaeval.library.overview import check_personas
-    from personaeval.models.prompts import fit_of
+    from personaeval.models.sentences import fit_of
 
     reading = Reading(fit_of(options.template), options.drop_near_duplicates)
     print(check_personas(options.personas, options.include, reading))

@@ -22,12 +22,7 @@ from personaeval.models.engines.local import answer_token_ids, tokenise
 from personaeval.models.event_loop import run_blocking
 from personaeval.models.families import family
 from personaeval.models.placement import Probe
-from personaeval.models.prompts import (
-    ChatRenderer,
-    MessageRenderer,
-    PlainRenderer,
-    Renderer,
-)
+from personaeval.models.prompts import ChatRenderer, MessageRenderer, PlainRenderer, Renderer
 from personaeval.models.thinking import Thinking, find_thinking, opening
 from personaeval.models.tokenizer import control_tokens, load_tokenizer, read_chat_template, special_tokens, template_of
 from personaeval.models.weights import check_weights

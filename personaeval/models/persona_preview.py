@@ -8,7 +8,8 @@ from personaeval.library.registry import Registry
 from personaeval.library.wording import Fit
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import open_model
-from personaeval.models.prompts import PROBE, chat, fit_of, persona_sentence
+from personaeval.models.prompts import PROBE, chat
+from personaeval.models.sentences import fit_of, persona_sentence
 from personaeval.models.suitability import place_personas
 
 

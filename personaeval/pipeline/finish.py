@@ -10,7 +10,7 @@ from personaeval.generation.plan import Plan, TaskPlan
 from personaeval.judge.judgements import Ratings
 from personaeval.judge.judging import compare_with_humans
 from personaeval.models.placement import Placement
-from personaeval.models.prompts import persona_sentence
+from personaeval.models.sentences import persona_sentence
 from personaeval.pipeline.prepare import EvalSet
 from personaeval.pipeline.summary import summarise_run
 from personaeval.results.cells import Cells, empty_cells, write_cells

@@ -16,7 +16,7 @@ from personaeval.judge.rubrics import Rubrics, rubrics_hash
 from personaeval.judge.validation import find_check
 from personaeval.library.sources import ItemSet
 from personaeval.models.model import Model
-from personaeval.models.prompts import drops_full_stop, template_text
+from personaeval.models.sentences import drops_full_stop, template_text
 from personaeval.pipeline.prepare import Checkpoint, EvalSet
 from personaeval.results.records import (
     ModelRecord,

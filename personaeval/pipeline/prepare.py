@@ -33,7 +33,8 @@ from personaeval.models.checkpoint_patterns import expand_models
 from personaeval.models.checkpoints import ModelSpec, find_folder, parse_model
 from personaeval.models.model import Model
 from personaeval.models.placement import Placement
-from personaeval.models.prompts import fit_of, persona_sentence, with_system
+from personaeval.models.prompts import with_system
+from personaeval.models.sentences import fit_of, persona_sentence
 from personaeval.models.suitability import place_personas, refuse_long_personas, refuse_unfit
 from personaeval.progress import Progress, naming, open_progress
 from personaeval.types import Sampling

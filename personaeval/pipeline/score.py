@@ -18,7 +18,7 @@ from personaeval.judge.rubrics import rubrics_of
 from personaeval.judge.usage import PriceList, add_cost
 from personaeval.library.registry import Registry
 from personaeval.library.tasks import JudgedScorer
-from personaeval.models.prompts import persona_sentence
+from personaeval.models.sentences import persona_sentence
 from personaeval.pipeline.finish import finish
 from personaeval.pipeline.manifest import add_panel, update_task
 from personaeval.pipeline.prepare import EvalSet, load_task
