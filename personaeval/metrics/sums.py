@@ -106,6 +106,16 @@ def pair_products(correct: Ints, scored: Ints, counted: NDArray[np.bool_]) -> Fl
     return np.divide(k * (k - 1), s * (s - 1), out=np.zeros(k.shape), where=counted)
 
 
+def repeated_sums(correct: Ints, scored: Ints, q: Floats) -> Sequence[Floats]:
+    """Six [n] sums: those of repeatability; then those of PSS and of repeatability over the cells that both can use."""
+    twice = scored >= 2
+    if not twice.any():
+        return [np.zeros(len(q))] * 6
+    # PSS and R are compared on what both have: cells with two samples, of items with two such personas.
+    common = twice & (twice.sum(axis=1) >= 2)[:, None]
+    return [*repeat_sums(correct, scored, twice), *pair_sums(q, common), *repeat_sums(correct, scored, common)]
+
+
 def evaluate(totals: Totals, metrics: Sequence[StabilityMetric] = STABILITY) -> Floats:
     """[..., e] the metrics' values, in their order."""
     return np.stack([metric.estimate(totals) for metric in metrics], axis=-1)
@@ -172,12 +182,7 @@ def item_sums(cells: Cells, domain: str, names: Sequence[str]) -> ItemSums:
     q, present = cells.q, cells.is_scored
     own, own_present = q[:, 1:], present[:, 1:]
     pss_numerator, pss_denominator = pair_sums(own, own_present)
-    twice = cells.scored[:, 1:] >= 2
-    repeat_numerator, repeat_denominator = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
-    # PSS and R are compared on what both have: cells with two samples, of items with two such personas.
-    twice = twice & (twice.sum(axis=1) >= 2)[:, None]
-    common_pss_numerator, common_pss_denominator = pair_sums(own, twice)
-    common_repeat_numerator, common_repeat_denominator = repeat_sums(cells.correct[:, 1:], cells.scored[:, 1:], twice)
+    repeated = repeated_sums(cells.correct[:, 1:], cells.scored[:, 1:], own)
     fields = zip(cells.categories[1:], cells.domains[1:], strict=True)
     experts = np.array([category == "expert" and field == domain for category, field in fields], dtype=bool)
     totals = Totals(
@@ -185,12 +190,12 @@ def item_sums(cells: Cells, domain: str, names: Sequence[str]) -> ItemSums:
         pss_denominator=pss_denominator,
         right=np.where(own_present, own, 0).sum(axis=1),
         cells=own_present.sum(axis=1).astype(np.float64),
-        repeat_numerator=repeat_numerator,
-        repeat_denominator=repeat_denominator,
-        common_pss_numerator=common_pss_numerator,
-        common_pss_denominator=common_pss_denominator,
-        common_repeat_numerator=common_repeat_numerator,
-        common_repeat_denominator=common_repeat_denominator,
+        repeat_numerator=repeated[0],
+        repeat_denominator=repeated[1],
+        common_pss_numerator=repeated[2],
+        common_pss_denominator=repeated[3],
+        common_repeat_numerator=repeated[4],
+        common_repeat_denominator=repeated[5],
         score=cells.score_sum[:, 1:].sum(axis=1),
         samples=cells.scored[:, 1:].sum(axis=1).astype(np.float64),
         persona_right=np.where(present, q, 0),
