@@ -17,6 +17,7 @@ from typing import Protocol
 
 from rich import progress as bars
 from rich.console import Console
+from rich.table import Column
 
 _PLAIN_SECONDS = 15.0
 
@@ -31,6 +32,8 @@ _RECENT_SECONDS = 120.0
 
 _SETTLED_SECONDS = 3.0
 """So much work must have been seen before a time is estimated from it."""
+
+_BAR_WIDTH, _LEAST_BAR = 20, 4
 
 _PATIENCE_SECONDS = 5.0
 """A step that takes longer than this is named."""
@@ -182,13 +185,27 @@ class Speedometer:
         return (last[column] - first[column]) / seconds if seconds >= _SETTLED_SECONDS else 0.0
 
 
-def describe(counts: Counts, speed: Speedometer, now: float) -> str:
-    """What follows the numbers of a progress line."""
+def describe(counts: Counts, speed: Speedometer, now: float, room: int | None = None) -> str:
+    """What follows the numbers of a progress line; where ``room`` is short, accuracy and speed are left out first."""
+    vital = " · ".join(_signs_of_life(counts, speed, now))
+    for parts in ([_accuracy(counts), _rate(speed)], [_rate(speed)], []):
+        text = " · ".join(filter(None, (*reversed(parts), vital)))
+        if room is None or len(text) <= room:
+            break
+    return text
+
+
+def _rate(speed: Speedometer) -> str:
+    rate = speed.tokens_per_second()
+    return f"{rate:,.0f} tokens/s" if rate else ""
+
+
+def _accuracy(counts: Counts) -> str:
+    return f"accuracy so far {counts.correct / counts.scored:.3f}" if counts.scored else ""
+
+
+def _signs_of_life(counts: Counts, speed: Speedometer, now: float) -> list[str]:
     parts = []
-    if rate := speed.tokens_per_second():
-        parts.append(f"{rate:,.0f} tokens/s")
-    if counts.scored:
-        parts.append(f"accuracy so far {counts.correct / counts.scored:.3f}")
     if counts.failed:
         parts.append(f"{counts.failed:,} failed")
     activity = counts.activity
@@ -207,13 +224,14 @@ def describe(counts: Counts, speed: Speedometer, now: float) -> str:
             parts.append(f"{activity.decoded:,} tokens decoded")
     if (left := speed.left(now)) is not None and left >= 1:
         parts.append(f"{duration(left)} left")
-    return " · ".join(parts)
+    return parts
 
 
 class _Bars:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar: bars.Progress | None = None
+        self._taken = 0
         self._counts = Counts()
         self._speed = Speedometer(self._counts, 0.0)
 
@@ -224,13 +242,16 @@ class _Bars:
         self._counts, self._speed = counts, Speedometer(counts, time.monotonic())
         self._bar = bars.Progress(
             bars.SpinnerColumn(),
-            bars.TextColumn("{task.description}", markup=False),
-            bars.BarColumn(bar_width=20),
-            bars.MofNCompleteColumn(),
-            bars.TextColumn("{task.fields[rate]}", markup=False),
+            bars.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            # In a narrow terminal the bar alone gives way.
+            bars.BarColumn(bar_width=None, table_column=Column(max_width=_BAR_WIDTH)),
+            bars.MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            bars.TextColumn("{task.fields[rate]}", markup=False, table_column=Column(no_wrap=True)),
             console=self._console,
         )
         self._task = self._bar.add_task(title, total=counts.wanted, rate="")
+        # The title, the numbers, the spinner, and a blank between each two.
+        self._taken = len(title) + 2 * len(str(counts.wanted)) + 1 + 1 + 4
         self._bar.start()
 
     def refresh(self) -> None:
@@ -238,7 +259,8 @@ class _Bars:
             now = time.monotonic()
             self._speed.look(now)
             done = self._counts.completed + self._counts.failed
-            self._bar.update(self._task, completed=done, rate=describe(self._counts, self._speed, now))
+            room = self._console.width - self._taken - _LEAST_BAR
+            self._bar.update(self._task, completed=done, rate=describe(self._counts, self._speed, now, room))
 
     def stop(self) -> None:
         if self._bar is not None:

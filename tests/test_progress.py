@@ -1,6 +1,7 @@
 """What a run shows while it works: signs of life, and a time left that a stall does not spoil."""
 
 import io
+import re
 
 import pytest
 
@@ -89,6 +90,34 @@ def test_what_is_shown_before_the_first_answer():
     clock.counts.activity = None
     clock.run(20, 1e9)
     assert clock.text == "starting the engine"
+
+
+def test_a_narrow_line_keeps_the_signs_of_life():
+    clock = Clock()
+    clock.run(300, 1.0)
+    clock.counts.scored, clock.counts.correct = 300, 150.0
+    clock.counts.activity.retried, clock.counts.activity.reason = 37, "HTTP 429"
+    whole = "50 tokens/s · accuracy so far 0.500 · 37 retried, last: HTTP 429 · 12 min left"
+    assert clock.text == whole
+    shown = [describe(clock.counts, clock.speed, clock.now, room) for room in (80, 70, 40)]
+    assert shown == [whole, whole.replace("accuracy so far 0.500 · ", ""), "37 retried, last: HTTP 429 · 12 min left"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_number_is_cut_on_a_terminal(width):
+    """As rich draws it."""
+    from rich.console import Console
+
+    counts = Counts(wanted=1200, completed=400, scored=400, correct=200.0)
+    counts.activity = Activity(under_way=6, retried=37, reason="HTTP 429")
+    console = Console(file=io.StringIO(), width=width, force_terminal=True)
+    shown = progress_module._Bars(console)
+    shown.start("checkpoint-500", counts)
+    shown.refresh()
+    console.print(shown._bar.get_renderable())
+    shown.stop()
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", console.file.getvalue())
+    assert re.search(r" 400/1200 .*37 retried, last: HTTP 429\n", text), text
 
 
 def test_times_in_words():
