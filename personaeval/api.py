@@ -134,11 +134,12 @@ def plan(
 
 def plan_with(options: PlanOptions, models: Sequence[Model] = ()) -> Forecasts:
     """:func:`plan` with checked options; ``models`` replace those that the options name."""
-    from personaeval.pipeline.forecast import describe, forecast
+    from personaeval.pipeline.forecast import forecast
+    from personaeval.pipeline.forecast_text import describe_forecasts
     from personaeval.report.outcomes import Forecasts
 
     found = forecast(options, options.detect, models)
-    return Forecasts(tuple(found), "\n\n".join(describe(one, options.detect) for one in found))
+    return Forecasts(tuple(found), describe_forecasts(found, options.detect))
 
 
 @takes_options(ScoreOptions)

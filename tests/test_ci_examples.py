@@ -138,13 +138,14 @@ def test_what_an_inconclusive_verdict_means_is_a_choice(tmp_path, example, choic
     program.chmod(0o755)
     settings = {"INCONCLUSIVE": choice, "CALLS": str(tmp_path / "calls"), "AFTER_MORE": str(after_more)}
     if example == "after_save.sh":
-        done = shell(tmp_path, f"sh '{CI / example}' vllm:checkpoint baseline", **settings)
+        done = shell(tmp_path, f"sh '{CI / example}' vllm:checkpoint baseline --data t=file", **settings)
     else:
-        done = run_workflow(tmp_path, Path("checkpoint"), **settings)[-1]
+        done = run_workflow(tmp_path, Path("checkpoint"), OPTIONS="--data t=file", **settings)[-1]
     assert done.returncode == code, done.stderr
     calls = (tmp_path / "calls").read_text().splitlines()
     assert sum(call.startswith("check") for call in calls) == checks
     assert [("--samples 4" in call) for call in calls if call.startswith("run")] == [False, True][:checks]
+    assert all("--data t=file" in call for call in calls if call.startswith("run")), "any option of run is passed on"
     if example == "after_save.sh":
         unknown = shell(tmp_path, f"sh '{CI / example}' vllm:checkpoint baseline", INCONCLUSIVE="shrug")
         assert unknown.returncode == 2 and "warn, fail or more" in unknown.stderr

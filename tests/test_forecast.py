@@ -1,11 +1,13 @@
 """plan says beforehand what run then does, and what it could show."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from personaeval.library.overview import task_yaml
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import minimum_detectable_effect, required_sample_size
 
@@ -37,7 +39,7 @@ def test_plan_predicts_requests_and_prompt_tokens_exactly(tiny_checkpoint, perso
 
 def test_two_tasks_that_ask_the_same_are_asked_once(tiny_checkpoint, personaeval, tmp_path):
     twin = tmp_path / "twin.yaml"
-    twin.write_text((ROOT / "tasks" / "mini-arith.yaml").read_text().replace("name: mini-arith", "name: twin"))
+    twin.write_text(task_yaml("mini-arith", ()).replace("name: mini-arith", "name: twin"))
     shared = [
         "--model",
         f"transformers:{tiny_checkpoint}",
@@ -90,3 +92,19 @@ def test_the_error_of_accuracy_is_that_of_many_repeated_experiments():
     # At a power of 80 %, the decline is 0.84 errors above the threshold of 1.98.
     error = minimum_detectable_effect(population, "accuracy", 100, personas=8, samples=1) / (1.984 + 0.845)
     assert np.std(declines) == pytest.approx(error, rel=0.08)
+
+
+def test_what_checkpoints_share_is_printed_once_with_a_total_and_a_time(personaeval, library, server, tmp_path):
+    shared = ["-m", f"openai:scripted@{server.url}", "-t", "sums", "-p", "few", "--include", library]
+    shared += ["-o", tmp_path / "results"]
+    assert personaeval("run", "-q", *shared).returncode == 0
+    server.change(aliases=("other",))
+    shown = personaeval("plan", *shared, "-m", f"openai:other@{server.url}", "--seed", 1, "--max-tokens", 9).stdout
+    assert shown.count("36 requests, 0 in the ledger already") == 2
+    assert shown.count("n = 12 items") == 1
+    assert shown.count("Power 80 %") <= 1
+    assert re.search(
+        r"In all, 2 checkpoints: 72 requests to generate, about [\d,]+ prompt tokens, at most 648 new tokens; about \d+ s\.",
+        shown,
+    ), shown
+    assert re.search(r"Time: about \d+ s, at the [\d,]+ tokens/s of that engine's last run\.", shown)

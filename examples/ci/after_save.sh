@@ -1,10 +1,12 @@
 #!/bin/sh
 # What a training job runs after each save:
 #
-#   sh after_save.sh CHECKPOINT BASELINE
+#   sh after_save.sh CHECKPOINT BASELINE [OPTION OF personaeval run]...
+#   sh after_save.sh vllm:out/checkpoint-500 baseline --samples 2 --data math500=/data/math500.jsonl
 #
 # CHECKPOINT: engine:FOLDER of the checkpoint just saved; BASELINE: what `personaeval baseline RUN -o DIR` wrote.
-# TASKS, PERSONAS, LIMIT, RESULTS and POLICY can be set in the environment; they must be those of the baseline.
+# TASKS, PERSONAS, LIMIT, MAX_TOKENS, RESULTS and POLICY can be set in the environment. Settings must be those of the
+# baseline.
 #
 # INCONCLUSIVE is what to do if the data cannot tell, which with 500 items means a true decline of about 2.5 to 8
 # points (docs/checks.md):
@@ -17,6 +19,7 @@ set -eu
 
 checkpoint=$1
 baseline=$2
+shift 2
 inconclusive=${INCONCLUSIVE:-warn}
 results=${RESULTS:-results}
 folders=$(mktemp)
@@ -42,11 +45,11 @@ ask_and_check() {
 }
 
 verdict=0
-ask_and_check "$baseline" || verdict=$?
+ask_and_check "$baseline" "$@" || verdict=$?
 if [ "$verdict" -eq 3 ] && [ "$inconclusive" = more ]; then
     verdict=0
     # shellcheck disable=SC2086  # several options
-    ask_and_check "$baseline-more" ${MORE:---samples 4} || verdict=$?
+    ask_and_check "$baseline-more" "$@" ${MORE:---samples 4} || verdict=$?
 fi
 
 case $verdict in

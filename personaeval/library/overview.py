@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,16 +85,27 @@ def show_task(name: str, data: Path | None, count: int, include: tuple[Path, ...
 def task_yaml(name: str, include: tuple[Path, ...]) -> str:
     """The YAML of a task or a group, to be saved under another name and adapted.
 
-    For a built-in task, its file with the comments; for one that is made from its selector, what it stands for.
+    For a built-in task, its file with the comments, and with paths that work from everywhere; for one that is made
+    from its selector, what it stands for.
     """
     registry = Registry(include)
     if (group := registry.groups().get(name)) is not None:
         return yaml.safe_dump(group.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
     task, path = registry.tasks(name)[0]
     if path.is_file():
-        return path.read_text(encoding="utf-8")
+        return _absolute_paths(path)
     content = task.model_dump(mode="json", exclude_defaults=True)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _absolute_paths(file: Path) -> str:
+    """The text of a task's file, its data named from the root."""
+
+    def absolute(found: re.Match[str]) -> str:
+        target = file.parent.absolute() / found[2]
+        return f"{found[1]}{target}" if target.exists() else found[0]
+
+    return re.sub(r"(?m)^( +(?:path|folder|rubrics): )(\S+)$", absolute, file.read_text(encoding="utf-8"))
 
 
 def _show_one(task: Task, file: Path, data: Path | None, count: int) -> str:

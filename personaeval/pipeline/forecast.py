@@ -15,10 +15,11 @@ from personaeval.judge.exemplars import worst_case
 from personaeval.judge.judge_prompt import LONGEST
 from personaeval.judge.judging import blank_judge_inputs
 from personaeval.judge.panel import JudgeInput, Panel
-from personaeval.judge.usage import JudgeUsage, PriceList, describe_usage
+from personaeval.judge.usage import JudgeUsage, PriceList
 from personaeval.models.model import InProcessModel, Model
-from personaeval.pipeline.outlook import Outlook, describe_outlook, make_outlook
+from personaeval.pipeline.outlook import Outlook, make_outlook
 from personaeval.pipeline.prepare import Checkpoint, EvalSet, Prepared, make_checkpoint, prepare
+from personaeval.pipeline.sessions import past_speed
 from personaeval.results.ledger import LEDGER, Ledger
 from personaeval.results.runs import finished_runs
 
@@ -41,6 +42,8 @@ class Forecast:
         judges: upper bound of each judge's requests and tokens, with an empty ledger.
         prices: prices of the judges' tokens.
         cautions: what else the prompts tell the model.
+        speed: new tokens per second of this engine's last run in the results folder; None without one.
+        notes: how models and data were read.
     """
 
     checkpoint: str
@@ -55,6 +58,15 @@ class Forecast:
     judges: tuple[JudgeUsage, ...]
     prices: PriceList
     cautions: tuple[str, ...] = ()
+    speed: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """Time to generate, if answers are as long and as fast as in the last run; None without one."""
+        if self.mean_output is None or not self.speed:
+            return None
+        return self.mean_output * self.missing / self.speed
 
 
 def forecast(config: RunConfig, detect: float | None, models: Sequence[Model] = ()) -> list[Forecast]:
@@ -104,6 +116,8 @@ def _cost(
         judges=_worst_case(prepared.panel, prepared.eval_set, plan),
         prices=prepared.prices,
         cautions=(*checkpoint.placement.cautions, *filter(None, [describe_greedy_samples(plan)])),
+        speed=past_speed(config.output, model.spec.engine),
+        notes=prepared.notes,
     )
 
 
@@ -139,32 +153,3 @@ def _past_length(output: Path, tasks: set[str]) -> float | None:
         if generated and set(run.record.tasks) == tasks:
             return sum(session.tokens["output"] for session in sessions) / generated
     return None
-
-
-def describe(found: Forecast, detect: float | None) -> str:
-    """A forecast in lines for people."""
-    duplicates = found.requests - found.present - found.missing
-    alike = f", {duplicates:,} duplicates of others" if duplicates else ""
-    lines = [f"{found.checkpoint}: {found.requests:,} requests, {found.present:,} in the ledger already{alike}."]
-    if found.missing:
-        prompt = (
-            f"about {found.characters / 4:,.0f} prompt tokens (an endpoint makes its own prompts)"
-            if found.prompt_tokens is None
-            else f"{found.prompt_tokens:,} prompt tokens"
-        )
-        guess = (
-            "no estimate without an earlier run of these tasks in the results folder"
-            if found.mean_output is None
-            else f"about {found.mean_output * found.missing:,.0f}, as in the last run of these tasks"
-        )
-        lines.append(f"To generate: {found.missing:,} requests, {prompt}.")
-        lines.append(f"New tokens: at most {found.most_output:,}; {guess}.")
-    else:
-        lines.append("Nothing to generate.")
-    lines += [
-        f"At most (less what the ledger already holds): {describe_usage(usage, found.prices)}" for usage in found.judges
-    ]
-    lines += [f"Caution: {caution}." for caution in found.cautions]
-    for outlook in found.outlooks:
-        lines += describe_outlook(outlook, detect)
-    return "\n".join(lines)

@@ -31,7 +31,7 @@ from personaeval.pipeline.manifest import add_panel, make_manifest
 from personaeval.pipeline.prepare import Checkpoint, EvalSet, Prepared, make_checkpoint, prepare
 from personaeval.pipeline.scoring import Scoring
 from personaeval.pipeline.sessions import Sessions, past_speed
-from personaeval.progress import Progress
+from personaeval.progress import Progress, duration
 from personaeval.results.ledger import LEDGER, Ledger
 from personaeval.results.lock import run_lock
 from personaeval.results.records import CountsRecord
@@ -241,7 +241,7 @@ def announce(spec: ModelSpec, folder: Path, plan: Plan, pending: PendingRequests
     worst = sum(task.rows * task.sampling.max_tokens for task in plan.tasks) * share
     speed = past_speed(config.output, spec.engine)
     eta = (
-        f"at most {worst / speed / 60:,.0f} min at the {speed:,.0f} tokens/s of the last run"
+        f"at most {duration(worst / speed)} at the {speed:,.0f} tokens/s of the last run"
         if speed
         else "ETA once it runs"
     )
