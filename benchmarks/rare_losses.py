@@ -26,16 +26,19 @@ from personaeval.metrics.jackknife import intervals
 from personaeval.metrics.paired import Change, changes
 from personaeval.metrics.population import Population
 from personaeval.metrics.power import drawn_cells
-from personaeval.metrics.sums import Ints, evaluate, item_sums
+from personaeval.metrics.sums import Ints, ItemSums, evaluate, item_sums
 from personaeval.metrics.totals import Totals
 
 SETTINGS = ((100, 0.02), (200, 0.02), (100, 0.05), (500, 0.02))
 """Numbers of items, and shares of them that are lost."""
+KINDS = ("lost", "gained", "split")
+"""The candidate loses the items; the base lacks them; the candidate loses them under a random half of the personas."""
 PERSONAS, SAMPLES = 16, 4
 SHAPE = 0.1
 """Of the beta distribution of difficulty: most items are always or never solved."""
-METRICS = ("accuracy", "baseline_accuracy", "pss", "kappa", "corrected_pss")
-CHOSEN = [STABILITY[HEADLINE.index(name)] for name in METRICS]
+METRICS = ("accuracy", "baseline_accuracy", "pss", "kappa", "persona_effect", "corrected_pss")
+PLACES = [HEADLINE.index(name) for name in METRICS]
+CHOSEN = [STABILITY[place] for place in PLACES]
 NEEDED = 0.93
 """Smallest coverage of a 95 % interval."""
 ORDINARY = (500, 1000)
@@ -51,8 +54,8 @@ class Sums:
 
     @property
     def spans(self) -> Floats:
-        """[e] largest possible difference between two values of each metric."""
-        return np.array([metric.span for metric in CHOSEN])
+        """[e] by how much each metric can change per share of the items that change."""
+        return ItemSums(self.matrix, np.zeros((0, len(self.experts))), self.experts).spans[PLACES]
 
     def weights(self, sums: Floats) -> Floats:
         """[..., e] each metric's denominator."""
@@ -79,45 +82,55 @@ def covers(interval: Estimate, truth: float) -> bool:
     return interval.low is not None and interval.high is not None and interval.low <= truth <= interval.high
 
 
-def draw(n: int, share: float, gained: bool, rng: np.random.Generator) -> tuple[Ints, Ints]:
+def draw(n: int, share: float, kind: str, rng: np.random.Generator) -> tuple[Ints, Ints]:
     """Numbers of right answers of base and candidate, [n, 1 + personas] each."""
-    rate = rng.beta(SHAPE, SHAPE, (n, 1))
-    lost = np.where(rng.random((n, 1)) < share, 0.0, rate)
     shape = (n, 1 + PERSONAS)
-    before, after = (rng.binomial(SAMPLES, own, shape).astype(np.int32) for own in (rate, lost))
-    return (after, before) if gained else (before, after)
+    rate = np.broadcast_to(rng.beta(SHAPE, SHAPE, (n, 1)), shape)
+    changed = np.broadcast_to(rng.random((n, 1)) < share, shape)
+    if kind == "split":
+        half = rng.permuted(np.broadcast_to(np.arange(PERSONAS) < PERSONAS // 2, (n, PERSONAS)), axis=1)
+        changed = changed & np.column_stack([np.zeros(n, dtype=bool), half])
+    before, after = (rng.binomial(SAMPLES, own).astype(np.int32) for own in (rate, np.where(changed, 0.0, rate)))
+    return (after, before) if kind == "gained" else (before, after)
 
 
-def truths(share: float, gained: bool) -> dict[str, float]:
-    """The true change of each metric; κ is (PSS − μ) / (1 − μ), and PSS does not change."""
-    stable, accuracy = (SHAPE + 1) / (2 * SHAPE + 1), 0.5
-    left = accuracy * (1 - share)
-    kappa = [(stable - own) / (1 - own) for own in (accuracy, left)]
-    found = {"accuracy": left - accuracy, "baseline_accuracy": left - accuracy, "kappa": kappa[1] - kappa[0]}
-    sign = -1 if gained else 1
-    return {name: sign * found.get(name, 0.0) for name in METRICS}
+def values(share: float, kind: str) -> dict[str, float]:
+    """The metrics' true values where a share of the items is lost; κ is (PSS − μ) / (1 − μ)."""
+    half, m = PERSONAS // 2, PERSONAS
+    # Of answers, and of pairs of personas that are both right, what is left in a lost item.
+    answers, pairs = (0.5, half * (half - 1) / (m * (m - 1))) if kind == "split" else (0.0, 0.0)
+    repeatability = (SHAPE + 1) / (2 * SHAPE + 1)
+    accuracy = 0.5 * (1 - share + share * answers)
+    stable = repeatability * (1 - share + share * pairs) / (1 - share + share * answers)
+    return {
+        "accuracy": accuracy,
+        "baseline_accuracy": 0.5 if kind == "split" else accuracy,
+        "pss": stable,
+        "kappa": (stable - accuracy) / (1 - accuracy),
+        "persona_effect": repeatability - stable,
+        "corrected_pss": stable / repeatability,
+    }
 
 
-def coverage(n: int, share: float, gained: bool, experiments: int, seed: int) -> dict[str, tuple[float, float, float]]:
+def coverage(n: int, share: float, kind: str, experiments: int, seed: int) -> dict[str, tuple[float, float, float]]:
     """Per metric, how often the interval of the change covers: shown, relative, and the plain one."""
-    rng, truth = np.random.default_rng(seed), truths(share, gained)
-    before = {"accuracy": 0.5, "baseline_accuracy": 0.5, "pss": (SHAPE + 1) / (2 * SHAPE + 1), "corrected_pss": 1.0}
-    if gained:
-        before |= {name: before[name] - truth[name] for name in before}
+    rng = np.random.default_rng(seed)
+    both = [values(0.0, kind), values(share, kind)]
+    before, after = both[::-1] if kind == "gained" else both
     hits: dict[str, list[tuple[bool, bool, bool]]] = {name: [] for name in METRICS}
     for _ in range(experiments):
-        found = changes_of(*draw(n, share, gained, rng), SAMPLES)
-        for name in METRICS:
-            own = found[name]
-            relative = name not in before or covers(own.relative, truth[name] / before[name])
-            hits[name].append((covers(own.absolute, truth[name]), relative, covers(plain(own), truth[name])))
+        found = changes_of(*draw(n, share, kind, rng), SAMPLES)
+        for metric in CHOSEN:
+            name, own, truth = metric.name, found[metric.name], after[metric.name] - before[metric.name]
+            relative = not metric.is_ratio or covers(own.relative, truth / before[name])
+            hits[name].append((covers(own.absolute, truth), relative, covers(plain(own), truth)))
     return {name: tuple(np.mean(own, axis=0).tolist()) for name, own in hits.items()}
 
 
 def growth(n: int, m: int, samples: int, accuracy: float, experiments: int, seed: int) -> dict[str, float]:
     """Per metric, by what share the shown interval is wider on average than the plain one; nothing rare happens."""
     rng, population = np.random.default_rng(seed), Population(accuracy)
-    names = [name for name in METRICS if samples > 1 or name != "corrected_pss"]
+    names = [metric.name for metric in CHOSEN if samples > 1 or not metric.needs_repeats]
     widths: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for _ in range(experiments):
         found = changes_of(*population.draw_pair(population, rng, n, m, samples), samples)
@@ -147,9 +160,9 @@ def main() -> None:
     began, missed = time.perf_counter(), []
     head = [f"{row('design', METRICS)}", f"|---|{'---:|' * len(METRICS)}"]
     print(f"Coverage, {given.experiments} experiments per design: shown / relative / plain.\n", *head, sep="\n")
-    for number, (gained, (n, share)) in enumerate(product((False, True), SETTINGS)):
-        found = coverage(n, share, gained, given.experiments, given.seed * 1000 + number)
-        where = f"n {n}, {share:.0%} {'gained' if gained else 'lost'}"
+    for number, (kind, (n, share)) in enumerate(product(KINDS, SETTINGS)):
+        found = coverage(n, share, kind, given.experiments, given.seed * 1000 + number)
+        where = f"n {n}, {share:.0%} {kind}"
         print(row(where, [" / ".join(f"{one:.4f}" for one in found[name]) for name in METRICS]), flush=True)
         missed += [f"{where}: {name} {found[name][0]:.4f}" for name in METRICS if found[name][0] < NEEDED]
         missed += [f"{where}: relative {name} {found[name][1]:.4f}" for name in METRICS if found[name][1] < NEEDED]

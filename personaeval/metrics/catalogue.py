@@ -49,6 +49,8 @@ class StabilityMetric(Metric):
         denominator: what the formula divides by. An item for which it is 0 carries no information on the metric.
         column: heading in the leaderboard; None if the leaderboard leaves the metric out.
         needs_repeats: whether it needs two samples per cell.
+        reach: by how much the estimate can change per share of the items behind it that change, given their number; at
+            most ``span``, which is taken if None.
         generalises: whether the two-way bootstrap, which resamples personas too, can estimate it.
     """
 
@@ -56,7 +58,28 @@ class StabilityMetric(Metric):
     denominator: Formula
     column: str | None = None
     needs_repeats: bool = False
+    reach: Callable[[Totals, Floats], Floats] | None = None
     generalises: bool = True
+
+
+def _ratio_reach(ratio: Floats, mean: Floats) -> Floats:
+    """Reach of a ratio of pairs of right answers to right ones, given the mean of what it divides by.
+
+    An item right under a share f of the personas adds f² − ratio × f to the estimate, over the mean: at least
+    −ratio² / 4, at most 1 − ratio.
+    """
+    return (ratio**2 / 4 + 1 - ratio) / mean
+
+
+def _corrected_reach(sums: Totals, items: Floats) -> Floats:
+    scale = sums.common_repeatability * sums.common_pss_denominator / items
+    return _ratio_reach(sums.common_pss / sums.common_repeatability, scale)
+
+
+def _effect_reach(sums: Totals, items: Floats) -> Floats:
+    """That of R − PSS, to which such an item adds f − f² − (R − PSS) f."""
+    effect = sums.common_repeatability - sums.common_pss
+    return ((1 - effect) ** 2 / 4 + effect) * items / sums.common_pss_denominator
 
 
 STABILITY = (
@@ -116,6 +139,7 @@ STABILITY = (
         estimate=lambda sums: sums.common_repeatability - sums.common_pss,
         denominator=lambda sums: sums.common_pss_denominator,
         needs_repeats=True,
+        reach=_effect_reach,
     ),
     StabilityMetric(
         "corrected_pss",
@@ -126,6 +150,7 @@ STABILITY = (
         denominator=lambda sums: sums.common_pss_denominator,
         column="corrected PSS",
         needs_repeats=True,
+        reach=_corrected_reach,
     ),
     StabilityMetric(
         "mean_score",

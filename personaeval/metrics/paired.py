@@ -25,7 +25,7 @@ class ClusterSums(Protocol):
 
     @property
     def spans(self) -> Floats:
-        """[e] largest possible difference between two values of each estimate."""
+        """[e] by how much each estimate can change per share of the clusters behind it that change."""
         ...
 
     @property

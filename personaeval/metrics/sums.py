@@ -145,9 +145,15 @@ class ItemSums:
 
     @property
     def spans(self) -> Floats:
-        """[e] largest possible difference between two values of each estimate."""
-        accuracies = 1 + len(self.experts) + len(self.groups)
-        return np.array([*(metric.span for metric in STABILITY), *[1.0] * accuracies])
+        """[e] by how much each estimate can change per share of the items behind it that change; at most its span."""
+        totals = Totals.unpack(self.matrix.sum(axis=0), self.experts)
+        items = np.maximum((self.weights(self.matrix) > 0).sum(axis=0), 1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reaches = [
+                metric.span if metric.reach is None else np.fmin(metric.span, metric.reach(totals, items[place]))
+                for place, metric in enumerate(STABILITY)
+            ]
+        return np.array([*reaches, *[1.0] * (1 + len(self.experts) + len(self.groups))])
 
     def weights(self, sums: Floats) -> Floats:
         """[..., e] each estimate's denominator for [..., k] sums; a cluster with 0 carries no information on it."""
