@@ -11,8 +11,9 @@ from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import open_model
 from personaeval.models.suitability import refuse_long_personas
 from personaeval.pipeline.run import run
+from personaeval.pipeline.score import rescore
 from personaeval.progress import open_progress
-from personaeval.report.leaderboard import leaderboard, render
+from personaeval.report.leaderboard import leaderboard, persona_tables, render
 from personaeval.results.files import read_json
 from personaeval.results.listing import load_summaries
 from personaeval.results.persona_table import read_personas
@@ -114,3 +115,44 @@ def test_an_endpoint_whose_context_is_known_refuses_it_too(server, tiny_checkpoi
         refuse_long_personas(counting, "system", sentences)
     refuse_long_personas(counting, "system", {"pirate": sentences["pirate"]})
     refuse_long_personas(open_model(spec, make_config(None, settings)), "system", sentences)
+
+
+def test_names_stand_beside_ids_and_whole_prompts_are_kept_with_the_run(evaluate, tmp_path):
+    people = tmp_path / "people.jsonl"
+    told = [{"act": "Ada, Engineer", "prompt": "You are Ada.\nYou never guess."}, {"act": "甲", "prompt": "你是甲。"}]
+    people.write_text("\n".join(json.dumps(row) for row in told))
+    folder = evaluate(personas=(str(people),))
+    summary = read_json(folder / "summary.json")["tasks"]["sums"]
+    assert sorted(summary["persona_names"].values()) == ["Ada, Engineer", "甲"]
+    [table] = persona_tables(load_summaries([folder]))
+    assert table.columns[:2] == ("persona", "name")
+    assert {row[:2] for row in table.rows} >= {("none", ""), ("ada-engineer", "Ada, Engineer")}
+    rows = {row.persona: row for row in read_personas(folder)}
+    assert rows["ada-engineer"].sentence == "You are Ada.\nYou never guess."
+    persona = rows["ada-engineer"].to_persona()
+    assert (persona.prompt, persona.name) == ("You are Ada.\nYou never guess.", "Ada, Engineer")
+    assert rescore(folder, {}, ()).changed == 0
+    assert {row.persona: row for row in read_personas(folder)} == rows
+
+
+def test_look_alikes_are_cautioned_under_the_table(evaluate, tmp_path):
+    people = tmp_path / "people.csv"
+    rest = "who was born in the south of the country, went to school there and votes for the same party as ever"
+    people.write_text("text\n" + "\n".join(f'"a {age} person {rest}"' for age in ("young", "old", "tall")))
+    folder = evaluate(personas=(str(people),))
+    warnings = read_json(folder / "summary.json")["tasks"]["sums"]["warnings"]
+    assert any("100% of the pairs of personas that PSS compares look alike, which raises PSS" in w for w in warnings)
+
+
+def test_no_persona_at_all_is_an_error(evaluate, tmp_path):
+    people = tmp_path / "people.jsonl"
+    people.write_text('{"persona": ""}')
+    with pytest.raises(UsageError, match="people.jsonl: the column 'persona' is empty in every row"):
+        evaluate(personas=(str(people),))
+    with pytest.raises(UsageError, match="--personas : no persona at all"):
+        evaluate(personas=())
+
+
+def test_personas_with_judged_tasks_alone_are_refused_with_the_way_to_own_questions(evaluate):
+    with pytest.raises(UsageError, match=r"--personas core/pirate: a judged task has questions.*personaeval questions"):
+        evaluate(tasks=("personagym",), personas=("core/pirate",))

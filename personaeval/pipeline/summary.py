@@ -49,6 +49,8 @@ def summarise_run(
                 parts[table.task]["people"] = people[table.task]
         else:
             parts[table.task] = _summarise_stability(record, table, personas[table.task])
+        if names := {one.id: one.name for one in personas[table.task] if one.name is not None}:
+            parts[table.task]["persona_names"] = names
     return RunSummary(
         format=FORMAT,
         short_name=record.short_name,

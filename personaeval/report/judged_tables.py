@@ -21,7 +21,7 @@ from personaeval.report.entries import (
 )
 from personaeval.report.estimates import FormattedEstimate, interval
 from personaeval.report.judging_notes import notes, words_of
-from personaeval.report.table import INTERVAL_NOTE, Cell, Key, Table, count
+from personaeval.report.table import INTERVAL_NOTE, Cell, Key, Table, count, with_names
 
 _SCORE = PERSONA_SCORE.name
 
@@ -125,7 +125,7 @@ def persona_table(entries: Sequence[Entry], groups: Groups | None = None) -> Tab
             rows.append((words.format(name), *(FormattedEstimate(entry.part[view].get(name)) for _, entry in judged)))
             keys.append(Key(persona=name) if view == "by_persona" else Key(category=name))
     title, told = title_of(entries, _title(entries[0]), groups or [list(entries)])
-    return Table(
+    table = Table(
         title,
         ("persona", *(name for name, _ in judged)),
         tuple(rows),
@@ -135,6 +135,7 @@ def persona_table(entries: Sequence[Entry], groups: Groups | None = None) -> Tab
         tuple(keys),
         (None, *(entry.key | Key(metric=_SCORE) for _, entry in judged)),
     )
+    return with_names(table, entries[0].part.get("persona_names") or {})
 
 
 def _corrected(part: Mapping[str, Any]) -> FormattedEstimate:

@@ -22,7 +22,7 @@ from personaeval.report.entries import (
     title_of,
 )
 from personaeval.report.estimates import FormattedEstimate, interval, p_value
-from personaeval.report.table import INTERVAL_NOTE, Cell, Key, Table, count, grouped
+from personaeval.report.table import INTERVAL_NOTE, Cell, Key, Table, count, grouped, with_names
 
 _INTERPRETATION = (
     "interpretation: a change of PSS is one of stability only if κ changed significantly in the same direction, or the "
@@ -164,7 +164,7 @@ def persona_table(entries: Sequence[Entry], groups: Groups) -> Table:
         )
     title, told = title_of(entries, _title(entries[0]), groups)
     columns, column_keys = _persona_columns(entries, names, bool(suspects))
-    return Table(
+    table = Table(
         title,
         columns,
         tuple(rows),
@@ -174,6 +174,7 @@ def persona_table(entries: Sequence[Entry], groups: Groups) -> Table:
         tuple(keys),
         column_keys,
     )
+    return with_names(table, entries[0].part.get("persona_names") or {})
 
 
 def _persona_columns(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from personaeval.report.estimates import FormattedEstimate
@@ -90,6 +90,19 @@ def without_intervals(tables: Sequence[Table]) -> list[Table]:
         )
         for table in tables
     ]
+
+
+def with_names(table: Table, names: Mapping[str, str]) -> Table:
+    """A table with a row per persona, and a column with the personas' names after their ids if any has one."""
+    if not names:
+        return table
+    named = [names.get(key.persona or "", "") for key in table.row_keys]
+    return replace(
+        table,
+        columns=(table.columns[0], "name", *table.columns[1:]),
+        rows=tuple((row[0], name, *row[1:]) for row, name in zip(table.rows, named, strict=True)),
+        column_keys=(None, None, *table.column_keys[1:]),
+    )
 
 
 def with_remarks(tables: Sequence[Table], lines: Sequence[str]) -> tuple[Table, ...]:

@@ -32,6 +32,7 @@ class _TaskSummary(_Part):
     sampling: dict[str, Any]
     counts: dict[str, int] = Field(description="Responses by outcome; total is their sum.")
     warnings: list[str] = Field(description="Warnings shown under every table.")
+    persona_names: dict[str, str] = Field(default={}, description="Names of personas that have one beside their id.")
 
 
 class StabilitySummary(_TaskSummary):
