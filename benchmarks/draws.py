@@ -1,7 +1,7 @@
 """Does every row draw random numbers of its own, and do the estimates hold then::
 
     python benchmarks/draws.py [--experiments 2000] [--shared]
-    python benchmarks/draws.py --model transformers:DIR     # or vllm:DIR
+    python benchmarks/draws.py --model transformers:DIR [--dtype float32]     # or vllm:DIR
 
 Without ``--model``: populations without any persona effect, drawn at temperature 1 by the product's own sampler and
 seeds. Each experiment draws its items anew; an item's prompts differ by persona, as in a run. It prints, for 1, 2 and 4
@@ -48,8 +48,9 @@ def main() -> int:
     parser.add_argument("--experiments", type=int, default=2000)
     parser.add_argument("--shared", action="store_true", help="one seed for all rows of a sample")
     parser.add_argument("--model", help="ENGINE:DIR, a real checkpoint")
+    parser.add_argument("--dtype", default="auto", help="float32 where the processor has no bfloat16 instructions")
     options = parser.parse_args()
-    return real(options.model) if options.model else simulated(options.experiments, options.shared)
+    return real(options.model, options.dtype) if options.model else simulated(options.experiments, options.shared)
 
 
 def simulated(experiments: int, shared: bool) -> int:
@@ -107,7 +108,7 @@ def drawn(experiment: int, samples: int, shared: bool) -> Ints:
     return counts
 
 
-def real(model: str) -> int:
+def real(model: str, dtype: str) -> int:
     """Print the variance between sample indices of a real run, and where among its permutations it lies."""
     from personaeval.pipeline.run import run
     from personaeval.progress import open_progress
@@ -117,11 +118,12 @@ def real(model: str) -> int:
         settings = {
             "model": [model],
             "tasks": ["mini-arith"],
-            "personas": ["core/pirate,core/mathematics-professor,core/romantic-poet"],
+            "personas": ["core/pirate", "core/mathematics-professor", "core/romantic-poet"],
             "limit": 20,
             "samples": 10,
             "temperature": 1.0,
             "max_tokens": 24,
+            "dtype": dtype,
             "output": Path(folder),
         }
         [result] = run(make_config(None, settings), open_progress(quiet=False))
