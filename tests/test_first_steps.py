@@ -97,9 +97,9 @@ def test_init_writes_files_that_run_as_they_stand(personaeval, server, tmp_path)
     [following] = re.findall(r"^Next: personaeval (.*)$", shown.stdout, re.MULTILINE)
     assert following == "run --config run.yaml"
     # Fewer items and personas are as good here.
-    done = personaeval(*following.split(), "--limit", 3, "--limit-personas", 3, cwd=tmp_path)
+    done = personaeval(*following.split(), "--limit", 12, "--limit-personas", 3, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(server.sent) == 3 * 4
+    assert len(server.sent) == 12 * 4
     checked = personaeval("check", "results/scripted", "results/scripted", "--policy", "gate.yaml", cwd=tmp_path)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     again = personaeval("init", cwd=tmp_path)
