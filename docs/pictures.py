@@ -95,7 +95,7 @@ def _headline(metrics: Any, checkpoint: str) -> str:
     """Accuracy, PSS and κ of a checkpoint, as the leaderboard shows them."""
     own = metrics[(metrics.checkpoint == checkpoint) & (metrics.level == "task")].set_index("metric").value
     shown = {"accuracy": own["accuracy"], "PSS": own["pss"], "κ": own["kappa"]}
-    return "   ".join(f"{name} {value:.2f}" for name, value in shown.items())
+    return "   ".join(f"{name} {value:.3f}" for name, value in shown.items())
 
 
 def _save(figure: Any, path: Path) -> None:
