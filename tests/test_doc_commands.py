@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "cli.md")]
 NETWORK = "needs the network"
 MARKS = ("needs a GPU", "needs a key", NETWORK)
-CODES = {"check": {0, 1, 3}, "judge-check": {0, 4}}
-"""Exit codes that are results; 0 for all other commands."""
+CODES = {"check": {0, 1, 3, 4}, "judge-check": {0, 4}}
+"""Exit codes that are results; 0 for all other commands. One made-up item is too little for a verdict."""
 
 
 def commands(page: Path) -> list[tuple[str, str]]:
@@ -78,6 +78,7 @@ class Reader:
         )
         text = text.replace("openai:JUDGE@http://HOST:PORT/v1", f"openai:JUDGE@{self.judge}")
         text = text.replace("http://HOST:PORT/v1", self.model)
+        text = text.replace("'out/checkpoint-*'", "./ckpt")
         for name in ("./checkpoint-500", "./checkpoint-1000", "./ckpt", "CKPT"):
             text = re.sub(rf"(?<=\s){re.escape(name)}(?=\s|$)", f"openai:{name.removeprefix('./')}@{self.model}", text)
         if re.search(r"\bRUN\b", text):
