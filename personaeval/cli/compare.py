@@ -26,4 +26,4 @@ def compare(options: CompareOptions) -> None:
         generalise_to_personas=options.generalise_to_personas,
         allow_different_settings=options.allow_different_settings,
     )
-    print_tables(found, options.format, options.intervals)
+    print_tables(found, options.format, options.intervals, options.columns)

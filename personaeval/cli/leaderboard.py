@@ -25,4 +25,4 @@ def leaderboard(options: LeaderboardOptions) -> None:
         generalise_to_personas=options.generalise_to_personas,
         trade_off=options.trade_off,
     )
-    print_tables(found, options.format, options.intervals)
+    print_tables(found, options.format, options.intervals, options.columns)

@@ -52,14 +52,15 @@ def command(app: typer.Typer, name: str) -> Callable[[Command], Command]:
     return register
 
 
-def print_tables(tables: Tables, format: str | None, intervals: bool = True) -> None:
+def print_tables(tables: Tables, format: str | None, intervals: bool = True, columns: Sequence[str] = ()) -> None:
     """Print tables: as asked, else fitted to the terminal, or as Markdown where the output is no terminal.
 
     The notes, for which the formats for programs have no place, go to stderr.
 
     Raises:
-        UsageError: an unknown format, or a binary one on a terminal.
+        UsageError: an unknown format or column, or a binary format on a terminal.
     """
+    tables = tables.choose(columns) if columns else tables
     if format == "parquet":
         if sys.stdout.isatty():
             raise UsageError("-f parquet: this is no text; send it to a file: … -f parquet > table.parquet")

@@ -82,6 +82,9 @@ class TableOptions(Options):
     """How tables are shown."""
 
     format: Annotated[str | None, Flag(short="-f", value="FORMAT")] = Field(default=None, description=FORMAT)
+    columns: Annotated[tuple[str, ...], Flag(commas=True, value="COLUMNS")] = Field(
+        default=(), description="Only these columns, by heading or metric, such as accuracy,pss."
+    )
     task: str | None = Field(default=None, description="Only this task.")
     generalise_to_personas: bool = Field(
         default=False, description="Intervals and tests that also hold for personas that were not evaluated."

@@ -10,6 +10,7 @@ from dataclasses import replace
 from personaeval.errors import UsageError, printable, suggest
 from personaeval.report import figures
 from personaeval.report.estimates import MISSING, FormattedEstimate
+from personaeval.report.latex import to_latex
 from personaeval.report.table import Cell, Table
 
 FORMATS = ("markdown", "csv", "json", "parquet", "html", "latex")
@@ -57,8 +58,7 @@ def for_people(table: Table) -> Table:
         rows=tuple(tuple(_printable(row[place]) for place in kept) for row in table.rows),
         notes=tuple(map(printable, (*table.notes, *sorted(reasons)))),
         legend=tuple(map(printable, table.legend)),
-        row_keys=(),
-        column_keys=(),
+        column_keys=tuple(table.column_keys[place] for place in kept) if table.column_keys else (),
     )
 
 
@@ -117,9 +117,4 @@ def _html(tables: Sequence[Table]) -> str:
 
 
 def _latex(tables: Sequence[Table]) -> str:
-    parts = []
-    for table in tables:
-        head = "\n".join(f"% {line}" for line in (table.title, *table.notes, *table.legend))
-        body = _tabulated(table, "latex_booktabs").replace("±", "$\\pm$").replace("κ", "$\\kappa$").replace("–", "--")
-        parts.append(f"{head}\n{body}")
-    return "\n\n".join(parts)
+    return to_latex(tables, legend_of(tables))

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
+from personaeval.errors import UsageError, suggest
 from personaeval.report.estimates import FormattedEstimate
 
 INTERVAL_NOTE = "±: half of the 95 % interval, [both ends] where it is not symmetric"
 """Beginning of the note on intervals, by which it is found and removed with them."""
+
+_ROW_NAMES = ("metric", "persona", "item")
+"""Columns without which rows have no name."""
 
 Cell = FormattedEstimate | str | int
 
@@ -103,6 +107,43 @@ def with_names(table: Table, names: Mapping[str, str]) -> Table:
         rows=tuple((row[0], name, *row[1:]) for row, name in zip(table.rows, named, strict=True)),
         column_keys=(None, None, *table.column_keys[1:]),
     )
+
+
+def with_columns(tables: Sequence[Table], names: Sequence[str]) -> list[Table]:
+    """The same tables with chosen columns alone, beside the names of their rows.
+
+    Args:
+        tables: the tables.
+        names: headings or names of metrics.
+
+    Raises:
+        UsageError: no table has such a column.
+    """
+    known = {name for table in tables for place in range(len(table.columns)) for name in _column_names(table, place)}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--columns {name}: no such column.{suggest(name, known - {''})}")
+    return [_chosen(table, set(names)) for table in tables]
+
+
+def _chosen(table: Table, names: set[str]) -> Table:
+    kept = [
+        place
+        for place, heading in enumerate(table.columns)
+        if not place or heading in _ROW_NAMES or names & set(_column_names(table, place))
+    ]
+    return replace(
+        table,
+        columns=tuple(table.columns[place] for place in kept),
+        rows=tuple(tuple(row[place] for place in kept) for row in table.rows),
+        column_keys=tuple(table.column_keys[place] for place in kept) if table.column_keys else (),
+    )
+
+
+def _column_names(table: Table, place: int) -> tuple[str, str]:
+    """A column's heading, and its metric's name."""
+    key = table.column_keys[place] if table.column_keys else None
+    return table.columns[place], f"{key.metric}{key.form or ''}" if key is not None and key.metric else ""
 
 
 def with_remarks(tables: Sequence[Table], lines: Sequence[str]) -> tuple[Table, ...]:

@@ -10,7 +10,7 @@ from personaeval.analysis.check import Outcome, Report
 from personaeval.report import figures
 from personaeval.report.estimates import FormattedEstimate
 from personaeval.report.formats import render
-from personaeval.report.table import Cell, Table, without_intervals
+from personaeval.report.table import Cell, Table, with_columns, without_intervals
 from personaeval.report.verdicts import to_json, to_junit, to_markdown, verdict_table
 
 if TYPE_CHECKING:
@@ -60,6 +60,14 @@ class Tables:
 
         shown = self.tables if intervals else without_intervals(self.tables)
         return to_terminal(shown, width or terminal_width(), styled=width is None)
+
+    def choose(self, columns: Sequence[str]) -> Tables:
+        """The same tables with some columns alone, by heading or metric, beside the names of their rows.
+
+        Raises:
+            UsageError: no table has such a column.
+        """
+        return Tables(tuple(with_columns(self.tables, columns)))
 
     @property
     def notes(self) -> tuple[str, ...]:
