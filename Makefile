@@ -72,6 +72,7 @@ lint: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(VENV)/bin/python docs/generate.py
+	$(VENV)/bin/python docs/screens.py
 
 # The extra `docs` alone: the site is made of files and does not need the package.
 $(VENV_SITE)/.installed: pyproject.toml constraints.txt

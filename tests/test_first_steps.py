@@ -73,7 +73,7 @@ def test_many_options_are_grouped(personaeval):
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        ("ru", "run"),
+        ("ru", "run\nruns"),
         ("run --tem", "--temperature\n--template"),
         ("run --tasks mini-arith,gs", "mini-arith,gsm8k"),
         ("run --personas co", "conflicting\ncore\ncore-paraphrased"),

@@ -118,7 +118,8 @@ def test_one_checkpoint_on_two_engines_is_named_as_the_table_names_it():
 
 def test_a_row_per_persona():
     [alone] = persona_tables([make_summary("a", SHAKY)])
-    assert column(alone, "persona") == ["none", "pirate", "poet"]
+    assert column(alone, "persona") == ["none", "pirate", "poet", "all of style"]
+    assert [str(cell) for cell in column(alone, "against none")] == ["", "-0.250", "+0.000", "-0.125"]
     assert column(alone, "lost")[1].value == 1
     [both] = persona_tables([make_summary("a", SHAKY), make_summary("b", STEADY)])
     assert both.columns == ("persona", "category", "b", "a")

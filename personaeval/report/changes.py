@@ -105,9 +105,10 @@ def table_changes(
         legend.append(
             f"change: minus {reference}, in the metric's own unit (0.010 is one point); relative: as a share of "
             f"{reference}. Paired on the same items, personas and samples, with 95 % intervals. *: p < {MARK} for no "
-            f"change, two-sided, adjusted by Holm over the table's {count(tests, 'test')}."
+            "change, two-sided, adjusted by Holm over the table's tests."
         )
-    return TableChanges(tuple(rows), tuple(grouped(names, notes)), tuple(legend))
+    told = [f"{count(tests, 'test')} of changes, adjusted together."] if tests else []
+    return TableChanges(tuple(rows), (*grouped(names, notes), *told), tuple(legend))
 
 
 def _align(base: Entry, entry: Entry) -> AlignedTask:

@@ -21,7 +21,7 @@ from personaeval.report.entries import (
 )
 from personaeval.report.estimates import FormattedEstimate, interval
 from personaeval.report.judging_notes import notes, words_of
-from personaeval.report.table import INTERVAL_NOTE, Cell, Key, Table, count, with_names
+from personaeval.report.table import THESE_PERSONAS, Cell, Key, Table, count, with_names
 
 _SCORE = PERSONA_SCORE.name
 
@@ -73,7 +73,7 @@ def table(
         columns,
         tuple(rows),
         (*notes(entries, names), *more_notes, *(compared.notes if compared is not None else ())),
-        (*(compared.legend if compared is not None else ()), f"{INTERVAL_NOTE}; judged tasks: for other personas."),
+        (*(compared.legend if compared is not None else ()), THESE_PERSONAS),
         Key(view="leaderboard", settings=told or None),
         tuple(entry.key for entry in entries),
         keys,

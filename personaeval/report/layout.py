@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from personaeval.report.folding import fold, narrowest, width_of
-from personaeval.report.table import Table
+from personaeval.report.table import Cell, Table
 
 _GAPS = (2, 1)
 """Spaces between columns: two, or one if the table fits only then."""
@@ -70,7 +70,7 @@ def _columns(table: Table) -> list[Column]:
     for place, heading in enumerate(table.columns):
         cells = [row[place] for row in table.rows]
         is_text = not place or all(isinstance(cell, str) for cell in cells)
-        columns.append(Column(heading, tuple(map(str, cells)), is_text))
+        columns.append(Column(heading, tuple(map(_text, cells)), is_text))
     return columns
 
 
@@ -79,7 +79,11 @@ def _turned(table: Table) -> list[Column]:
     if not 0 < len(table.rows) <= _MOST_TURNED or len(table.columns) <= len(table.rows):
         return []
     first = Column(table.columns[0], table.columns[1:], is_text=True)
-    return [first, *(Column(str(row[0]), tuple(map(str, row[1:])), is_text=False) for row in table.rows)]
+    return [first, *(Column(_text(row[0]), tuple(map(_text, row[1:])), is_text=False) for row in table.rows)]
+
+
+def _text(cell: Cell) -> str:
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
 def _fitted(columns: Sequence[Column], width: int) -> list[Column] | None:

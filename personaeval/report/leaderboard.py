@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from personaeval.errors import UsageError, suggest
-from personaeval.report import judged_tables, stability_tables
+from personaeval.report import judged_tables, stability_personas, stability_tables
 from personaeval.report.entries import Summary, bases_of, by_setting, checkpoint_names, entries_of
 from personaeval.report.formats import render
 from personaeval.report.generalised import generalised
@@ -53,7 +53,7 @@ def leaderboard(
 def persona_tables(summaries: Sequence[Summary], task: str | None = None) -> list[Table]:
     """A table per comparable group, a row per persona; with flips against ``none`` if it has one checkpoint."""
     stability, judged = stability_tables.groups(summaries, task), judged_tables.groups(summaries, task)
-    tables = [stability_tables.persona_table(entries, stability) for entries in stability]
+    tables = [stability_personas.persona_table(entries, stability) for entries in stability]
     return [*tables, *(judged_tables.persona_table(entries, judged) for entries in judged)]
 
 

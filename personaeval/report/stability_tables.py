@@ -21,8 +21,8 @@ from personaeval.report.entries import (
     setting_columns,
     title_of,
 )
-from personaeval.report.estimates import FormattedEstimate, interval, p_value
-from personaeval.report.table import INTERVAL_NOTE, Cell, Key, Table, count, grouped, with_names
+from personaeval.report.estimates import FormattedEstimate, interval
+from personaeval.report.table import INTERVAL_NOTE, THESE_PERSONAS, Cell, Key, Table, count, grouped
 
 _INTERPRETATION = (
     "interpretation: a change of PSS is one of stability only if κ changed significantly in the same direction, or the "
@@ -70,25 +70,23 @@ def table(
         if base is not None and compared is not None:
             row += _changes(entry, base, compared.rows[place])
         rows.append(tuple(row))
-    about = (
-        "other items and other personas like these" if generalise_to_personas else "other items, under these personas"
-    )
-    title, told = title_of(entries, _title(entries[0]), groups)
+    wide = f"{INTERVAL_NOTE}; for other items and other personas like these."
+    title, told = title_of(entries, title_words(entries[0]), groups)
     headings, keys = _columns(settings, base)
     return Table(
         title,
         headings,
         tuple(rows),
         (
-            *_notes(entries, names),
+            *row_notes(entries, names),
             *more_notes,
             *_reader_notes(entries, groups),
             *(compared.notes if compared is not None else ()),
         ),
         (
-            *_legend(entries),
+            *sample_legend(entries),
             *((*compared.legend, _INTERPRETATION) if compared is not None else ()),
-            f"{INTERVAL_NOTE}, for {about}.",
+            wide if generalise_to_personas else THESE_PERSONAS,
         ),
         Key(view="leaderboard", settings=told or None),
         tuple(entry.key for entry in entries),
@@ -138,82 +136,20 @@ def _changes(entry: Entry, base: Entry, row: Row) -> list[Cell]:
     return [*cells, interpret_pss_change(row.changes, row.p.get("pss"))]
 
 
-def persona_table(entries: Sequence[Entry], groups: Groups) -> Table:
-    """Table of one group: a row per persona, a column per checkpoint; of one checkpoint, more about each persona."""
-    names = names_of(entries)
-    # Runs of a group have the same personas, but not in the same order.
-    parts = [{row["persona"]: row for row in entry.part["stability"]["by_persona"]} for entry in entries]
-    alone = len(entries) == 1
-    suspects = {row["persona"]: row for row in (entries[0].part.get("readings") or {}).get("by_persona", ())}
-    rows, keys = [], []
-    for persona, first in parts[0].items():
-        cells: list[Cell] = [persona, first["category"], *(interval(part[persona]["accuracy"]) for part in parts)]
-        if alone:
-            cells += _of_persona(first, suspects.get(persona) if suspects else None, bool(suspects))
-        rows.append(tuple(cells))
-        keys.append(Key(persona=persona, category=first["category"]))
-    legend = []
-    if alone:
-        legend.append(
-            "gained: items right under the persona and wrong under none; lost: the reverse; p: for no difference, "
-            "adjusted over the personas (Benjamini and Hochberg)."
-        )
-    if alone and suspects:
-        legend.append(
-            "suspect: wrong, though the text holds the right answer where one would stand; by chance: so many would."
-        )
-    title, told = title_of(entries, _title(entries[0]), groups)
-    columns, column_keys = _persona_columns(entries, names, bool(suspects))
-    table = Table(
-        title,
-        columns,
-        tuple(rows),
-        tuple(_notes(entries, names)),
-        (*_legend(entries), *legend, f"{INTERVAL_NOTE}, for other items."),
-        Key(view="personas", settings=told or None),
-        tuple(keys),
-        column_keys,
-    )
-    return with_names(table, entries[0].part.get("persona_names") or {})
-
-
-def _persona_columns(
-    entries: Sequence[Entry], names: Sequence[str], with_suspects: bool
-) -> tuple[tuple[str, ...], tuple[Key | None, ...]]:
-    accuracy = Key(metric="accuracy")
-    if len(entries) > 1:
-        return ("persona", "category", *names), (None, None, *(entry.key | accuracy for entry in entries))
-    metrics = {"accuracy": "accuracy", "gained": "gained", "lost": "lost", "p_adjusted": "p (BH)"}
-    metrics |= {"no_answer": "no answer", "truncated": "truncated"}
-    metrics |= {"suspect": "suspect", "suspect_chance": "by chance"} if with_suspects else {}
-    return ("persona", "category", *metrics.values()), (
-        None,
-        None,
-        *(entries[0].key | Key(metric=name) for name in metrics),
-    )
-
-
-def _of_persona(row: Mapping[str, Any], suspect: Mapping[str, Any] | None, with_suspects: bool) -> list[Cell]:
-    wrong = row["wrong"]
-    cells: list[Cell] = [FormattedEstimate(row.get(name), digits=1) for name in ("gained", "lost")]
-    cells += [p_value(row.get("p_adjusted")), wrong["no_answer"], wrong["truncated"]]
-    if with_suspects:
-        chance = None if suspect is None else suspect["expected"]
-        cells += ["" if suspect is None else suspect["suspect"], FormattedEstimate(chance, digits=1)]
-    return cells
-
-
-def _title(entry: Entry) -> str:
+def title_words(entry: Entry) -> str:
+    """A table's title without the settings in which it differs from others."""
     part = entry.part
     asked = f"{count(part['items'], 'item')} × none and {count(part['personas'], 'persona')}"
     return f"{part['title']}: {asked} × {drawn(part)}"
 
 
-def _legend(entries: Sequence[Entry]) -> list[str]:
+def sample_legend(entries: Sequence[Entry]) -> list[str]:
+    """What one sample leaves open."""
     return [_ONE_SAMPLE] if any(entry.part["samples"] == 1 for entry in entries) else []
 
 
-def _notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
+def row_notes(entries: Sequence[Entry], names: Sequence[str]) -> list[str]:
+    """Warnings on each row."""
     found = []
     for name, entry in zip(names, entries, strict=True):
         found += [(name, f"{warning}.") for warning in entry.part["warnings"]]

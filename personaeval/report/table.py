@@ -11,6 +11,9 @@ from personaeval.report.estimates import FormattedEstimate
 INTERVAL_NOTE = "±: half of the 95 % interval, [both ends] where it is not symmetric"
 """Beginning of the note on intervals, by which it is found and removed with them."""
 
+THESE_PERSONAS = f"{INTERVAL_NOTE}; for other items under these personas (judged tasks: for other personas)."
+"""What intervals are about, unless asked for otherwise."""
+
 _ROW_NAMES = ("metric", "persona", "item")
 """Columns without which rows have no name."""
 

@@ -65,7 +65,9 @@ def _print_table(console: Console, table: Table) -> None:
     _print_lines(console, [table.title], "bold")
     if above:
         _print_lines(console, [above])
-    for block in blocks_of(table, console.width):
+    for number, block in enumerate(blocks_of(table, console.width)):
+        if number:
+            console.print()
         console.print(_drawn(block), crop=False, overflow="ignore", no_wrap=True)
     if lines := [*below, *table.notes]:
         console.print()

@@ -11,7 +11,7 @@ from personaeval.report import judged_tables, judging_notes
 from personaeval.report.changes import Row, TableChanges, table_changes
 from personaeval.report.entries import Entry, Summary, absolute, bases_of, group, names_of, relative, title_of
 from personaeval.report.estimates import FormattedEstimate, interval
-from personaeval.report.table import INTERVAL_NOTE, Cell, Key, Table, grouped
+from personaeval.report.table import THESE_PERSONAS, Cell, Key, Table, grouped
 
 Pairs = list[tuple[Entry, Entry]]
 """A stability and a fidelity entry for each checkpoint."""
@@ -82,7 +82,7 @@ def _table(pairs: Pairs, baseline: str | None, every: Sequence[Pairs]) -> Table:
         (
             "PSS rises with accuracy even if nothing became more stable: read it beside accuracy and κ.",
             *legend,
-            f"{INTERVAL_NOTE}.",
+            THESE_PERSONAS,
         ),
         Key(view="trade_off", settings=", ".join(dict.fromkeys(own for _, own in titles if own)) or None),
         tuple(Key(checkpoint=one.name, fingerprint=one.fingerprint, run=one.run) for one, _ in pairs),
