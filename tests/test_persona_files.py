@@ -65,6 +65,10 @@ TABLE = f"text,category\n{BAKER},biography\n{SMITH},biography\n"
             "objects.json",
             {"meta": {"version": 1}, "description": "two people", "personas": [{"bio": BAKER}, {"bio": SMITH}]},
         ),
+        ("wrapped.json", {"personas": {"b": BAKER, "s": SMITH}}),
+        ("translated.csv", f"имя;описание\nА;{BAKER}\nБ;{SMITH}\n"),
+        ("list.yaml", f"- {BAKER}\n- {SMITH}\n"),
+        ("map.yaml", f"b: {BAKER}\ns: {SMITH}\n"),
         ("columns.json", {"text": [BAKER, SMITH], "n": [1, 2]}),
         ("pandas.json", {"text": {"0": BAKER, "1": SMITH}}),
         (
@@ -261,6 +265,11 @@ def test_a_foreign_category_becomes_a_tag(tmp_path):
     [
         ("latin1.csv", "text\na café owner".encode("latin-1"), "line 2: the byte 0xe9 is not UTF-8.*iconv"),
         ("half.csv.gz", gzip.compress(b"text\na cook")[:-5], "not a whole gzip file"),
+        (
+            "both.jsonl",
+            {"persona": "a cook", "prompt": "What is 2 + 2?"},
+            "row 1: both 'persona' and 'prompt' are filled",
+        ),
         ("people.xlsx", b"PK", "its ending must be one of .jsonl"),
         ("empty.json", {"personas": []}, "no personas|holds no rows|found an object"),
         ("void.csv", "text\n\n", "no rows, so no personas"),

@@ -8,9 +8,7 @@ as it is.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,13 +36,14 @@ from personaeval.library.persona_columns import (
     spellings,
 )
 from personaeval.library.persona_files import Source, columns_in_words, read_hub, read_source
-from personaeval.library.personas import BASELINE, Category, Persona
+from personaeval.library.persona_ids import Identifiers
+from personaeval.library.personas import Category, Persona
 from personaeval.library.selectors import Selector, parse
 from personaeval.library.wording import Fit, blanks, refuse_misfits
 
 _ARTICLE = re.compile(r"(A|An|The) (?=\S)")
 
-_DIGEST = 6
+_ASKED_BESIDE = {plain_name(name) for name in ("persona", "input persona")}
 
 _SENTENCES = re.compile(r"[.!?।]\s+\S|[。！？][^。！？\s”」』]")
 
@@ -193,6 +192,8 @@ def _texts(source: Source, columns: Columns) -> list[_Text]:
     found = []
     for place, row in enumerate(source.rows, start=1):
         where = f"{source.named}, row {place}"
+        if columns.prompt and plain_name(columns.text) in _ASKED_BESIDE and is_filled(row.get(columns.prompt)):
+            _refuse_both(row, columns, where, source.named)
         for column, is_prompt in ((columns.prompt, True), (columns.messages, True), (columns.text, False)):
             if column is not None and is_filled(row.get(column)):
                 raw = (
@@ -211,6 +212,15 @@ def _texts(source: Source, columns: Columns) -> list[_Text]:
             f"{source.named}: the column {columns.main!r} is empty in every row, so there are no personas."
         )
     return found
+
+
+def _refuse_both(row: Row, columns: Columns, where: str, named: str) -> None:
+    """Refuse a row with a persona and a prompt: in datasets, that is what somebody in the persona's place asks."""
+    if is_filled(row.get(columns.text or "")):
+        raise UsageError(
+            f"{where}: both {columns.text!r} and {columns.prompt!r} are filled, and which of them makes the persona is "
+            f"not told. Name it: {named}:{columns.text} for a description, {named}:{columns.prompt} for a whole prompt."
+        )
 
 
 def _raw(value: Any, column: str, where: str) -> str:
@@ -262,7 +272,7 @@ def _make_personas(
     is_own = columns.prompt is not None or plain_name(columns.text) == "text"
     own = {name: spelling for name in OWN if is_own and (spelling := find_column([name], spellings(source.rows)))}
     foreign = _foreign_categories(texts, own.get("category"))
-    ids = _Identifiers(source.named, columns)
+    ids = Identifiers(source.named, columns)
     made = []
     for text in texts:
         described = clean(text.raw)
@@ -273,7 +283,7 @@ def _make_personas(
         else:
             values["text"] = described
         values |= _own_values(text.row, own, foreign)
-        values["id"], name = ids.choose(text, described)
+        values["id"], name = ids.choose(text.place, text.row, text.raw, described)
         try:
             made.append(Persona.model_validate(values | {"name": name}))
         except ValidationError as error:
@@ -306,66 +316,6 @@ def _foreign_categories(texts: Sequence[_Text], column: str | None) -> list[str]
     if any(value.strip().lower() in ours or difflib.get_close_matches(value, ours, cutoff=0.75) for value in used):
         return []
     return sorted(used)
-
-
-class _Identifiers:
-    """Chooses ids: the row's own, else its name, else a hash of the text; each as an id may be written."""
-
-    def __init__(self, named: str, columns: Columns) -> None:
-        self._named = named
-        self._columns = columns
-        self._taken: dict[str, tuple[str, str]] = {}
-        self._given: dict[str, tuple[int, str]] = {}
-
-    def choose(self, text: _Text, described: str) -> tuple[str, str | None]:
-        """Id and shown name; the name is None where the id says as much."""
-        columns = self._columns
-        own = _cell(text.row, columns.id)
-        name = _cell(text.row, columns.name)
-        if own:
-            self._refuse_one_id_twice(own, text)
-        source = own or name
-        shown = name or own
-        slug = _slug(source, fold=not own)
-        if slug == BASELINE.id:
-            if own:
-                raise UsageError(
-                    f"{self._named}, row {text.place}: the id {own!r} is reserved for the prompt without a persona; "
-                    "rename it."
-                )
-            slug = f"{slug}-{_digest(described)}"
-        identifier = slug or f"x{_digest(described)}"
-        taken = self._taken.setdefault(identifier, (source, text.raw))
-        if taken != (source, text.raw) and slug:
-            # Two names that differ in signs an id cannot hold, or two persons of one name.
-            identifier = f"{slug}-{_digest(source if own else described)}"
-            self._taken.setdefault(identifier, (source, text.raw))
-        says_as_much = shown in ("", identifier) or (own and not name and identifier == _slug(own))
-        return identifier, None if says_as_much else shown
-
-    def _refuse_one_id_twice(self, own: str, text: _Text) -> None:
-        place, other = self._given.setdefault(own, (text.place, text.raw))
-        if other != text.raw:
-            raise UsageError(
-                f"{self._named}, rows {place} and {text.place}: the id {own!r} is given to both {other[:60]!r} and "
-                f"{text.raw[:60]!r}; ids must differ."
-            )
-
-
-def _cell(row: Row, column: str | None) -> str:
-    value = row.get(column) if column else None
-    return " ".join(str(value).split()) if isinstance(value, str | int | float) and is_filled(value) else ""
-
-
-def _slug(own: str, fold: bool = False) -> str:
-    """A name reduced to the characters of an id; ``fold``: é becomes e."""
-    if fold:
-        own = "".join(sign for sign in unicodedata.normalize("NFKD", own) if not unicodedata.combining(sign))
-    return re.sub(r"[^a-z0-9_-]+", "-", own.lower()).strip("-_")
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST).hexdigest()
 
 
 def clean(text: str) -> str:

@@ -17,10 +17,35 @@ TEXT = (
     *("text", "persona", "input persona", "persona text", "persona description", "description", "profile", "desc"),
     *("char_persona", "character description", "role description", "bio", "biography", "backstory", "personality"),
     *("traits", "personas"),
+    *(
+        "описание",
+        "персона",
+        "人设",
+        "人物设定",
+        "角色描述",
+        "描述",
+        "简介",
+        "ペルソナ",
+        "説明",
+        "設定",
+        "페르소나",
+        "설명",
+    ),
+    *("descripción", "beschreibung", "descrição", "descrizione", "الوصف", "विवरण"),
 )
 """Descriptions of a person, which a template's sentence introduces; the first that holds anything is read."""
 
-PROMPT = ("prompt", "system_prompt", "system message", "system instruction", "system", "instructions")
+PROMPT = (
+    "prompt",
+    "system_prompt",
+    "system message",
+    "system instruction",
+    "system",
+    "instructions",
+    "промпт",
+    "提示词",
+    "プロンプト",
+)
 """Whole prompts, which are sent as they are."""
 
 MESSAGES = ("messages", "conversations", "conversation")
@@ -28,7 +53,22 @@ MESSAGES = ("messages", "conversations", "conversation")
 
 NAME = (
     *("name", "act", "char_name", "character", "character name", "persona name", "role_name", "role", "display name"),
-    *("full name", "title"),
+    *(
+        "full name",
+        "title",
+        "имя",
+        "姓名",
+        "名字",
+        "角色",
+        "名前",
+        "이름",
+        "nombre",
+        "nom",
+        "nome",
+        "naam",
+        "الاسم",
+        "नाम",
+    ),
 )
 """Names, shown in tables; they make the id where there is none."""
 

@@ -15,14 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from personaeval.errors import UsageError, first_line, suggest
 from personaeval.library.data_files import hub_revision, without_hub_bars
 from personaeval.library.items import Row
 from personaeval.library.persona_columns import KNOWN, MESSAGES, PROMPT, TEXT, plain_name
 from personaeval.library.persona_json import rows_of_json
+from personaeval.library.personas import PersonaSet
 from personaeval.library.text_files import decode, kind_of, read_bytes, read_csv
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".parquet", ".arrow")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt", ".yaml", ".yml", ".parquet", ".arrow")
+
+_IN_FOLDERS = tuple(kind for kind in SUFFIXES if kind not in (".yaml", ".yml", ".txt"))
+"""A folder's README and settings hold no personas."""
 
 _DEFAULT_SPLIT = "train"
 
@@ -137,7 +143,28 @@ def _read_file(path: Path, wanted: Collection[str]) -> list[Row]:
             if rows is None:
                 raise UsageError(f"{path}: broken JSON ({error}).") from error
             return rows
+    if kind in _YAML:
+        return rows_of_json(_yaml(text), str(path))
     return _jsonl(text, path)
+
+
+def is_data(path: Path) -> bool:
+    """Whether a YAML file holds personas as data, and not a persona set: a list, or an object with none of its keys."""
+    if kind_of(path) not in _YAML or not path.is_file():
+        return False
+    try:
+        content = _yaml(decode(read_bytes(path), path))
+    except (UsageError, yaml.YAMLError):
+        return False
+    keys = set(content) if isinstance(content, dict) else set()
+    return isinstance(content, list) or (bool(keys) and not keys & set(PersonaSet.model_fields))
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+
+
+_YAML = (".yaml", ".yml")
 
 
 def _as_lines(text: str, path: Path) -> list[Row] | None:
@@ -204,9 +231,9 @@ def _read_folder(folder: Path, split: str | None, wanted: Collection[str]) -> So
     named = str(folder)
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return _saved_dataset(folder, split, wanted)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and kind_of(path) in SUFFIXES)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and kind_of(path) in _IN_FOLDERS)
     parquet = [path for path in files if kind_of(path) in (".parquet", ".arrow")]
-    files = _of_split(parquet or [path for path in files if kind_of(path) != ".txt"], folder, split, named)
+    files = _of_split(parquet or files, folder, split, named)
     if not files:
         held = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) or "nothing"
         raise UsageError(

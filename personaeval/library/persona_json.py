@@ -13,6 +13,9 @@ _MAKES_PERSONAS = {plain_name(name) for names in (TEXT, PROMPT, MESSAGES) for na
 
 _CARD_PARTS = ("personality", "scenario", "first_mes", "mes_example")
 
+_WRAPPERS = {"personas", "characters", "roles", "prompts", "profiles", "agents", "data"}
+"""Keys that hold all personas, and name none of them."""
+
 _WANTED = (
     "a list of objects or of texts, an object {name: text} or {name: {columns}}, or a character card. Name the column "
     "of the texts with FILE:COLUMN"
@@ -76,6 +79,9 @@ def _rows_of_objects(value: Mapping[str, Any]) -> list[Row] | None:
     """Rows of {name: {columns}}; of {key: {…}} with one key, whatever is inside."""
     makes_rows = any(_makes_persona(held) for held in value.values())
     if len(value) == 1 and not makes_rows:
+        only = next(iter(value))
+        if plain_name(only) in _WRAPPERS:
+            return _rows_of_object(value[only])
         inside = _rows_of_object(next(iter(value.values())))
         if inside is not None and not _is_flat(next(iter(value.values()))):
             return inside

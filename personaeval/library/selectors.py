@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from personaeval.library.persona_files import SUFFIXES
+from personaeval.library.persona_files import SUFFIXES, is_data
 from personaeval.library.text_files import kind_of
 
 HUB = "hf:"
@@ -73,6 +73,7 @@ def _with_columns(name: str, is_hub: bool, columns: str, split: str | None) -> S
 
 def _is_source(name: str) -> bool:
     path = Path(name)
-    is_set = path.suffix.lower() in (".yaml", ".yml")
+    if kind_of(path) in (".yaml", ".yml"):
+        return is_data(path)
     # A file of another kind is named here as well, so that the message can say which kinds are read.
-    return bool(name) and not is_set and (kind_of(path) in SUFFIXES or path.exists())
+    return bool(name) and (kind_of(path) in SUFFIXES or path.exists())

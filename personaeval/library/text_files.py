@@ -59,8 +59,9 @@ def decode(content: bytes, path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(
-            f"{path}, line {line}: the byte 0x{content[error.start]:02x} is not UTF-8. If the file is in Latin-1 or "
-            f"Windows-1252, as Excel writes: iconv -f WINDOWS-1252 -t UTF-8 {path} > {path.stem}-utf8{path.suffix}"
+            f"{path}, line {line}: the byte 0x{content[error.start]:02x} is not UTF-8. Convert it from its own "
+            "encoding (WINDOWS-1252 if Excel wrote it in the West, WINDOWS-1251 in Cyrillic, GB18030, SHIFT_JIS, …): "
+            f"iconv -f WINDOWS-1252 -t UTF-8 {path} > {path.stem}-utf8{path.suffix}"
         ) from error
 
 
