@@ -79,15 +79,23 @@ def correct(
     of_judge = _influence(judged, judge_elsewhere, rest & known[dimension], persona, dimension) - _influence(
         judged, judge_there, has_label & known[dimension], persona, dimension
     )
-    spread = float(of_judge @ of_judge)
-    weight = float(np.clip(-(of_labels @ of_judge) / spread, 0, 1)) if spread else 0.0
+    crossed, squared = of_labels * of_judge, of_judge**2
+    weight = float(_weight(crossed.sum(), squared.sum()))
+    # A weight fitted to a persona makes it look closer to the rest than it is: each gets the weight without it.
+    weights = _weight(crossed.sum() - crossed, squared.sum() - squared)
     shift = np.where(known, judge_elsewhere - judge_there, 0.0)
     return Corrected(
-        corrected=_interval(float((ours + weight * shift).mean()), of_labels + weight * of_judge, personas),
+        corrected=_interval(float((ours + weight * shift).mean()), of_labels + weights * of_judge, personas),
         labels_alone=_interval(float(ours.mean()), of_labels, personas),
         weight=weight,
         labels=dict(zip(dimensions, counts.tolist(), strict=True)),
     )
+
+
+def _weight(crossed: Array | float, squared: Array | float) -> Array:
+    """λ that minimises the variance, from sums over personas of the products of both influences, and of its own."""
+    known = np.asarray(squared) > 0
+    return np.asarray(np.clip(np.where(known, -np.asarray(crossed) / np.where(known, squared, 1), 0), 0, 1))
 
 
 def _stratum_means(values: Array, stratum: NDArray[np.integer[Any]], strata: int) -> Array:
