@@ -54,6 +54,7 @@ def main() -> int:
         "\nAccuracy: the share of right answers over all personas. PSS: of the answers that are right under one"
         "\npersona, the share that is right under another as well; 1 means that no persona ever costs a right answer."
         "\nκ is the same beyond what accuracy alone gives. docs/metrics.md has every formula."
+        "\nThe figures differ a little from machine to machine: processors round differently, and a token flips."
         "\n\nFor a checkpoint of your own:\n"
         "\n  personaeval run --model PATH_OR_HUB_ID --tasks math500,gsm8k --personas core --samples 4 -o results/"
         "\n  personaeval leaderboard results/"
