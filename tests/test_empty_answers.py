@@ -188,7 +188,7 @@ def test_reasoning_that_was_cut_off_is_no_fault_of_the_parser(endpoint, server):
     text = reply("length", content=None, reasoning_content="Perhaps 4, but")
     server.change(rules=[Rule("reply", contains="pirate", text=text)])
     shown = endpoint("--limit", "3").stdout
-    assert "cut off at max_tokens" in shown
+    assert "cut off at" in shown and "raise --max-tokens" in shown
     assert "swallowing" not in shown
     assert "are empty" not in shown
 

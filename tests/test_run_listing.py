@@ -142,3 +142,12 @@ def test_parquet_is_the_same_table(five):
     )
     frame = pd.read_parquet(io.BytesIO(shown.stdout))
     assert frame.equals(package.leaderboard(five).frame().astype(frame.dtypes))
+
+
+def test_numbers_after_equal_names_have_a_legend(five):
+    folders = [five / "model-aaaaaaaa" / name for name in ("0abcdef0", "1abcdef0")]
+    with pytest.raises(package.InvalidRunError, match="template 'you-are' against 'adopt'"):
+        package.compare(*folders)
+    [table, *_] = package.compare(*folders, allow_different_settings=True)
+    for number, folder in enumerate(folders, start=1):
+        assert f"model-aaaaaaaa ({number}): {folder}." in table.notes

@@ -24,7 +24,7 @@ from personaeval.metrics.inference import holm
 from personaeval.metrics.noninferiority import ALPHA, NonInferiorityTest
 from personaeval.metrics.paired import Change
 from personaeval.metrics.split_half import worst_persona_change
-from personaeval.results.runs import CheckpointRuns
+from personaeval.results.runs import CheckpointRuns, numbered_names
 
 
 class Outcome(StrEnum):
@@ -176,7 +176,8 @@ def check(
     family = max(len(gating), 1)
     findings = tuple(_judge(test, next(adjusted) if test.gates else _p_value(test), family) for test in tests)
     gated = {task for task, gate in wanted if gate.severity is not Severity.ADVISORY}
-    notes = [f"{task}: not gated by this policy." for task in base.records if task not in gated]
+    notes = numbered_names((base, candidate))
+    notes += [f"{task}: not gated by this policy." for task in base.records if task not in gated]
     if {path.resolve() for path in base.folders.values()} & {path.resolve() for path in candidate.folders.values()}:
         notes.append("Base and candidate are the same run.")
     found = [own for own in aligned_tasks.values() if isinstance(own, AlignedTask)]

@@ -31,6 +31,7 @@ from personaeval.pipeline.manifest import add_panel, make_manifest
 from personaeval.pipeline.prepare import Checkpoint, EvalSet, Prepared, make_checkpoint, prepare
 from personaeval.pipeline.scoring import Scoring
 from personaeval.pipeline.sessions import Sessions, past_speed
+from personaeval.pipeline.truncation import warn_of_truncation
 from personaeval.progress import Progress, duration
 from personaeval.results.ledger import LEDGER, Ledger
 from personaeval.results.lock import run_lock
@@ -164,7 +165,8 @@ def _generate(
     began = time.monotonic()
     try:
         try:
-            run_requests(model, [pending], progress, model.spec.short_name, scoring.submit)
+            submit = warn_of_truncation(scoring.submit, progress.message, model.spec.short_name)
+            run_requests(model, [pending], progress, model.spec.short_name, submit)
         except EngineError as error:
             failure = error
         answered = pending.finish(str(failure or "the engine gave no answer"))

@@ -182,7 +182,9 @@ def _warnings(record: RunRecord, table: Cells, counts: dict[str, int], total: in
     if counts["unscored"] > UNSCORED_LIMIT * total:
         found.append(f"{counts['unscored'] / total:.1%} of the completions are unscored")
     if counts["truncated"] > TRUNCATED_LIMIT * total:
-        found.append(f"{counts['truncated'] / total:.1%} of the completions were cut off at max_tokens")
+        share = "all" if counts["truncated"] == total else f"{counts['truncated'] / total:.1%} of the"
+        limit = record.tasks[table.task].sampling["max_tokens"]
+        found.append(f"{share} answers were cut off at {limit:,} tokens: raise --max-tokens")
     empty, with_reasoning = (int(table.empty[name].sum()) for name in EMPTY)
     found += empty_warnings(empty, with_reasoning, total, is_endpoint=record.model.engine == "openai")
     if not record.placement.verified:

@@ -17,7 +17,7 @@ from personaeval.metrics.paired import Change, shared
 from personaeval.metrics.sums import ItemSums, item_sums
 from personaeval.report.estimates import MARK, FormattedEstimate, p_value, scale_of
 from personaeval.report.table import INTERVAL_NOTE, Cell, Key, Table, count, grouped
-from personaeval.results.runs import CheckpointRuns, step_of
+from personaeval.results.runs import CheckpointRuns, numbered_names, step_of
 
 _INTERVALS = f"{INTERVAL_NOTE}."
 
@@ -85,7 +85,8 @@ def _metrics_table(
     rows: list[tuple[Cell, ...]] = []
     for (aligned, name, change), p in zip(found, adjusted, strict=True):
         rows.append((aligned.task, _title(name), *_change_cells(change, float(p), name)))
-    notes = [*_interpretations(tasks, p_values), *_missing_task_notes(base, candidate)]
+    notes = numbered_names((base, candidate))
+    notes += [*_interpretations(tasks, p_values), *_missing_task_notes(base, candidate)]
     undefined = [
         (aligned.task, f"{_title(name)} is undefined for {base.name if change.base is None else candidate.name}.")
         for aligned, name, change in found

@@ -31,6 +31,9 @@ _LONGEST = 40
 _HEADING = 12
 """Characters in a line of a heading."""
 
+_LONG_WORD = 16
+"""Longer words of a caption may be broken."""
+
 _UNBROKEN = 8
 """Characters of a word in a caption that stay together."""
 
@@ -257,6 +260,9 @@ def _breakable(text: str) -> str:
     """Escaped prose in which long words may be broken anywhere."""
     words = []
     for word in text.split(" "):
+        if len(word) <= _LONG_WORD:
+            words.append(escaped(word))
+            continue
         parts = [word[place : place + _UNBROKEN] for place in range(0, len(word), _UNBROKEN)]
         words.append(r"\allowbreak{}".join(map(escaped, parts)))
     return " ".join(words)

@@ -167,6 +167,15 @@ def open_checkpoints(texts: Sequence[str]) -> list[CheckpointRuns]:
     return [replace(side, name=name) for name, side in zip(names, sides, strict=True)]
 
 
+def numbered_names(checkpoints: Sequence[CheckpointRuns]) -> list[str]:
+    """What "(1)" and "(2)" stand for, where checkpoints of one name are numbered."""
+    return [
+        f"{own.name}: {', '.join(dict.fromkeys(str(folder) for folder in own.folders.values()))}."
+        for own in checkpoints
+        if re.search(r" \(\d+\)$", own.name)
+    ]
+
+
 def open_runs(text: str) -> CheckpointRuns:
     """One checkpoint, by the folder of a run, a baseline or a checkpoint, or by RESULTS/NAME as tables show it.
 
