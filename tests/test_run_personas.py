@@ -156,3 +156,5 @@ def test_no_persona_at_all_is_an_error(evaluate, tmp_path):
 def test_personas_with_judged_tasks_alone_are_refused_with_the_way_to_own_questions(evaluate):
     with pytest.raises(UsageError, match=r"--personas core/pirate: a judged task has questions.*personaeval questions"):
         evaluate(tasks=("personagym",), personas=("core/pirate",))
+    with pytest.raises(UsageError, match=r"--personas core: a judged task has questions"):
+        evaluate(tasks=("personagym",), personas=("core",))

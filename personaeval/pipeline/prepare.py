@@ -86,7 +86,7 @@ def load_eval_set(config: RunConfig) -> EvalSet:
         raise UsageError(f"--judge: none of the tasks ({', '.join(names)}) is scored by judges; add personagym.")
     if config.questions_per_dimension is not None and not judged:
         raise UsageError("--questions-per-dimension: only for judged tasks, and --tasks names none; use --limit.")
-    if len(judged) == len(tasks) and config.personas != RunConfig.model_fields["personas"].default:
+    if len(judged) == len(tasks) and _names_personas(config):
         raise UsageError(
             f"--personas {','.join(config.personas)}: a judged task has questions for its own personas, and --tasks "
             f"names no other ({', '.join(names)}). To judge your own personas, write questions for them: personaeval "
@@ -131,6 +131,13 @@ def load_task(config: RunConfig, task: Task, file: Path, data: Path | None) -> I
     return load_items(
         task, file, data, config.limit, config.seed, config.questions_per_dimension, config.limit_personas
     )
+
+
+def _names_personas(config: RunConfig) -> bool:
+    """Whether the user named personas; a configuration that a run wrote names the default ones as well."""
+    is_written_by_a_run = len(config.model_fields_set) > len(RunConfig.model_fields) / 2
+    is_default = config.personas == RunConfig.model_fields["personas"].default
+    return not is_default or ("personas" in config.model_fields_set and not is_written_by_a_run)
 
 
 def _select_personas(config: RunConfig, registry: Registry) -> Selection:
