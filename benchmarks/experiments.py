@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from populations import METRICS, POPULATIONS, Further
-from simulated import BY_NAME, Batch, batch, batches, decline_test, latent_pair, paired_changes
+from simulated import BY_NAME, Batch, batch, batches, latent_pair, paired_changes
 
 from personaeval.metrics import fidelity, power, two_way_bootstrap
 from personaeval.metrics.catalogue import STABILITY, WORST_PERSONA
-from personaeval.metrics.coverage_warnings import FEW_PERSONAS, UNSCORED_LIMIT, coverage_warnings
+from personaeval.metrics.coverage_warnings import FEW_PERSONAS, UNSCORED_LIMIT, coverage_warnings, unscored_warning
 from personaeval.metrics.fidelity import PersonaSums
 from personaeval.metrics.inference import Estimate
 from personaeval.metrics.jackknife import intervals
-from personaeval.metrics.noninferiority import ALPHA, POWER, NonInferiorityTest
-from personaeval.metrics.paired import changes
+from personaeval.metrics.noninferiority import ALPHA, POWER
+from personaeval.metrics.paired import Change, changes
 from personaeval.metrics.population import Declining, Population
 from personaeval.metrics.split_half import worst_persona_change
 from personaeval.metrics.sums import Ints
@@ -91,10 +91,10 @@ def share(hits: Sequence[bool] | NDArray[np.bool_]) -> tuple[float, float]:
     return value, math.sqrt(max(value * (1 - value), 1e-9) / len(hits))
 
 
-def passes(fall: NonInferiorityTest, max_drop: float) -> bool:
-    """Whether a decline is shown to be at most ``max_drop``."""
-    high = fall.bounds[1]
-    return high is not None and high <= max_drop
+def decline_bounds(change: Change) -> tuple[float, float]:
+    """Bounds of the decline of a metric of which more is better; ``check`` decides by these (a test compares them)."""
+    low, high = change.absolute.low, change.absolute.high
+    return (-math.inf, math.inf) if low is None or high is None else (-high, -low)
 
 
 def covers(interval: Estimate, truth: float) -> bool:
@@ -156,11 +156,11 @@ def verdicts(cell: Cell, metric: Declining, experiments: int, seed: int, coupled
     covered, regressed, passed, detected = [], [], [], []
     for count in batches(experiments, cell.n, cell.m):
         for found in paired_changes(*_drawn(cell, base, worse, rng, count)):
-            fall = decline_test(found[metric], metric)
-            covered.append(covers(found[metric].absolute, -decline))
-            regressed.append(fall.p_value(decline) <= ALPHA)
-            detected.append(fall.p_value(0.0) <= ALPHA)
-            passed.append(passes(fall, decline / 2))
+            low, high = decline_bounds(found[metric])
+            covered.append(low <= decline <= high)
+            regressed.append(low >= decline)
+            detected.append(low >= 0)
+            passed.append(high <= decline / 2)
     rows = {
         COVERAGE_OF_A_CHANGE: (covered, LEVEL),
         FALSE_REGRESSION: (regressed, ALPHA),
@@ -214,14 +214,15 @@ def _further(population: Further, cell: Cell, experiments: int, seed: int) -> li
             for one in (0, 1)
         ]
         for place, moved in enumerate(paired_changes(sums[0], sums[1])):
-            cautions[False].append(_is_cautioned(drawn.correct[0][place], drawn.scored[0][place], cell.samples))
-            second = _is_cautioned(drawn.correct[1][place], drawn.scored[1][place], cell.samples)
-            cautions[True].append(cautions[False][-1] or second)
+            own = found[place * len(cell.metrics)]
+            cautions[False].append(_is_cautioned(drawn.correct[0][place], drawn.scored[0][place], cell.samples, own))
+            runs = zip(drawn.correct, drawn.scored, strict=True)
+            cautions[True].append(any(_is_cautioned(right[place], of[place], cell.samples) for right, of in runs))
             for name, change in moved.items():
-                fall, decline = decline_test(change, name), before[name] - after[name]
-                hits[COVERAGE_OF_A_CHANGE, name].append(covers(change.absolute, -decline))
-                hits[FALSE_REGRESSION, name].append(fall.p_value(decline) <= ALPHA)
-                hits[FALSE_PASS, name].append(passes(fall, decline))
+                (low, high), decline = decline_bounds(change), before[name] - after[name]
+                hits[COVERAGE_OF_A_CHANGE, name].append(low <= decline <= high)
+                hits[FALSE_REGRESSION, name].append(low >= decline)
+                hits[FALSE_PASS, name].append(high <= decline)
     return [
         Result(
             what + FURTHER,
@@ -237,13 +238,15 @@ def _further(population: Further, cell: Cell, experiments: int, seed: int) -> li
     ]
 
 
-def _is_cautioned(correct: Ints, scored: Ints, samples: int) -> bool:
+def _is_cautioned(correct: Ints, scored: Ints, samples: int, accuracy: Estimate | None = None) -> bool:
     """Whether the program adds a caution under a run's table, or under a comparison's for one of its two runs."""
     own, present = correct[:, 1:], scored[:, 1:]
     rates = own / np.maximum(present, 1)
-    accuracy = float(rates[present > 0].mean()) if present.any() else 0.0
-    warnings = coverage_warnings(len(own), accuracy, solved=int(own.any(axis=1).sum()))
-    return bool(warnings) or float(1 - scored.mean() / samples) > UNSCORED_LIMIT
+    mean = float(rates[present > 0].mean()) if present.any() else 0.0
+    warnings = coverage_warnings(len(own), mean, solved=int(own.any(axis=1).sum()))
+    unscored = float(1 - scored.mean() / samples)
+    few = None if accuracy is None else unscored_warning(unscored, accuracy)
+    return bool(warnings) or unscored > UNSCORED_LIMIT or few is not None
 
 
 def two_way(cell: Cell, experiments: int, seed: int) -> list[Result]:
@@ -284,10 +287,10 @@ def rare_losses(n: int, max_drop: float, is_worst: bool, experiments: int, seed:
         if is_worst:
             runs = ([power.drawn_cells(one, 1) for one in own] for own in (before, after))
             found = [worst_persona_change(first, second) for first, second in zip(*runs, strict=True)]
-            passed += [passes(NonInferiorityTest(change.decline(1), n), max_drop) for change in found]
+            passed += [decline_bounds(change)[1] <= max_drop for change in found]
         else:
             moved = paired_changes(batch(before, 1, [metric]), batch(after, 1, [metric]))
-            passed += [passes(decline_test(change[metric], metric), max_drop) for change in moved]
+            passed += [decline_bounds(change[metric])[1] <= max_drop for change in moved]
     what, where = "false PASS at max_drop = d, items lost as a whole", f"n {n}, max_drop {max_drop}"
     return [Result(what, metric, where, False, *share(passed), ALPHA)]
 
@@ -307,7 +310,7 @@ def rare_gains(n: int, max_drop: float, experiments: int, seed: int) -> list[Res
         after = np.where(rng.random(before.shape) < (max_drop + gained) / solvable, 0, before).astype(np.int32)
         after[~solved & (rng.random((count, n)) < gained / (1 - solvable))] = 1
         moved = paired_changes(batch(before, 1, ["accuracy"]), batch(after, 1, ["accuracy"]))
-        regressed += [decline_test(change["accuracy"], "accuracy").p_value(max_drop) <= ALPHA for change in moved]
+        regressed += [decline_bounds(change["accuracy"])[0] >= max_drop for change in moved]
     what, where = "false REGRESSION at max_drop = d, items gained as a whole", f"n {n}, max_drop {max_drop}"
     return [Result(what, "accuracy", where, False, *share(regressed), ALPHA)]
 
@@ -355,9 +358,9 @@ def judged(personas: int, level: str, experiments: int, seed: int) -> list[Resul
         own.append(covers(Estimate(estimate.value, estimate.low, estimate.high), truth))
         change = changes(base, candidate)[0]
         apart.append(covers(change.absolute, lower - truth))
-        fall = NonInferiorityTest(change.decline(1), math.inf)
-        regressed.append(fall.p_value(truth - lower) <= ALPHA)
-        passed.append(passes(fall, (truth - lower) / 2))
+        low, high = decline_bounds(change)
+        regressed.append(low >= truth - lower)
+        passed.append(high <= (truth - lower) / 2)
     where = f"{personas} personas, {level}"
     rows: dict[str, tuple[list[bool], float]] = {
         COVERAGE: (own, LEVEL),

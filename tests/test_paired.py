@@ -5,7 +5,8 @@ import pytest
 
 from personaeval.metrics import two_way_bootstrap
 from personaeval.metrics.catalogue import HEADLINE
-from personaeval.metrics.coverage_warnings import coverage_warnings
+from personaeval.metrics.coverage_warnings import coverage_warnings, unscored_warning
+from personaeval.metrics.inference import Estimate
 from personaeval.metrics.noninferiority import NonInferiorityTest
 from personaeval.metrics.paired import changes, shared
 from personaeval.metrics.population import Population, like
@@ -152,3 +153,29 @@ def test_what_the_simulation_shows_not_to_hold_is_said(items, accuracy, bias, sa
 )
 def test_few_items_with_a_right_answer_are_warned_of(solved, said):
     assert coverage_warnings(500, None, solved=solved) == said
+
+
+@pytest.mark.parametrize(
+    ("share", "interval", "said"),
+    [
+        # 500 items: in the simulation the interval then covers 92.8 %.
+        (
+            0.008,
+            (0.8, 0.77, 0.827),
+            "0.8% of the completions are unscored: if all of them are wrong, accuracy is 0.794",
+        ),
+        (
+            0.008,
+            (0.2, 0.173, 0.23),
+            "0.8% of the completions are unscored: if all of them are right, accuracy is 0.206",
+        ),
+        (0.008, (0.8, 0.7, 0.87), None),
+        (0.001, (0.8, 0.77, 0.827), None),
+        (0.0, (1.0, 1.0, 1.0), None),
+        (0.04, (0.8, 0.77, 0.827), None),  # warned of by its size alone
+        (0.008, (None, None, None), None),
+    ],
+)
+def test_few_unscored_answers_are_warned_of_if_the_interval_is_narrow(share, interval, said):
+    found = unscored_warning(share, Estimate(*interval))
+    assert found is None if said is None else found.startswith(said)

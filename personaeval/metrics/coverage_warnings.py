@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+from personaeval.metrics.inference import Estimate
+
 UNSCORED_LIMIT = 0.01
 """Largest share of unscored answers without a warning."""
+
+TOLERATED = 0.15
+"""Shift of accuracy, in half widths of its interval, by unscored answers without a warning: coverage stays 94 %."""
 
 TRUNCATED_LIMIT = 0.05
 """Largest share of answers cut off at ``max_tokens`` without a warning."""
@@ -53,6 +58,27 @@ def coverage_warnings(
             "corrected for that"
         )
     return found
+
+
+def unscored_warning(share: float, accuracy: Estimate) -> str | None:
+    """The warning that few unscored answers, if all are wrong or all right, matter to the interval of accuracy.
+
+    Args:
+        share: of the answers that are unscored.
+        accuracy: over the scored ones.
+
+    Returns:
+        None if they move it little, and above the limit for a warning of its own.
+    """
+    if accuracy.value is None or accuracy.low is None or accuracy.high is None or not 0 < share <= UNSCORED_LIMIT:
+        return None
+    what, moved = ("wrong", -accuracy.value) if accuracy.value >= 0.5 else ("right", 1 - accuracy.value)
+    if share * abs(moved) <= TOLERATED * (accuracy.high - accuracy.low) / 2:
+        return None
+    return (
+        f"{share:.1%} of the completions are unscored: if all of them are {what}, accuracy is "
+        f"{accuracy.value + share * moved:.3f}, which its interval does not allow for"
+    )
 
 
 def _items(count: int) -> str:

@@ -17,7 +17,9 @@ from personaeval.metrics.coverage_warnings import (
     UNSCORED_LIMIT,
     coverage_warnings,
     empty_warnings,
+    unscored_warning,
 )
+from personaeval.metrics.inference import Estimate
 from personaeval.metrics.suspect import excess_by_persona, overall_excess, suspect_cautions
 from personaeval.metrics.variance_components import decompose
 from personaeval.results.cells import EMPTY, EVIDENCE, Cells, CellTable, JudgedCells
@@ -89,7 +91,12 @@ def _summarise_stability(record: RunRecord, table: CellTable, personas: Sequence
         "template": task.template,
         "sampling": task.sampling,
         "counts": counts | {"total": total},
-        "warnings": [*warnings, *suspect_warnings, *_coverage(task.items, cells, numbers), *_look_alikes(personas)],
+        "warnings": [
+            *warnings,
+            *suspect_warnings,
+            *_coverage(task.items, cells, numbers, counts["unscored"] / total),
+            *_look_alikes(personas),
+        ],
         "stability": numbers,
         "wording": _wording(cells, personas),
         "reader": task.scorer.get("version"),
@@ -122,8 +129,10 @@ def _look_alikes(personas: Sequence[Persona]) -> list[str]:
     return [] if caution is None else [caution]
 
 
-def _coverage(items: int, cells: stability.Cells, numbers: dict[str, Any]) -> list[str]:
-    return coverage_warnings(items, numbers["accuracy"]["value"], numbers["pss_bias"], cells.solved)
+def _coverage(items: int, cells: stability.Cells, numbers: dict[str, Any], unscored: float) -> list[str]:
+    found = coverage_warnings(items, numbers["accuracy"]["value"], numbers["pss_bias"], cells.solved)
+    few = unscored_warning(unscored, Estimate(**numbers["accuracy"]))
+    return found if few is None else [*found, few]
 
 
 def _summarise_fidelity(
