@@ -165,6 +165,23 @@ def test_the_context_bounds_prompt_and_answer(tiny: Any, tokenizer: Any) -> None
     assert empty.error is not None
 
 
+def test_decoded_tokens_are_told_before_an_answer_is_whole(tiny: Any, tokenizer: Any) -> None:
+    """What the progress line counts while a batch is under way, and leaves to the answers afterwards."""
+    engine = TransformersEngine(tiny, tokenizer)
+    seen: list[tuple[int, int]] = []
+    forward = engine._forward
+
+    def watched(*arguments: Any) -> Any:
+        seen.append((engine.activity.under_way, engine.activity.decoded))
+        return forward(*arguments)
+
+    engine._forward = watched  # type: ignore[method-assign]
+    completions = answer(engine, ask(tokenizer, QUESTIONS[:2], Sampling(temperature=0.0, max_tokens=5)))
+    assert all(completion.completion_tokens == 5 for completion in completions)
+    assert (2, 8) in seen, seen
+    assert (engine.activity.under_way, engine.activity.decoded) == (0, 0)
+
+
 def test_a_batch_too_big_for_the_memory_is_halved(tiny: Any, tokenizer: Any) -> None:
     requests = ask(tokenizer, QUESTIONS * 3, Sampling(max_tokens=6))
     expected = answer(TransformersEngine(tiny, tokenizer), requests)
