@@ -1,5 +1,6 @@
 """Tables of judged tasks and the trade-off, from the summaries of runs with known scores."""
 
+import numpy as np
 import pytest
 
 from personaeval.errors import InvalidRunError, UsageError
@@ -11,6 +12,7 @@ from personaeval.report.leaderboard import leaderboard, persona_tables
 from personaeval.report.table import Table
 from personaeval.report.tradeoff import trade_off
 from personaeval.results.records import JudgeRecord, ModelRecord, PanelRecord
+from tests.finished import judged, write_run
 from tests.test_report import SHAKY, STEADY, make_summary
 
 PERSONAS = [
@@ -153,3 +155,19 @@ def test_the_trade_off_joins_stability_and_fidelity_of_each_checkpoint():
     assert "PersonaScore" in render([table], "latex")
     with pytest.raises(InvalidRunError, match="no checkpoint has both"):
         trade_off([alone])
+
+
+def test_one_checkpoint_by_persona_has_every_dimension_and_who_it_is(tmp_path):
+    scores = np.full((4, 5, 3), 4.0)
+    scores[1, 0] = [1, 2, 3]
+    write_run(tmp_path / "one", [judged(scores, task="gym")], label="one")
+    summary = with_gym("one", GOOD) | {"folder": str(tmp_path / "one")}
+    [table] = persona_tables([summary], task="gym")
+    assert table.columns[:3] == ("persona", "one", "dimension 0") and table.columns[-1] == "who"
+    rows = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    found = rows["p1"]["dimension 0"]
+    # Student's t with 2 degrees of freedom: 4.303 · 1 / √3 = 2.48, and no score is below 1.
+    assert (found.value, found.low, found.high) == (2.0, 1.0, pytest.approx(4.484, abs=0.001))
+    assert str(rows["p0"]["dimension 0"]) == "4.000 ±0.000"
+    assert rows["p1"]["who"] == "a p1"
+    assert rows["all of style"]["dimension 0"] == ""

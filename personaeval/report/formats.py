@@ -10,7 +10,7 @@ from dataclasses import replace
 from personaeval.errors import UsageError, printable, suggest
 from personaeval.report import figures
 from personaeval.report.estimates import MISSING, FormattedEstimate
-from personaeval.report.latex import to_latex
+from personaeval.report.latex_tables import to_latex
 from personaeval.report.table import Cell, Table
 
 FORMATS = ("markdown", "csv", "json", "parquet", "html", "latex")

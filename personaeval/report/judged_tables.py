@@ -20,6 +20,7 @@ from personaeval.report.entries import (
     title_of,
 )
 from personaeval.report.estimates import FormattedEstimate, interval
+from personaeval.report.judged_personas import with_dimensions
 from personaeval.report.judging_notes import notes, words_of
 from personaeval.report.table import THESE_PERSONAS, Cell, Key, Table, count, with_names
 
@@ -135,6 +136,8 @@ def persona_table(entries: Sequence[Entry], groups: Groups | None = None) -> Tab
         tuple(keys),
         (None, *(entry.key | Key(metric=_SCORE) for _, entry in judged)),
     )
+    if len(judged) == 1:
+        table = with_dimensions(table, judged[0][1])
     return with_names(table, entries[0].part.get("persona_names") or {})
 
 

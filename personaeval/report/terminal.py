@@ -29,7 +29,7 @@ _NARROWEST = 40
 _HOISTED = ("task", "severity", "category", "run")
 """Columns that are told once, above the table, where all rows agree."""
 
-_BELOW = ("why",)
+_BELOW = ("why", "who")
 """Columns of sentences: they go below the table, after the names of their rows."""
 
 _STYLES = {"PASS": "bold green", "REGRESSION": "bold red", "INCONCLUSIVE": "bold yellow", "INVALID": "bold magenta"}
@@ -92,7 +92,7 @@ def _simplified(table: Table) -> tuple[Table, str, list[str]]:
     below = [place for place, heading in enumerate(table.columns) if heading in _BELOW]
     kept = [place for place in range(len(table.columns)) if place not in (*hoisted, *below)]
     above = ", ".join(f"{table.columns[place]} {rows[0][place]}" for place in hoisted)
-    names = [place for place in kept if table.columns[place] in ("task", "metric", "checkpoint")]
+    names = [place for place in kept if table.columns[place] in ("task", "metric", "checkpoint", "persona")]
     told = [
         f"{' '.join(str(row[name]) for name in names)}: {row[place]}" for place in below for row in rows if row[place]
     ]
