@@ -217,9 +217,9 @@ def validate_with(options: JudgeCheckOptions, progress: bool) -> JudgeChecks:
     from personaeval.judge.validation import check_judge, controls_folder, describe_check, load_controls
     from personaeval.report.outcomes import JudgeChecks
 
-    panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions), options.output)
-    assert panel is not None, "there is a judge"
     controls, shown = load_controls(controls_folder()), open_progress(quiet=not progress)
+    panel = open_panel(part(options, JudgeOptions), part(options, ModelOptions), options.output, shown.message)
+    assert panel is not None, "there is a judge"
     alone = [Panel([one], options.judge_repeats) for one in panel.judges]
     records = [check_judge(one, controls, options.output, shown) for one in alone]
     return JudgeChecks(tuple(records), "\n\n".join(map(describe_check, records)))

@@ -51,19 +51,25 @@ _RECORDED_NAMES = {"score_tokens": "options", "answer_tokens": "labels"}
 class Sampling:
     """Sampling parameters, one object shared by all requests of a task.
 
-    ``schema`` is a JSON schema, as text, that constrains the answer; engines that cannot enforce it ignore it.
-    ``score_tokens`` are texts of one token each: the engine reports their probabilities at the answer's last token that
-    is one of them; only endpoints can. ``answer_tokens`` are texts of one token each: the answer is the likeliest of
-    them and nothing else; only local engines can.
+    ``temperature`` None is the server's default, whatever that is. ``schema`` is a JSON schema, as text, that
+    constrains the answer; engines that cannot enforce it ignore it. ``score_tokens`` are texts of one token each: the
+    engine reports their probabilities at the answer's last token that is one of them; only endpoints can.
+    ``answer_tokens`` are texts of one token each: the answer is the likeliest of them and nothing else; only local
+    engines can.
     """
 
-    temperature: float = 0.0
+    temperature: float | None = 0.0
     top_p: float = 1.0
     max_tokens: int = 1024
     stop: tuple[str, ...] = ()
     schema: str | None = None
     score_tokens: tuple[str, ...] = ()
     answer_tokens: tuple[str, ...] = ()
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether nothing is drawn."""
+        return self.temperature == 0
 
     def record(self) -> dict[str, Any]:
         """The fields for keys and run.json, under the names they have there; an unset constraint is left out."""

@@ -22,7 +22,7 @@ def requests(count: int, sampling: Sampling = SAMPLING) -> list[Request]:
 
 
 def settings(**values) -> EngineSettings:
-    return EngineSettings(**{"concurrency": 8} | values)
+    return EngineSettings(**{"concurrency": 8, "patience": 0} | values)
 
 
 def expected(request: Request) -> str:

@@ -98,6 +98,7 @@ def perform_play(library: Path, output: Path, model: ScriptedServer, judges: lis
         "include": (library,),
         "output": output,
         "concurrency": 8,
+        "patience": 0,
     }
     [result] = run(make_config(None, settings | more), open_progress(quiet=True))
     return result

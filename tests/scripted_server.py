@@ -36,6 +36,7 @@ from typing import Any, TextIO
 from aiohttp import web
 
 from personaeval.generation.sameness import PROMPTS
+from personaeval.models.engines.probe import QUESTION
 
 Answer = Callable[[list[dict[str, str]], int], str]
 """Messages and seed in, the answer out; a prompt without messages comes as one user message."""
@@ -107,6 +108,7 @@ class Script:
     character: what the answers to the fixed prompts depend on, which tell whether an endpoint is the same.
     fickle: so many of the fixed prompts are answered otherwise each time.
     probe_rules: faults that meet the fixed prompts; ``rules`` do not.
+    opening_rules: faults that meet the request that finds out what the server takes; ``rules`` do not.
     system: what the template does with a system message: ``keep``, ``drop`` or ``refuse``; ``no chats``: ``/tokenize``
         takes texts alone.
     """
@@ -125,12 +127,13 @@ class Script:
     character: str = "calm"
     fickle: int = 0
     probe_rules: tuple[Rule, ...] = ()
+    opening_rules: tuple[Rule, ...] = ()
 
     def changed(self, **values: Any) -> Script:
         """A copy with other values; rules may be given as dicts."""
         if "aliases" in values:
             values["aliases"] = tuple(values["aliases"])
-        for name in {"rules", "probe_rules"} & set(values):
+        for name in {"rules", "probe_rules", "opening_rules"} & set(values):
             values[name] = tuple(rule if isinstance(rule, Rule) else Rule(**rule) for rule in values[name])
         return replace(self, **values)
 
@@ -160,6 +163,7 @@ class ScriptedServer:
         self.script = script or Script()
         self.sent: list[Sent] = []
         self.probes: list[Sent] = []
+        self.openings: list[Sent] = []
         self.port = port
         self._answer = answer
         self._log = log
@@ -249,14 +253,18 @@ class ScriptedServer:
         if refused := self._refuse_key(request):
             return refused
         body = await request.json()
-        is_probe = _is_probe(body)
-        self._received += not is_probe
-        parsed = self._received
+        if self.script.model is not None and body["model"] not in (self.script.model, *self.script.aliases):
+            error = {"message": f"The model {body['model']} does not exist.", "code": "model_not_found"}
+            return web.json_response({"error": error}, status=404)
+        is_probe, is_opening = _is_probe(body), _is_opening(body)
+        self._received += not (is_probe or is_opening)
+        parsed = len(self.openings) + 1 if is_opening else self._received
         prompt = body.get("messages", body.get("prompt"))
         key = hashlib.blake2b(json.dumps([prompt, body.get("seed")]).encode(), digest_size=16).hexdigest()
         self._tries[key] += 1
         tries = self._tries[key]
-        rules = self.script.probe_rules if is_probe else self.script.rules
+        rules = self.script.opening_rules if is_opening else self.script.rules
+        rules = self.script.probe_rules if is_probe else rules
         rule = next((rule for rule in rules if rule.fits(body, key, tries, parsed)), None)
         outcome = rule.fault if rule else "answer"
         try:
@@ -271,7 +279,9 @@ class ScriptedServer:
         script = self.script
         messages = body.get("messages")
         asked = messages or [{"role": "user", "content": body["prompt"]}]
-        if _is_probe(body):
+        if _is_opening(body):
+            text = "OK."
+        elif _is_probe(body):
             is_fickle = PROMPTS.index(asked[0]["content"]) < script.fickle
             text = f"{share_of(script.character, asked, len(self.probes) if is_fickle else 0)}: so I am."
         else:
@@ -354,6 +364,8 @@ class ScriptedServer:
         if _is_probe(sent.body):
             # No request of a run: tests count those.
             self.probes.append(sent)
+        elif _is_opening(sent.body):
+            self.openings.append(sent)
         elif self._log is None:
             self.sent.append(sent)
         else:
@@ -364,6 +376,12 @@ class ScriptedServer:
 def _is_probe(body: dict[str, Any]) -> bool:
     messages = body.get("messages")
     return isinstance(messages, list) and len(messages) == 1 and messages[0].get("content") in PROMPTS
+
+
+def _is_opening(body: dict[str, Any]) -> bool:
+    """Whether it is asked what the server takes, before a run."""
+    asked = (body.get("messages") or [{"content": body.get("prompt")}])[-1]["content"]
+    return isinstance(asked, str) and asked.endswith(QUESTION)
 
 
 def main() -> None:

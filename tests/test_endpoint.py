@@ -12,7 +12,9 @@ import pytest
 
 from personaeval.errors import EngineError, UsageError
 from personaeval.models.engines.endpoint import Endpoint
-from tests.asking import ask, expected, identify, requests
+from personaeval.models.engines.probe import find_dialect
+from personaeval.types import Sampling
+from tests.asking import ask, expected, identify, requests, settings
 from tests.conftest import ROOT
 from tests.scripted_server import Rule, Script, ScriptedServer, answer
 
@@ -21,6 +23,12 @@ from tests.scripted_server import Rule, Script, ScriptedServer, answer
 def no_key(monkeypatch):
     for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_LOG"):
         monkeypatch.delenv(name, raising=False)
+
+
+def opened(server: ScriptedServer):
+    """The request that finds out what the server takes."""
+    endpoint = Endpoint(server.url, "scripted")
+    return find_dialect(endpoint, settings(), [Sampling()], is_chat=True, has_system=False)
 
 
 # The key.
@@ -44,13 +52,14 @@ def test_the_key_is_sent_and_shown_nowhere(server, monkeypatch, caplog):
     assert "secret" not in caplog.text
     server.change(key="another")
     with pytest.raises(EngineError, match="refuses the key in OPENAI_API_KEY"):
-        identify(server)
+        asyncio.run(opened(server))
 
 
 def test_without_a_key_a_server_that_wants_one_says_so(server):
     server.change(key="wanted")
+    assert identify(server) is None, "a list that is shown to nobody is no reason to end"
     with pytest.raises(EngineError, match="wants a key, and there is none in OPENAI_API_KEY"):
-        identify(server)
+        asyncio.run(opened(server))
 
 
 # What the endpoint says of itself.
@@ -66,9 +75,8 @@ def test_identity_is_what_stays_the_same(server):
     assert identify(server) == identify(server)
 
 
-def test_a_model_that_is_not_listed_is_refused_with_a_suggestion(server):
-    with pytest.raises(UsageError, match=r"has no model 'scriptd'\. Did you mean 'scripted'\?"):
-        identify(server, "scriptd")
+def test_a_model_that_is_not_listed_is_left_to_a_request(server):
+    assert identify(server, "scriptd") is None
 
 
 def test_a_name_that_is_known_and_not_listed(server):
@@ -76,20 +84,38 @@ def test_a_name_that_is_known_and_not_listed(server):
     assert identify(server, "deployment")["root"] == "/models/deployment"
 
 
-def test_a_server_that_is_no_model_server():
+@pytest.mark.parametrize(
+    ("status", "body", "found"),
+    [
+        (200, b"<html></html>", None),
+        (200, b"null", None),
+        (200, b'{"error": "no such method"}', None),
+        (401, b"{}", None),
+        (403, b"{}", None),
+        (404, b"<html></html>", None),
+        (500, b"{}", None),
+        (200, b'[{"id": "m", "type": "chat"}]', {"id": "m"}),
+        (200, b'{"models": [{"id": "m", "root": "r"}]}', {"id": "m", "root": "r"}),
+        (200, b'{"data": [{"id": "other"}, 5]}', None),
+    ],
+)
+def test_what_models_says_is_a_hint(status, body, found, monkeypatch):
+    monkeypatch.setattr("personaeval.models.engines.endpoint._PROBE_RETRIES", 0)
+
     async def page(reader, writer) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 13\r\n\r\n<html></html>")
-        await writer.flush()
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        code, content = (404, b"") if path.endswith(b"/models/m") else (status, body)
+        head = f"HTTP/1.1 {code} X\r\nContent-Type: application/json\r\nContent-Length: {len(content)}\r\n"
+        writer.write(f"{head}Connection: close\r\n\r\n".encode() + content)
+        await writer.drain()
         writer.close()
 
-    async def main() -> None:
+    async def main():
         async with await asyncio.start_server(page, "127.0.0.1", 0) as web_page:
             port = web_page.sockets[0].getsockname()[1]
-            await Endpoint(f"http://127.0.0.1:{port}", "m").identify()
+            return await Endpoint(f"http://127.0.0.1:{port}", "m").identify()
 
-    with pytest.raises(EngineError, match=r"something else than a list of models.*ends in /v1"):
-        asyncio.run(main())
+    assert asyncio.run(main()) == found
 
 
 def test_a_server_without_a_list_of_models(server):

@@ -134,24 +134,6 @@ def test_what_is_sound_but_no_answer_is_not_asked_for_again(server, choice, reas
 # Asking differently.
 
 
-def test_a_model_that_wants_max_completion_tokens_gets_it_from_then_on(server):
-    refusal = {
-        "message": "Unsupported parameter: 'max_tokens' is not supported with this model. "
-        "Use 'max_completion_tokens' instead.",
-        "type": "invalid_request_error",
-        "param": "max_tokens",
-        "code": "unsupported_parameter",
-    }
-    server.change(rules=[Rule("status", has="max_tokens", status=400, error=refusal)])
-    wanted = requests(40)
-    got = ask(server, wanted, concurrency=4)
-    assert [c.text for c in got] == [expected(r) for r in wanted]
-    refused = [sent for sent in server.sent if sent.outcome == "status"]
-    answered = [sent for sent in server.sent if sent.outcome == "answer"]
-    assert len(refused) <= 4
-    assert all(sent.body["max_completion_tokens"] == 64 and "max_tokens" not in sent.body for sent in answered)
-
-
 @pytest.mark.parametrize(
     "error",
     [

@@ -152,7 +152,9 @@ def _inner(field: FieldInfo) -> Any:
     """The type of a field without ``| None``."""
     annotation = field.annotation
     if get_origin(annotation) in (Union, UnionType):
-        [annotation] = [part for part in get_args(annotation) if part is not type(None)]
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        # A number or a word is read as text, and checked by the options class.
+        annotation = parts[0] if len(parts) == 1 else str
     return annotation
 
 

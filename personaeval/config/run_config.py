@@ -10,7 +10,14 @@ from pydantic import Field, field_validator, model_validator
 
 from personaeval.config.flags import Flag, Options, make_options, part
 from personaeval.config.keywords import given
-from personaeval.config.shared_options import JudgeOptions, LibraryOptions, ModelOptions, PriceOptions, PromptOptions
+from personaeval.config.shared_options import (
+    JudgeOptions,
+    LibraryOptions,
+    ModelOptions,
+    PriceOptions,
+    PromptOptions,
+    Temperature,
+)
 from personaeval.documents import read_document
 
 SAMPLING = "Sampling"
@@ -72,8 +79,8 @@ class EvaluationOptions(Options):
     samples: Annotated[int, Flag(group=SAMPLING)] = Field(
         default=1, gt=0, le=1000, description="Completions per item and persona."
     )
-    temperature: Annotated[float | None, Flag(default="the task's", group=SAMPLING)] = Field(
-        default=None, ge=0, description="Sampling temperature."
+    temperature: Annotated[Temperature | None, Flag(default="the task's", value="NUMBER", group=SAMPLING)] = Field(
+        default=None, description="Sampling temperature, or the word default: none is sent, an endpoint's own holds."
     )
     top_p: Annotated[float | None, Flag(default="the task's", group=SAMPLING)] = Field(
         default=None, gt=0, le=1, description="Nucleus sampling: the probability mass that is kept."

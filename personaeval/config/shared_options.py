@@ -16,6 +16,9 @@ ENDPOINT = "Endpoint"
 
 PersonaRole = Literal["auto", "system", "user_prefix"]
 
+Temperature = Annotated[float, Field(ge=0)] | Literal["default"]
+"""``default``: none is sent, and the server's own holds."""
+
 JudgeFormat = Literal["json", "prometheus", "rating"]
 
 
@@ -94,6 +97,9 @@ class ConnectionOptions(EndpointOptions):
     timeout: Annotated[float, Flag(value="SECONDS")] = Field(
         default=600.0, gt=0, description="Time-out of a request to an endpoint."
     )
+    patience: Annotated[float, Flag(value="SECONDS")] = Field(
+        default=300.0, ge=0, description="How long to wait for an endpoint that is away or over its limits."
+    )
 
 
 class VersionOptions(Options):
@@ -118,6 +124,11 @@ class TemplateOptions(Options):
     )
     chat_template_kwargs: Annotated[dict[str, Any], Flag("--chat-template-kwarg")] = Field(
         default={}, description="Variables for the chat template, such as enable_thinking=false."
+    )
+    plain: bool = Field(
+        default=False,
+        description="Ask for plain completions, as of a base model, even if there is a chat template; "
+        "an endpoint is asked through /completions.",
     )
     date: Annotated[str, Flag(value="YYYY-MM-DD")] = Field(
         default="2026-01-01", description="The date for chat templates that ask for today's."
@@ -173,6 +184,9 @@ class JudgeCallOptions(EndpointOptions):
         default="json",
         description="How judges reply: json, prometheus (feedback, [RESULT] 4) or rating (explanation, [[4]]).",
     )
+    judge_temperature: Annotated[Temperature | None, Flag(default="0 where it is taken", value="NUMBER")] = Field(
+        default=None, description="Temperature of the judges, or the word default: the endpoint's own."
+    )
     judge_model_version: str | None = Field(
         default=None, min_length=1, description="As --model-version, of judges behind endpoints."
     )
@@ -196,6 +210,7 @@ class JudgeCallOptions(EndpointOptions):
                 "trust_endpoint": self.trust_endpoint,
                 "engine_args": self.judge_engine_args,
                 "chat_template": None,
+                "plain": False,
                 "chat_template_kwargs": self.judge_chat_template_kwargs,
                 "dtype": "auto",
                 "tokenizer": None,

@@ -207,7 +207,7 @@ def draw_key(sampling: Sampling, seed: int, repeat: int, greedy: str) -> bytes:
     ``greedy`` is how greedy keys say it: as they did before every row had random numbers of its own, so that stored
     greedy answers still count. The zero byte ends the prompt, which may itself end in digits.
     """
-    return f"\0draw:{seed}:{repeat}".encode() if sampling.temperature > 0 else f"\0{greedy}".encode()
+    return f"\0draw:{seed}:{repeat}".encode() if not sampling.is_greedy else f"\0{greedy}".encode()
 
 
 def draw_seed(sampling: Sampling, seed: int, repeat: int, prompt: bytes) -> int:
@@ -223,7 +223,7 @@ def draw_seed(sampling: Sampling, seed: int, repeat: int, prompt: bytes) -> int:
         repeat: the sample's index.
         prompt: the bytes of the rendered prompt, or of the messages for an endpoint.
     """
-    if sampling.temperature <= 0:
+    if sampling.is_greedy:
         return seed + repeat
     state = hashlib.blake2b(f"{seed}:{repeat}\0".encode(), digest_size=4)
     state.update(prompt)
@@ -232,7 +232,7 @@ def draw_seed(sampling: Sampling, seed: int, repeat: int, prompt: bytes) -> int:
 
 def describe_greedy_samples(plan: Plan) -> str | None:
     """A warning about several samples of greedy tasks; None without any."""
-    greedy = [task for task in plan.tasks if task.samples > 1 and task.sampling.temperature <= 0]
+    greedy = [task for task in plan.tasks if task.samples > 1 and task.sampling.is_greedy]
     if not greedy:
         return None
     names = ", ".join(task.items.task.name for task in greedy)

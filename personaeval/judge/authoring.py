@@ -26,7 +26,7 @@ from personaeval.judge.rubrics import Rubric, load_rubrics, rubrics_hash
 from personaeval.judge.validation import controls_folder
 from personaeval.library.personas import Persona
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import Model
+from personaeval.models.model import EndpointModel, Model
 from personaeval.models.suitability import opens_thinking
 from personaeval.progress import Progress
 from personaeval.results.files import write_json, write_text
@@ -119,6 +119,8 @@ def write_questions(
     rubrics_folder = controls_folder() / "rubrics"
     rubrics = load_rubrics(rubrics_folder, [path.stem for path in rubrics_folder.glob("*.yaml")])
     model = open_known_model(parse_model(generator), options, folder)
+    if isinstance(model, EndpointModel):
+        model.negotiate([replace(_SAMPLING, schema=SettingList.schema_text())], has_system=False, say=progress.message)
     with run_lock(folder), Ledger(folder / LEDGER) as ledger:
         author = _Author(model, seed, ledger, progress)
         settings = author.write_settings(personas, questions_per_dimension)
@@ -205,6 +207,8 @@ class _Author:
         read: Callable[[Stored], T],
     ) -> list[T | None]:
         sampling = replace(_SAMPLING, schema=form.schema_text())
+        if isinstance(self._model, EndpointModel) and self._model.dialect.refused_temperature is not None:
+            sampling = replace(sampling, temperature=None)
         identity = {**self._model.identity(), "seed": self._seed}
         query = StructuredQuery(self._model, identity, sampling, count, text, read, self._ledger, seed=self._seed)
         check_sameness(self._model, self._ledger, self._progress, is_reused=query.reused)

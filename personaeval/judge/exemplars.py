@@ -121,8 +121,9 @@ def _query(
         one = questions[number]
         return _prompt(rubrics[one.task][one.dimension], one.persona, one.question, again)
 
-    identity = {**author.identity(), "sampling": SAMPLING.record()}
-    return StructuredQuery(author.model, identity, SAMPLING, len(questions), text, _read, ledger)
+    sampling = SAMPLING if author.sampling.temperature is not None else replace(SAMPLING, temperature=None)
+    identity = {**author.identity(), "sampling": sampling.record()}
+    return StructuredQuery(author.model, identity, sampling, len(questions), text, _read, ledger)
 
 
 def _prompt(rubric: Rubric, persona: str, question: str, again: bool) -> str:

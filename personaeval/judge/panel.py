@@ -7,7 +7,7 @@ unscored, with the reason; it never counts as 0.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from personaeval.judge.reply_formats import read_stored
 from personaeval.judge.rubrics import SCORES
 from personaeval.judge.usage import JudgeUsage
 from personaeval.models.checkpoints import parse_model
-from personaeval.models.model import Model
+from personaeval.models.model import EndpointModel, Model
 from personaeval.models.suitability import opens_thinking
 from personaeval.progress import Progress
 from personaeval.results.ledger import Ledger, Stored
@@ -201,13 +201,16 @@ class Panel:
         return PanelResult(queries, usages, len(judge_inputs), self.repeats)
 
 
-def open_panel(options: JudgeOptions, shared: ModelOptions, results: Path) -> Panel | None:
+def open_panel(
+    options: JudgeOptions, shared: ModelOptions, results: Path, say: Callable[[str], None] | None = None
+) -> Panel | None:
     """Find the judges; loads no weights. None if no judge is named.
 
     Args:
         options: who judges, and how they are asked.
         shared: options of the evaluated models; the judges' connection, date and end of thinking are the same.
         results: the results folder, which may know endpoints by an older fingerprint.
+        say: prints a line on what endpoints take; None: they are not asked.
 
     Raises:
         UsageError: a judge cannot be found, or expected scores are wanted of one that cannot give them.
@@ -224,13 +227,42 @@ def open_panel(options: JudgeOptions, shared: ModelOptions, results: Path) -> Pa
     if options.expected_score and form != "json":
         raise UsageError(f"--expected-score: needs the replies of --judge-format json, not {form}.")
     schema = schema_for(tokens) if form == "json" else None
-    sampling = Sampling(0.0, 1.0, tokens, schema=schema, score_tokens=score_tokens)
+    if options.judge_temperature == "default" and local is not None:
+        raise UsageError(f"--judge-temperature default: only an endpoint has one of its own, and {local} is none.")
+    given = None if options.judge_temperature == "default" else options.judge_temperature or 0.0
+    sampling = Sampling(given, 1.0, tokens, schema=schema, score_tokens=score_tokens)
     judges = [
         Judge(open_known_model(spec, own, results), sampling, own.reasoning_end, own.reasoning_start, form)
         for spec in specs
     ]
+    if say is not None:
+        for judge in judges:
+            _settle_sampling(judge, options, say)
     _refuse_duplicates(options.judge, judges)
     return Panel(judges, options.judge_repeats, options.exemplars) if judges else None
+
+
+def _settle_sampling(judge: Judge, options: JudgeOptions, say: Callable[[str], None]) -> None:
+    """Find out whether a judge takes the sampling; by default, one that refuses temperature 0 is asked at its own.
+
+    Raises:
+        UsageError: it refuses the temperature that was named.
+    """
+    if not isinstance(judge.model, EndpointModel):
+        return
+    judge.model.negotiate([judge.sampling], has_system=False, say=say)
+    refused = judge.model.dialect.refused_temperature
+    if refused is None:
+        return
+    if options.judge_temperature is not None:
+        raise UsageError(
+            f"--judge-temperature {refused:g}: the endpoint of {judge.short_name} refuses it; leave it out, or use "
+            "--judge-temperature default."
+        )
+    say(
+        f"judge {judge.short_name}: the endpoint refuses temperature {refused:g}, so it judges at the server's default."
+    )
+    judge.sampling = replace(judge.sampling, temperature=None)
 
 
 def _refuse_duplicates(named: Sequence[str], judges: Sequence[Judge]) -> None:

@@ -6,7 +6,7 @@ Opening a model loads no weights. If the ledger holds every answer, none are eve
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from personaeval.models.embedding_rows import refuse_rowless_tokens
 from personaeval.models.endpoint_origin import EndpointOrigin
 from personaeval.models.engines import Engine, EngineSettings
 from personaeval.models.engines.availability import refuse_unavailable
+from personaeval.models.engines.dialect import Dialect
 from personaeval.models.engines.local import answer_token_ids, tokenise
 from personaeval.models.event_loop import run_blocking
 from personaeval.models.families import family
@@ -26,7 +27,7 @@ from personaeval.models.prompts import ChatRenderer, MessageRenderer, PlainRende
 from personaeval.models.thinking import Thinking, find_thinking, opening
 from personaeval.models.tokenizer import control_tokens, load_tokenizer, read_chat_template, special_tokens, template_of
 from personaeval.models.weights import check_weights
-from personaeval.types import Message, Request
+from personaeval.types import Message, Request, Sampling
 
 # These change the speed, not the answers: two runs that differ only here share their answers.
 PERFORMANCE_ARGS = frozenset(
@@ -112,6 +113,7 @@ def _settings(
         requests_per_minute=options.requests_per_minute,
         tokens_per_minute=options.tokens_per_minute,
         timeout=options.timeout,
+        patience=options.patience,
         kept_tokens=kept_tokens,
     )
 
@@ -139,7 +141,7 @@ class InProcessModel(ABC):
         self.chat_template: str | None = template or template_of(tokenizer)
         self.thinking = find_thinking(self.chat_template, options.reasoning_start, options.reasoning_end)
         self._kept_tokens = self.thinking.kept_tokens(special_tokens(tokenizer))
-        if template is None and not tokenizer.chat_template:
+        if options.plain or (template is None and not tokenizer.chat_template):
             plain = PlainRenderer()
             self.renderer: Renderer = plain
             self.probe: Probe = plain.probe
@@ -294,7 +296,10 @@ class LocalModel(InProcessModel):
 
 
 class EndpointModel:
-    """A model behind an OpenAI-compatible endpoint; its weights cannot be inspected."""
+    """A model behind an OpenAI-compatible endpoint; its weights cannot be inspected.
+
+    ``dialect`` is what the endpoint takes: known once :meth:`negotiate` has asked.
+    """
 
     def __init__(self, spec: ModelSpec, options: ModelOptions) -> None:
         from personaeval.models.engines.openai import Endpoint
@@ -307,6 +312,7 @@ class EndpointModel:
         self.origin = EndpointOrigin(self._endpoint.place, spec.name, options.model_version)
         self.fingerprint = self.origin.fingerprint()
         self.is_vouched_for = options.trust_endpoint
+        self.dialect = Dialect()
         self.renderer: Renderer = MessageRenderer(options.chat_template_kwargs)
         if options.chat_template is not None:
             raise UsageError("--chat-template: an endpoint renders by its own template; give it to the server instead.")
@@ -319,8 +325,32 @@ class EndpointModel:
             self.control_tokens = control_tokens(self._tokenizer)
             self.chat_template = template_of(self._tokenizer)
             self.probe = ChatRenderer(self._tokenizer, None, options.chat_template_kwargs, options.date).render
+        if options.plain:
+            plain = PlainRenderer()
+            self.renderer, self.probe = plain, plain.probe
         named = options.reasoning_start, options.reasoning_end
         self.thinking = find_thinking(self.chat_template, *named, is_endpoint=True)
+
+    def negotiate(self, samplings: Sequence[Sampling], *, has_system: bool, say: Callable[[str], None]) -> None:
+        """Find out what the endpoint takes, before anything is planned.
+
+        Args:
+            samplings: of the requests to come.
+            has_system: whether some of them have a system turn.
+            say: prints a line.
+
+        Raises:
+            UsageError: it does not have the model, or takes fewer new tokens than are asked for.
+            EngineError: it refuses the key or every request, or does not answer.
+        """
+        from personaeval.models.engines.probe import find_dialect
+
+        is_chat = not self._options.plain
+        settings = _settings(self._options, "", self._arguments())
+        asking = find_dialect(self._endpoint, settings, samplings, is_chat=is_chat, has_system=has_system and is_chat)
+        self.dialect = run_blocking(asking)
+        if (differs := self.dialect.describe()) is not None:
+            say(f"{self.spec.short_name}: the endpoint {differs}.")
 
     def _ask_server(self, messages: Sequence[Message]) -> str | None:
         return run_blocking(self._endpoint.rendered(tuple(messages), self._arguments()))
@@ -345,6 +375,7 @@ class EndpointModel:
             "family": family(self.spec.name, str((self.listed or {}).get("root", ""))),
             "fingerprint_verifiable": False,
             "rendering": self.renderer.record(),
+            **({"dialect": found} if (found := self.dialect.record()) else {}),
         }
 
     def context(self) -> int | None:
@@ -363,4 +394,5 @@ class EndpointModel:
         """See :class:`Model`."""
         from personaeval.models.engines import openai
 
-        return await openai.open_engine(self._endpoint, _settings(self._options, "", self._arguments()))
+        settings = replace(_settings(self._options, "", self._arguments()), dialect=self.dialect)
+        return await openai.open_engine(self._endpoint, settings)

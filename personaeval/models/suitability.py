@@ -9,13 +9,20 @@ from personaeval.config import PersonaRole
 from personaeval.errors import UsageError
 from personaeval.library.sources import ItemSet
 from personaeval.library.tasks import HarnessSource, PlainPrompt
-from personaeval.models.model import InProcessModel, Model
+from personaeval.models.model import EndpointModel, InProcessModel, Model
 from personaeval.models.placement import Placement, place
 from personaeval.models.prompts import PROBE, PlainRenderer, Role, chat
 
 
 def place_personas(model: Model, sentences: Mapping[str, str | None], requested: PersonaRole) -> Placement:
     """Where a model's prompts hold the personas; see :func:`personaeval.models.placement.place`."""
+    if isinstance(model, EndpointModel) and not model.dialect.takes_system:
+        if requested == "system":
+            raise UsageError(
+                f"--persona-role system: the endpoint of {model.spec.short_name} refuses a system turn. Use "
+                "--persona-role user_prefix, or leave it out."
+            )
+        requested = "user_prefix"
     placement = place(model.probe, sentences, requested, model.thinking, model.control_tokens)
     cautions = list(placement.cautions)
     if isinstance(model.renderer, PlainRenderer):

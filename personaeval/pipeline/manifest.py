@@ -125,7 +125,7 @@ def _describe_task(config: RunConfig, model: Model, plan: TaskPlan) -> TaskRecor
         "chat_template_kwargs": config.chat_template_kwargs,
         **_reasoning(config),
     }
-    if plan.sampling.temperature > 0:
+    if not plan.sampling.is_greedy:
         # Not so in earlier versions: one seed for all rows of a sample, so that items were no independent clusters.
         asked["random_numbers"] = "own of every row"
     if any(drops_full_stop(config.template, persona) for persona in plan.personas):

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from personaeval.library.tasks import Task
 from personaeval.library.wording import refuse_misfit_personas
 from personaeval.models.checkpoint_patterns import expand_models
 from personaeval.models.checkpoints import ModelSpec, find_folder, parse_model
-from personaeval.models.model import Model
+from personaeval.models.model import EndpointModel, Model
 from personaeval.models.placement import Placement
 from personaeval.models.prompts import with_system
 from personaeval.models.sentences import fit_of, persona_sentence
@@ -176,7 +176,8 @@ def prepare(config: RunConfig, models: Sequence[Model] | None = None, progress: 
     Args:
         config: of the run.
         models: open models to evaluate instead of the configuration's.
-        progress: names steps that take long.
+        progress: names steps that take long, and says what endpoints take. None: endpoints are not asked, which a
+            forecast can do without.
 
     Raises:
         PersonaevalError: bad input, an unusable model, or a persona that does not fit a model's context.
@@ -187,6 +188,7 @@ def prepare(config: RunConfig, models: Sequence[Model] | None = None, progress: 
     for spec in (*specs, *(parse_model(text, "--judge") for text in config.judge)):
         if spec.engine != "openai":
             find_folder(spec)
+    say = progress.message if progress is not None else None
     progress = progress or open_progress(quiet=True)
     with naming(progress, f"reading {', '.join(config.tasks)}"):
         eval_set = load_eval_set(config)
@@ -195,8 +197,11 @@ def prepare(config: RunConfig, models: Sequence[Model] | None = None, progress: 
     for spec in specs:
         with naming(progress, _opening(spec)):
             opened.append(open_known_model(spec, config.model_options, config.output))
+    for model in opened:
+        with naming(progress, f"{model.spec.short_name}: asking what it takes"):
+            _settle_sampling(config, model, eval_set, say)
     with naming(progress, f"opening {', '.join(config.judge)}"):
-        panel = open_panel(config.judge_options, config.model_options, config.output)
+        panel = open_panel(config.judge_options, config.model_options, config.output, say)
     prices = read_prices(config.prices)
     placed = []
     for model in opened:
@@ -209,6 +214,29 @@ def prepare(config: RunConfig, models: Sequence[Model] | None = None, progress: 
 
 def _opening(spec: ModelSpec) -> str:
     return f"waiting for {spec.url}" if spec.url else f"reading the checkpoint {spec.name}"
+
+
+def _settle_sampling(config: RunConfig, model: Model, eval_set: EvalSet, say: Callable[[str], None] | None) -> None:
+    """Find out whether a model takes the run's sampling.
+
+    Raises:
+        UsageError: it does not; names the remedy.
+    """
+    name = model.spec.short_name
+    if not isinstance(model, EndpointModel):
+        if config.temperature == "default":
+            raise UsageError(f"--temperature default: only an endpoint has one of its own, and {name} is none.")
+        return
+    if say is None:
+        return
+    samplings = [choose_sampling(items.task, config, ()) for items in eval_set.items]
+    model.negotiate(samplings, has_system=config.persona_role != "user_prefix", say=say)
+    refused = model.dialect.refused_temperature
+    if refused is not None:
+        raise UsageError(
+            f"{name}: the endpoint refuses temperature {refused:g}. --temperature default asks it without one: the run "
+            "is then sampled at the server's default, titled so, and never ranked with greedy ones."
+        )
 
 
 @dataclass(frozen=True)
@@ -258,8 +286,9 @@ def build_plan(config: RunConfig, model: Model, placement: Placement, eval_set: 
 def choose_sampling(task: Task, config: RunConfig, stop: tuple[str, ...]) -> Sampling:
     """The task's sampling, with what the user set in its place."""
     own = task.sampling
+    given = own.temperature if config.temperature is None else config.temperature
     return Sampling(
-        temperature=own.temperature if config.temperature is None else config.temperature,
+        temperature=None if given == "default" else given,
         top_p=own.top_p if config.top_p is None else config.top_p,
         max_tokens=own.max_tokens if config.max_tokens is None or task.answer_tokens else config.max_tokens,
         stop=(*own.stop, *stop),

@@ -132,7 +132,7 @@ def _judge_again(
     config = RunConfig.model_validate(record.config).model_copy(update=dict(judging))
     record.config = config.model_dump(mode="json")
     results = folder.parent.parent
-    panel = open_panel(judging, config.model_options, results)
+    panel = open_panel(judging, config.model_options, results, progress.message)
     add_panel(record, eval_set.rubrics, panel, results)
     if panel is None:
         raise UsageError("--judge: names no judge.")

@@ -226,11 +226,12 @@ def setting_columns(entries: Sequence[Entry]) -> list[str]:
 def drawn(part: Mapping[str, Any]) -> str:
     """How a task's completions were drawn, in words."""
     sampling = part["sampling"]
-    how = (
-        "greedy"
-        if sampling["temperature"] == 0
-        else f"temperature {sampling['temperature']:g}, top_p {sampling['top_p']:g}"
-    )
+    if sampling["temperature"] is None:
+        how = f"sampled at the server's default, top_p {sampling['top_p']:g}"
+    elif sampling["temperature"] == 0:
+        how = "greedy"
+    else:
+        how = f"temperature {sampling['temperature']:g}, top_p {sampling['top_p']:g}"
     return f"{count(part['samples'], 'sample')}, {how}, at most {count(sampling['max_tokens'], 'token')}"
 
 

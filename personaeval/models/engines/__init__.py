@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from personaeval.models.engines.dialect import Dialect
 from personaeval.progress import Activity
 from personaeval.types import Completion, Request
 
@@ -40,6 +41,10 @@ class EngineSettings:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     timeout: float = 600.0
+    patience: float = 300.0
+    """Seconds for which a server that is away is waited for."""
+    dialect: Dialect = field(default_factory=Dialect)
+    """What an endpoint takes, as a probe found it."""
     kept_tokens: tuple[str, ...] = ()
     """Special tokens that stay in the text, all others being left out: the marks of some models' thinking."""
     unused_weights: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from typing import Any
 
 from personaeval.errors import EngineError
 from personaeval.models.engines.endpoint import redact
+from personaeval.models.engines.event_stream import is_stream, join_events
 from personaeval.models.engines.finish_reasons import end_of
 from personaeval.types import Completion, Request, repair_surrogates
 
@@ -37,7 +38,7 @@ def read_completion(content: bytes, request: Request) -> Completion:
         UnusableError: it holds a tool call or a filter's notice instead of an answer.
     """
     try:
-        body = json.loads(content)
+        body = join_events(content) if is_stream(content) else json.loads(content)
     except (ValueError, RecursionError):
         shown = redact(content[:80].decode(errors="replace"))
         raise SenselessError(f"the answer is not JSON ({shown!r})") from None
@@ -107,7 +108,8 @@ def _texts(choice: dict[str, Any], request: Request) -> tuple[str, str | None]:
         if message.get("tool_calls"):
             return _called_with(message["tool_calls"], request), None
         reasoning = message.get("reasoning") or message.get("reasoning_content")
-        text = message.get("content")
+        text, thought = _joined(message.get("content"))
+        reasoning = reasoning or thought
         # A refusal is the model's own text, which some servers put in another field.
         text = message.get("refusal") if text is None else text
     reasoning = repair_surrogates(reasoning) if isinstance(reasoning, str) else None
@@ -116,6 +118,29 @@ def _texts(choice: dict[str, Any], request: Request) -> tuple[str, str | None]:
     if not isinstance(text, str):
         raise SenselessError("the answer holds no text")
     return repair_surrogates(text), reasoning
+
+
+def _joined(content: Any) -> tuple[Any, str | None]:
+    """Text and thinking of a message's content, which may be a list of parts; anything else is left as it is."""
+    if not isinstance(content, list):
+        return content, None
+    if not all(isinstance(part, dict) for part in content):
+        raise SenselessError("the answer holds parts that are none")
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content:
+        kind = str(part.get("type", "text"))
+        is_thought = "think" in kind or "reason" in kind
+        (thoughts if is_thought else texts).append(_part_text(part, kind))
+    return "".join(texts), "".join(thoughts) or None
+
+
+def _part_text(part: dict[str, Any], kind: str) -> str:
+    """The text of a part, which may be a list of parts itself."""
+    inner = next((part[name] for name in ("text", kind, "content", "thinking", "reasoning") if part.get(name)), "")
+    if isinstance(inner, list):
+        return "".join(_part_text(one, str(one.get("type", "text"))) for one in inner if isinstance(one, dict))
+    return inner if isinstance(inner, str) else ""
 
 
 def _called_with(calls: Any, request: Request) -> str:

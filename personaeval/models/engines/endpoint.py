@@ -9,11 +9,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from personaeval.errors import EngineError, UsageError, suggest
+from personaeval.errors import EngineError, UsageError
 from personaeval.progress import Activity
-from personaeval.types import Message
+from personaeval.types import Message, Prompt
 
 if TYPE_CHECKING:
     import openai
@@ -32,7 +32,7 @@ _PROBE_RETRIES = 2
 
 _REASON_LENGTH = 300
 
-_NO_SUCH_PATH = (404, 405, 501)
+_API_VERSION = "api-version"
 
 _STABLE = ("id", "root", "parent", "owned_by", "max_model_len")
 """What /models says of the model itself; dates and permission ids change from call to call."""
@@ -58,6 +58,8 @@ class Endpoint:
     url: str
     model: str
     flag: str = field(default="--model", compare=False)
+    query: Mapping[str, str] = field(init=False, default_factory=dict)
+    """Of the URL: the ``api-version`` that Azure wants."""
 
     def __post_init__(self) -> None:
         try:
@@ -67,12 +69,14 @@ class Endpoint:
             usable = False
         if not usable:
             raise UsageError(f"{self.flag}: {self.url!r} is no URL of an endpoint; write http://HOST:PORT/v1.")
-        if "@" in parts.netloc or parts.query or parts.fragment:
+        known = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+        if "@" in parts.netloc or known not in ([], [_API_VERSION]) or parts.fragment:
             raise UsageError(
                 f"{self.flag}: the URL of {parts.hostname} carries a password or a query, which would be recorded with "
-                f"the run; write scheme://HOST:PORT/PATH alone and put the key in {_KEY}."
+                f"the run; write scheme://HOST:PORT/PATH alone (or with ?{_API_VERSION}=…) and put the key in {_KEY}."
             )
-        object.__setattr__(self, "url", self.url.rstrip("/"))
+        object.__setattr__(self, "url", urlunsplit(parts._replace(query="")).rstrip("/"))
+        object.__setattr__(self, "query", dict(parse_qsl(parts.query)))
 
     @property
     def place(self) -> str:
@@ -103,9 +107,13 @@ class Endpoint:
             max_connections=connections, max_keepalive_connections=connections
         )
         timeouts = openai.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS))
+        # Azure takes its keys in a header of its own.
+        headers: Any = {"api-key": _api_key(), "Authorization": openai.Omit()} if self.query else None
         return openai.AsyncOpenAI(
             base_url=self.url,
             api_key=_api_key(),
+            default_query=dict(self.query) or None,
+            default_headers=headers,
             max_retries=retries,
             timeout=timeouts,
             # A proxy for outside addresses cannot reach a server on this machine.
@@ -113,33 +121,50 @@ class Endpoint:
         )
 
     async def identify(self) -> dict[str, Any] | None:
-        """The stable part of this model's entry in ``/models``.
+        """The stable part of this model's entry in ``/models``, which is a hint and no more.
+
+        Servers accept aliases, variants and deployments that they do not list, and some show their list to nobody:
+        whether the model is there, only a request to it tells.
 
         Returns:
-            Some of ``id``, ``root``, ``parent``, ``owned_by``, ``max_model_len``; None where the server lists no
-            models.
+            Some of ``id``, ``root``, ``parent``, ``owned_by``, ``max_model_len``; None where the server does not list
+            the model.
 
         Raises:
-            UsageError: the server does not know the model.
-            EngineError: it does not answer, refuses the key, or is no such server.
+            EngineError: it cannot be reached.
+        """
+        known = await self.list_models()
+        entry = known.get(self.model) or (await self._get(f"{self.url}/models/{self.model}") if known else None)
+        if not isinstance(entry, dict) or "id" not in entry:
+            return None
+        return {name: entry[name] for name in _STABLE if entry.get(name) is not None}
+
+    async def list_models(self) -> dict[str, dict[str, Any]]:
+        """The models that the server lists, by name: OpenAI's form, a bare list, or one under another key.
+
+        Raises:
+            EngineError: it cannot be reached.
         """
         listing = await self._get(f"{self.url}/models")
-        if listing is None:
-            return None
-        data = listing.get("data") if isinstance(listing, dict) else None
-        if not isinstance(data, list):
-            raise EngineError(
-                f"{self.url}/models: answered with something else than a list of models. Is this the base URL of an "
-                "OpenAI-compatible server? It mostly ends in /v1."
-            )
-        known = {str(entry["id"]): entry for entry in data if isinstance(entry, dict) and "id" in entry}
-        if not known:
-            return None
-        # Hosted servers accept aliases and deployments that they do not list.
-        entry = known.get(self.model) or await self._get(f"{self.url}/models/{self.model}")
-        if not isinstance(entry, dict) or "id" not in entry:
-            raise UsageError(f"{self.url}: has no model {self.model!r}.{suggest(self.model, known)}")
-        return {name: entry[name] for name in _STABLE if entry.get(name) is not None}
+        if isinstance(listing, dict):
+            listing = listing.get("data") if isinstance(listing.get("data"), list) else listing.get("models")
+        entries = [entry for entry in listing if isinstance(entry, dict)] if isinstance(listing, list) else []
+        return {str(entry["id"]): entry for entry in entries if "id" in entry}
+
+    async def post(self, client: openai.AsyncOpenAI, prompt: Prompt, body: Mapping[str, Any]) -> bytes:
+        """Post one request; the raw response, since the client's parser accepts malformed answers.
+
+        Args:
+            client: made by :meth:`connect`.
+            prompt: messages, or a text to be completed.
+            body: the other fields.
+        """
+        if isinstance(prompt, str):
+            plain = client.completions.with_raw_response
+            return bytes((await plain.create(model=self.model, prompt=prompt, extra_body=dict(body))).content)
+        messages: Any = [dict(message) for message in prompt]
+        chat = client.chat.completions.with_raw_response
+        return bytes((await chat.create(model=self.model, messages=messages, extra_body=dict(body))).content)
 
     async def tokenize(
         self, messages: Sequence[Message], arguments: Mapping[str, Any] | None = None
@@ -172,7 +197,7 @@ class Endpoint:
         return tokens
 
     async def rendered(self, messages: Sequence[Message], arguments: Mapping[str, Any] | None = None) -> str | None:
-        """The prompt that the server makes of chat messages; None if it cannot tell.
+        """The prompt that the server makes of chat messages, as vLLM or llama.cpp tell it; None if it cannot tell.
 
         Raises:
             ValueError: the chat template refuses these messages; says why.
@@ -180,28 +205,43 @@ class Endpoint:
         """
         tokens = await self.tokenize(messages, arguments)
         if tokens is None:
-            return None
+            return await self._applied(messages, arguments)
         answer, _ = await self._post("detokenize", {"model": self.model, "tokens": tokens})
         text = answer.get("prompt") if isinstance(answer, dict) else None
         return text if isinstance(text, str) and text else None
 
+    async def _applied(self, messages: Sequence[Message], arguments: Mapping[str, Any] | None) -> str | None:
+        """What llama.cpp's server makes of chat messages."""
+        shaping = {name: value for name, value in (arguments or {}).items() if name in _RENDERING}
+        body = {"messages": [dict(message) for message in messages], **shaping}
+        answer, refused = await self._post("apply-template", body, refusals=(400, 500))
+        if refused is not None:
+            plain = {**body, "messages": [{"role": "user", "content": "Hello"}]}
+            if (await self._post("apply-template", plain, refusals=(400, 500)))[1] is None:
+                raise ValueError(refused)
+            return None
+        text = answer.get("prompt") if isinstance(answer, dict) else None
+        return text if isinstance(text, str) and text else None
+
     async def _get(self, url: str) -> object | None:
-        """The JSON at an address; None if nothing is there."""
+        """The JSON at an address; None if nothing is there for us.
+
+        Raises:
+            EngineError: the server cannot be reached.
+        """
         import openai
 
         async with self.connect(_PROBE_SECONDS, _PROBE_RETRIES, 1) as client:
             try:
                 return await client.get(url, cast_to=object)
-            except openai.APIStatusError as error:
-                if error.status_code in _NO_SUCH_PATH:
-                    return None
-                raise self.fatal(error) or self._unreachable(public(error)) from None
+            except (openai.APIStatusError, ValueError):
+                return None
             except openai.APIError as error:
                 raise self._unreachable(public(error)) from None
-            except ValueError:
-                return ""
 
-    async def _post(self, name: str, body: Mapping[str, Any]) -> tuple[object | None, str | None]:
+    async def _post(
+        self, name: str, body: Mapping[str, Any], refusals: tuple[int, ...] = (400,)
+    ) -> tuple[object | None, str | None]:
         """POST to the server's root, where vLLM serves these; its answer (None if unsupported) and its refusal."""
         import openai
 
@@ -209,9 +249,9 @@ class Endpoint:
             try:
                 address = f"{self.url.removesuffix('/v1')}/{name}"
                 return await client.post(address, cast_to=object, body=dict(body)), None
-            except openai.BadRequestError as error:
-                return None, public(error)
-            except (openai.APIStatusError, openai.APITimeoutError, ValueError):
+            except openai.APIStatusError as error:
+                return None, public(error) if error.status_code in refusals else None
+            except (openai.APITimeoutError, ValueError):
                 return None, None
             except openai.APIConnectionError as error:
                 raise self._unreachable(public(error)) from None

@@ -1,32 +1,30 @@
 """Any OpenAI-compatible endpoint, through the ``openai`` client.
 
-The client retries cut connections, time-outs, 408, 409, 429 and 5xx, with back-off and respecting ``Retry-After``.
-Malformed answers of status 200 are retried here, and so are those that were broken off. What still fails becomes a
-completion with ``error``; no part of a failure ever becomes text. An empty answer without a single token is asked for
-again too; if it stays empty, it is the answer.
+Cut connections, time-outs, 408, 409, 429, 5xx, malformed answers of status 200 and those that were broken off are asked
+for again (:mod:`personaeval.models.engines.patience`). What still fails becomes a completion with ``error``; no part of
+a failure ever becomes text. An empty answer without a single token is asked for again too; if it stays empty, it is the
+answer.
 
-Three refusals lead to another request for the same answer. A model that wants ``max_completion_tokens`` gets that name
-from then on. A chat whose prompt and ``max_tokens`` together exceed the context is asked once more without a limit, so
-that it uses the remaining room, as in the local engines. A server without JSON schemas is asked without one (callers
-with a schema also describe the form in the prompt and read strictly). No other parameter is ever dropped: a server that
-refuses one refuses the request.
+What the server takes is known beforehand (:mod:`personaeval.models.engines.probe`). Two refusals lead to another
+request for the same answer: a chat whose prompt and ``max_tokens`` together exceed the context is asked once more
+without a limit, so that it uses the remaining room, as in the local engines; a server without JSON schemas is asked
+without one (callers with a schema also describe the form in the prompt). Any other refusal is a failed request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import json
-import random
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from personaeval.errors import EngineError, UsageError
+from personaeval.errors import UsageError
 from personaeval.models.engines import EngineSettings
 from personaeval.models.engines.chat_completion import UNNAMED, SenselessError, UnusableError, read_completion
 from personaeval.models.engines.endpoint import Endpoint, public, reason_of
+from personaeval.models.engines.patience import Attempts, Patience, is_retryable
+from personaeval.models.engines.probe import TOO_LONG
 from personaeval.models.engines.rate_limiter import RateLimiter
 from personaeval.progress import Activity
 from personaeval.types import EMPTY, Completion, Request
@@ -46,20 +44,13 @@ _RETRY_DELAY = 0.5
 _DOUBTS = 2
 """Repeats of an answer that may be a fault and may be all there is; a model without a word to say repeats itself."""
 
-_LEAST_FAILURES = 20
-
 _OWN = frozenset(
     {"model", "messages", "prompt", "stream", "n", "best_of", "echo"}
     | {"temperature", "top_p", "max_tokens", "max_completion_tokens", "seed", "stop"}
 )
 """What the run itself sets: as an engine argument it would contradict what is recorded."""
 
-_TOO_LONG = re.compile(r"context[ _](length|size|window)|max_model_len|max_new_tokens", re.IGNORECASE)
-
 _NO_SCHEMA = re.compile(r"response_format|json_?schema|structured[ _]output|guided", re.IGNORECASE)
-
-_TOP = 20
-"""Alternatives of a token that are asked for: the most that hosted models and vLLM give."""
 
 
 async def open_engine(endpoint: Endpoint, settings: EngineSettings) -> OpenAIEngine:
@@ -90,13 +81,11 @@ class OpenAIEngine:
         self._endpoint = endpoint
         self._settings = settings
         self._retries = retries
-        self._retry_delay = retry_delay
         self.activity = Activity()
-        self._client = endpoint.connect(settings.timeout, retries, settings.concurrency, self.activity)
-        self._limit_name = "max_tokens"
-        self._takes_schemas = True
+        self._client = endpoint.connect(settings.timeout, 0, settings.concurrency, self.activity)
+        self._dialect = settings.dialect
         self._names_ends = self._leaves_out_ends = False
-        self._health = _Health(endpoint.url, max(2 * settings.concurrency, _LEAST_FAILURES))
+        self._patience = Patience(endpoint.url, settings.patience, retries, retry_delay, settings.concurrency)
         self._rate_limiter = RateLimiter(settings)
         self._workers: set[asyncio.Task[None]] = set()
 
@@ -147,33 +136,41 @@ class OpenAIEngine:
         """Ask until there is an answer or a retry cannot help."""
         import openai
 
+        if (refused := self._dialect.refuses(request)) is not None:
+            return _failure(request, refused)
         body = self._body(request)
-        tries = again = 0
+        attempts = Attempts()
+        senseless = 0
         while True:
+            await self._patience.ready()
+            attempts.tries += 1
             try:
-                response = await self._send(request, body)
-                tries += response.retries_taken + 1
-                completion = self._settle(read_completion(response.content, request), again)
+                content = await self._endpoint.post(self._client, request.prompt, body)
+                completion = self._settle(read_completion(content, request), senseless)
             except openai.APIError as error:
                 revised = self._revise(request, body, error)
-                if revised is None:
-                    return self._give_up(request, error, tries)
-                body = revised
+                if revised is not None:
+                    body = revised
+                    continue
+                wait = self._patience.retry_in(attempts, public(error), error) if is_retryable(error) else None
+                if wait is None:
+                    return self._give_up(request, error, attempts.tries)
+                self.activity.reason = public(error)
             except UnusableError as error:
-                self._health.answered()
+                self._patience.answered()
                 return _failure(request, str(error))
             except SenselessError as error:
-                again += 1
-                if again > self._retries:
-                    self._health.failed(str(error))
-                    return _failure(request, f"{error}{_after(tries)}")
-                self.activity.retried += 1
+                senseless += 1
+                wait = self._patience.retry_in(attempts, str(error))
+                if wait is None:
+                    self._patience.failed(str(error))
+                    return _failure(request, f"{error}{_after(attempts.tries)}")
                 self.activity.reason = str(error)
-                # Random, or all workers would retry at the same moment.
-                await asyncio.sleep(self._retry_delay * 2.0 ** (again - 1) * random.uniform(0.75, 1))  # noqa: S311
             else:
-                self._health.answered()
+                self._patience.answered()
                 return completion
+            self.activity.retried += 1
+            await asyncio.sleep(wait)
 
     def _settle(self, completion: Completion, again: int) -> Completion:
         """The completion if it is an answer, which a doubtful one is only after ``again`` repeats.
@@ -196,32 +193,9 @@ class OpenAIEngine:
             raise SenselessError("the answer is empty, without a single token")
         return replace(completion, finish_reason=EMPTY)
 
-    async def _send(self, request: Request, body: dict[str, Any]) -> Any:
-        """Post one request and return the raw response: the client's parser accepts malformed answers."""
-        if isinstance(request.prompt, str):
-            plain = self._client.completions.with_raw_response
-            return await plain.create(model=self._endpoint.model, prompt=request.prompt, extra_body=body)
-        messages: Any = [dict(message) for message in request.prompt]
-        chat = self._client.chat.completions.with_raw_response
-        return await chat.create(model=self._endpoint.model, messages=messages, extra_body=body)
-
     def _body(self, request: Request) -> dict[str, Any]:
-        sampling = request.sampling
-        limit = "max_tokens" if isinstance(request.prompt, str) else self._limit_name
-        body: dict[str, Any] = {
-            **self._settings.arguments,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            limit: sampling.max_tokens,
-            "seed": request.seed,
-        }
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
-        if sampling.schema is not None and self._takes_schemas:
-            body["response_format"] = _response_format(sampling.schema)
-        if sampling.score_tokens and not isinstance(request.prompt, str):
-            body |= {"logprobs": True, "top_logprobs": _TOP}
-        return body
+        is_chat = not isinstance(request.prompt, str)
+        return self._dialect.body(request.sampling, request.seed, self._settings.arguments, is_chat=is_chat)
 
     def _revise(self, request: Request, body: dict[str, Any], error: openai.APIError) -> dict[str, Any] | None:
         """Body to send in place of a refused one; None if the same question cannot be asked differently."""
@@ -229,19 +203,14 @@ class OpenAIEngine:
             return None
         reason = reason_of(error)
         if "response_format" in body and (error.param == "response_format" or _NO_SCHEMA.search(reason)):
-            self._takes_schemas = False
+            self._dialect = replace(self._dialect, takes_schemas=False)
             return {name: value for name, value in body.items() if name != "response_format"}
         limit = next((name for name in ("max_tokens", "max_completion_tokens") if name in body), None)
         # Without a limit, a completions endpoint stops after 16 tokens.
         if limit is None or isinstance(request.prompt, str):
             return None
-        rest = {name: value for name, value in body.items() if name != limit}
-        if error.code == "context_length_exceeded" or _TOO_LONG.search(reason):
-            return rest
-        by_name = error.code == "unsupported_parameter" and error.param == "max_tokens"
-        if limit == "max_tokens" and (by_name or "max_completion_tokens" in reason):
-            self._limit_name = "max_completion_tokens"
-            return {**rest, self._limit_name: body[limit]}
+        if error.code == "context_length_exceeded" or TOO_LONG.search(reason):
+            return {name: value for name, value in body.items() if name != limit}
         return None
 
     def _give_up(self, request: Request, error: openai.APIError, tries: int) -> Completion:
@@ -250,31 +219,19 @@ class OpenAIEngine:
         Raises:
             EngineError: the reason affects every other request too.
         """
-        fatal = self._endpoint.fatal(error, self._health.has_answered)
+        fatal = self._endpoint.fatal(error, self._patience.has_answered)
         if fatal is not None:
             raise fatal from None
         status = getattr(error, "status_code", None)
         reason = public(error)
         if status == 429:
             reason += " (lower --concurrency, or set --requests-per-minute or --tokens-per-minute)"
-        self._health.failed(reason, refused=status is not None and 400 <= status < 500 and status != 429)
-        return _failure(request, reason + _after(tries + _tries_of(error)))
-
-
-@functools.cache
-def _response_format(schema: str) -> dict[str, Any]:
-    """The request field for a JSON schema, without length limits, which hosted models refuse."""
-    content = json.loads(schema, object_hook=lambda part: {k: v for k, v in part.items() if k != "maxLength"})
-    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": content}}
+        self._patience.failed(reason, refused=status is not None and 400 <= status < 500 and status != 429)
+        return _failure(request, reason + _after(tries))
 
 
 def _failure(request: Request, reason: str) -> Completion:
     return Completion(row=request.row, key=request.key, text="", finish_reason="error", error=reason)
-
-
-def _tries_of(error: openai.APIError) -> int:
-    """How often the client sent a request before it raised; it numbers its retries in a header."""
-    return int(error.request.headers.get("x-stainless-retry-count") or 0) + 1
 
 
 def _after(tries: int) -> str:
@@ -285,34 +242,3 @@ async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class _Health:
-    """Distinguishes an endpoint that is down from occasional failures."""
-
-    def __init__(self, url: str, limit: int) -> None:
-        self._url = url
-        self._limit = limit
-        self._failures = 0
-        self.has_answered = False
-
-    def answered(self) -> None:
-        self.has_answered = True
-        self._failures = 0
-
-    def failed(self, reason: str, refused: bool = False) -> None:
-        """Count a failure; refusals stop counting once any request was answered, as they then concern one prompt.
-
-        Raises:
-            EngineError: too many failures in a row.
-        """
-        if refused and self.has_answered:
-            return
-        self._failures += 1
-        if self._failures >= self._limit:
-            remedy = (
-                "Check the options of the run against what this server takes"
-                if refused
-                else "Check the server, then run the same command again: what is answered is kept"
-            )
-            raise EngineError(f"{self._url}: {self._failures} requests in a row failed, the last: {reason}. {remedy}.")

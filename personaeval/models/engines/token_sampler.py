@@ -17,7 +17,7 @@ class TokenSampler:
         """Take one seed per row, the most tokens per row, and the only allowed token ids, if restricted."""
         self._sampling = sampling
         self._allowed = list(allowed)
-        if sampling.temperature > 0:
+        if not sampling.is_greedy:
             self._uniform = _uniform(seeds, length, sampling.max_tokens).to(device)
 
     def __call__(self, logits: Any, step: int) -> Any:
@@ -32,7 +32,7 @@ class TokenSampler:
             masked = torch.full_like(logits, float("-inf"))
             masked[:, self._allowed] = logits[:, self._allowed]
             logits = masked
-        if self._sampling.temperature <= 0:
+        if self._sampling.is_greedy:
             return logits.argmax(-1)
         ordered, tokens = (logits / self._sampling.temperature).softmax(-1).sort(dim=-1, descending=True)
         mass = ordered.cumsum(-1)
@@ -45,7 +45,7 @@ class TokenSampler:
 
     def keep(self, index: Any) -> None:
         """Forget all rows but these."""
-        if self._sampling.temperature > 0:
+        if not self._sampling.is_greedy:
             self._uniform = self._uniform[index]
 
 

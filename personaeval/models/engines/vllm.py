@@ -328,7 +328,7 @@ class VllmEngine:
         # Everything is explicit: of the checkpoint's generation config, vLLM adds only the end tokens.
         parameters = SamplingParams(
             temperature=sampling.temperature,
-            top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
+            top_p=1.0 if sampling.is_greedy else sampling.top_p,
             max_tokens=sampling.max_tokens,
             seed=request.seed,
             # The first answer shows whether the model computes at all; more would cost memory for nothing.
