@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from personaeval.metrics.inference import Floats
 from personaeval.metrics.jackknife import Scale
 from personaeval.metrics.totals import Totals
@@ -68,6 +70,8 @@ def _ratio_reach(ratio: Floats, mean: Floats) -> Floats:
     An item right under a share f of the personas adds f² − ratio × f to the estimate, over the mean: at least
     −ratio² / 4, at most 1 − ratio.
     """
+    # By chance the estimate can leave its range.
+    ratio = np.clip(ratio, 0, 1)
     return (ratio**2 / 4 + 1 - ratio) / mean
 
 
@@ -78,7 +82,7 @@ def _corrected_reach(sums: Totals, items: Floats) -> Floats:
 
 def _effect_reach(sums: Totals, items: Floats) -> Floats:
     """That of R − PSS, to which such an item adds f − f² − (R − PSS) f."""
-    effect = sums.common_repeatability - sums.common_pss
+    effect = np.clip(sums.common_repeatability - sums.common_pss, 0, 1)
     return ((1 - effect) ** 2 / 4 + effect) * items / sums.common_pss_denominator
 
 
