@@ -55,7 +55,8 @@ def _entry(name: str, field: FieldInfo, given: Mapping[str, tuple[Any, str]]) ->
     yield from (f"# {line}" for line in textwrap.wrap(text, _WIDTH))
     if field.is_required() and name not in given:
         value = ("./checkpoint-500",)
-    yield f"{'' if name in given else '# '}{name}: {yaml_value(value)}"
+    # Without a space, so that no line of a description is taken for a key.
+    yield f"{'' if name in given else '#'}{name}: {yaml_value(value)}"
 
 
 def yaml_value(value: Any) -> str:
