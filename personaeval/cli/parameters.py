@@ -154,7 +154,7 @@ def _inner(field: FieldInfo) -> Any:
     if get_origin(annotation) in (Union, UnionType):
         parts = [part for part in get_args(annotation) if part is not type(None)]
         # A number or a word is read as text, and checked by the options class.
-        annotation = parts[0] if len(parts) == 1 else str
+        annotation = parts[0] if len(parts) == 1 and get_origin(parts[0]) is not Annotated else str
     return annotation
 
 

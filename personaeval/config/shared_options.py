@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from personaeval.config.flags import Flag, Options, flag_name
 from personaeval.errors import UsageError
@@ -16,7 +17,18 @@ ENDPOINT = "Endpoint"
 
 PersonaRole = Literal["auto", "system", "user_prefix"]
 
-Temperature = Annotated[float, Field(ge=0)] | Literal["default"]
+
+def _temperature(value: object) -> object:
+    try:
+        number = value if value == "default" else float(str(value))
+    except ValueError:
+        number = -1.0
+    if isinstance(number, float) and not 0 <= number < math.inf:
+        raise ValueError("must be a number of at least 0, or the word default")
+    return number
+
+
+Temperature = Annotated[float | Literal["default"], BeforeValidator(_temperature)]
 """``default``: none is sent, and the server's own holds."""
 
 JudgeFormat = Literal["json", "prometheus", "rating"]
