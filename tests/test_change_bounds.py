@@ -68,16 +68,16 @@ def test_the_same_holds_for_a_judged_task(tmp_path):
     assert (finding.low, finding.high) == pytest.approx((-own.high, -own.low))
 
 
-def test_the_leaderboards_changes_are_no_narrower(tmp_path):
+def test_the_leaderboard_shows_them_too(tmp_path):
     before, after = lost()
     summaries = [finished(tmp_path, label, array // 4, label[0] * 32) for label, array in (("b", before), ("c", after))]
     [table] = leaderboard(summaries, baseline="b")
     own = figures(table, "accuracy change")["c"]
     base, candidate = open_checkpoints([summary["folder"] for summary in summaries])
     change = align(base, candidate, "sums").changes()["accuracy"]
-    # The exact bound of an event that none of a hundred items shows.
-    assert own.high - own.value >= (1 - 0.025**0.01) / change.base - 1e-12
-    assert (own.low <= 0 <= own.high) == (change.absolute.low <= 0 <= change.absolute.high)
+    assert (own.value, own.low, own.high) == pytest.approx(
+        (change.absolute.value, change.absolute.low, change.absolute.high)
+    )
 
 
 def test_equal_counts_leave_the_same_room_in_every_unit():
@@ -90,11 +90,11 @@ def test_equal_counts_leave_the_same_room_in_every_unit():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_intervals_cover_where_a_few_items_are_lost_or_gained(kind):
-    # The plain interval covers 75 %.
+    # The plain interval of accuracy covers 75 %, of corrected PSS 83 % where personas are split.
     found = coverage(100, 0.02, kind, 100, seed=1)
     for name, (shown, relative, _) in found.items():
         assert min(shown, relative) >= 0.93, name
-    assert found["accuracy"][2] < 0.85
+    assert min(plain for _, _, plain in found.values()) < 0.89
 
 
 def test_intervals_are_hardly_wider_where_nothing_is_rare():
