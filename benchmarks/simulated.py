@@ -64,8 +64,18 @@ class Batch:
 
     @property
     def spans(self) -> Floats:
-        """[e] largest possible difference between two values of each estimate."""
-        return np.tile([metric.span for metric in self.metrics], self.matrix.shape[1] // _WIDTH)
+        """[e] by how much each estimate can change per share of the items behind it that change; at most its span."""
+        totals = self.totals(self.matrix.sum(axis=0))
+        count = len(self.metrics)
+        items = np.maximum((self.weights(self.matrix) > 0).sum(axis=0), 1).reshape(-1, count)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reaches = [
+                np.full(len(items), metric.span)
+                if metric.reach is None
+                else np.fmin(metric.span, metric.reach(totals, items[:, place]))
+                for place, metric in enumerate(self.metrics)
+            ]
+        return np.stack(reaches, axis=-1).ravel()
 
     def weights(self, sums: Floats) -> Floats:
         """[..., e] each estimate's denominator."""
