@@ -53,7 +53,7 @@ TABLE = f"text,category\n{BAKER},biography\n{SMITH},biography\n"
         ("table.tsv", TABLE.replace(",", "\t")),
         ("excel.csv", "sep=;\r\n" + TABLE.replace(",", ";")),
         ("UPPER.CSV", TABLE),
-        ("zipped.csv.gz", gzip.compress(TABLE.encode())),
+        ("zipped.csv.gz", gzip.compress(TABLE.encode(), mtime=0)),
         ("header.csv", TABLE.replace("text,", " Text ,")),
         ("blank.csv", TABLE + '"",\n'),
         ("lines.txt", f"{BAKER}\n\n{SMITH}\n"),
@@ -264,7 +264,7 @@ def test_a_foreign_category_becomes_a_tag(tmp_path):
     ("name", "content", "message"),
     [
         ("latin1.csv", "text\na café owner".encode("latin-1"), "line 2: the byte 0xe9 is not UTF-8.*iconv"),
-        ("half.csv.gz", gzip.compress(b"text\na cook")[:-5], "not a whole gzip file"),
+        ("half.csv.gz", gzip.compress(b"text\na cook", mtime=0)[:-5], "not a whole gzip file"),
         (
             "both.jsonl",
             {"persona": "a cook", "prompt": "What is 2 + 2?"},

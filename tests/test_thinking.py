@@ -9,8 +9,7 @@ import pytest
 from personaeval.config import ModelOptions, make_config
 from personaeval.errors import UsageError
 from personaeval.generation.structured_reply import UnreadableError
-from personaeval.judge.panel import Judge
-from personaeval.judge.panel import _read as read_judgement
+from personaeval.judge.reply_formats import read_stored
 from personaeval.models.checkpoints import parse_model
 from personaeval.models.model import open_model
 from personaeval.models.suitability import opens_thinking
@@ -20,7 +19,6 @@ from personaeval.progress import open_progress
 from personaeval.results.ledger import Stored
 from personaeval.results.responses import read_responses
 from personaeval.results.runs import finished_runs
-from personaeval.types import Sampling
 from tests.conftest import TASK
 from tests.thinkers import ANSWER, FAMILIES, THOUGHT
 
@@ -268,13 +266,12 @@ def test_a_judge_that_is_still_thinking_has_given_no_score(tiny_checkpoint, tmp_
     template = tmp_path / "template.jinja"
     template.write_text("{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<a><think>")
     model = open_model(parse_model(f"transformers:{tiny_checkpoint}"), ModelOptions(chat_template=template))
-    judge = Judge(model, Sampling(0.0, 1.0, 64), "</think>")
     assert opens_thinking(model)
     unsure = 'Perhaps {"reasoning": "dull", "score": 2}? Rather not'
     with pytest.raises(UnreadableError):
-        read_judgement(Stored(unsure, None, "length", 9, 9), judge, opens_thinking(model))
+        read_stored(Stored(unsure, None, "length", 9, 9), "json", model.thinking, opens_thinking(model))
     done = Stored(f'{unsure}</think>\n{{"reasoning": "lively", "score": 4}}', None, "stop", 9, 9)
-    assert read_judgement(done, judge, opens_thinking(model)).score == 4
+    assert read_stored(done, "json", model.thinking, opens_thinking(model)).score == 4
 
 
 def test_marks_that_are_not_known_are_said_before_the_run_and_under_its_tables(
