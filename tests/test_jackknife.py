@@ -116,3 +116,12 @@ def test_the_skewness_is_that_of_the_mean_and_moves_the_bound_of_the_longer_tail
     third = np.mean((values - values.mean()) ** 3)
     assert lean(found, 1)[0] == pytest.approx(third * (1 + 2 * 1.959964**2) / (6 * values.var() * 400), rel=5e-3)
     assert lean(mean_of(-values), 1)[0] == 0
+
+
+@pytest.mark.parametrize("scale", ["fisher", "logit"])
+@pytest.mark.parametrize("apart", [1.2e-16, 5e-17])
+def test_an_estimate_next_to_the_scales_end_has_bounds(scale, apart):
+    for sign in (1, -1) if scale == "fisher" else (1,):
+        [interval] = intervals(made(sign * (1 - apart), 0.1), [scale])
+        assert -1 <= interval.low <= interval.value <= interval.high <= 1
+        assert interval.high - interval.low > 0.1

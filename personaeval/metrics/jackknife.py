@@ -156,6 +156,8 @@ def _bounds(corrected: float, value: float, half: float, scale: Scale) -> tuple[
         return float(centre / spread), float(centre * spread)
     # Fisher's z is half the logit of the position between the scale's ends.
     share = (centre - floor) / (ceiling - floor)
+    if not 0 < share < 1:  # By rounding, next to an end.
+        return max(floor, centre - half), min(ceiling, centre + half)
     step = min(half / (ceiling - floor) / (share * (1 - share)), _LONGEST_STEP)
     odds = share / (1 - share)
     low, high = odds * np.exp(-step), odds * np.exp(step)
