@@ -67,12 +67,12 @@ class StabilityMetric(Metric):
 def _ratio_reach(ratio: Floats, mean: Floats) -> Floats:
     """Reach of a ratio of pairs of right answers to right ones, given the mean of what it divides by.
 
-    An item right under a share f of the personas adds f² − ratio × f to the estimate, over the mean: at least
-    −ratio² / 4, at most 1 − ratio.
+    An item right under a share f of the personas adds f² − ratio × f to the estimate, over the mean: at most 0 or
+    1 − ratio, at least −ratio² / 4 (if the ratio is above 2: 1 − ratio).
     """
-    # By chance the estimate can leave its range.
-    ratio = np.clip(ratio, 0, 1)
-    return (ratio**2 / 4 + 1 - ratio) / mean
+    # By chance the ratio can be above 1.
+    lowest = np.where(ratio < 2, -(ratio**2) / 4, 1 - ratio)
+    return (np.maximum(1 - ratio, 0) - lowest) / mean
 
 
 def _corrected_reach(sums: Totals, items: Floats) -> Floats:
@@ -81,9 +81,10 @@ def _corrected_reach(sums: Totals, items: Floats) -> Floats:
 
 
 def _effect_reach(sums: Totals, items: Floats) -> Floats:
-    """That of R − PSS, to which such an item adds f − f² − (R − PSS) f."""
-    effect = np.clip(sums.common_repeatability - sums.common_pss, 0, 1)
-    return ((1 - effect) ** 2 / 4 + effect) * items / sums.common_pss_denominator
+    """That of e = R − PSS, to which such an item adds f − f² − e f: at most (1 − e)² / 4, at least 0 or −e."""
+    # By chance it can be below 0.
+    effect = sums.common_repeatability - sums.common_pss
+    return ((1 - effect) ** 2 / 4 + np.maximum(effect, 0)) * items / sums.common_pss_denominator
 
 
 STABILITY = (
