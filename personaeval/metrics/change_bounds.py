@@ -34,8 +34,9 @@ def change_intervals(
         scales: raw for differences, log for ratios.
         confidence: nominal coverage.
     """
+    # An estimate that rests on no item is undefined and gets no bound.
     with np.errstate(invalid="ignore"):
-        floors = zero_event_bound(items, confidence) * found.spans
+        floors = zero_event_bound(np.maximum(items, 1), confidence) * found.spans
     down, up = (lean(found, sign, confidence) for sign in (-1, 1))
     made = []
     for place, interval in enumerate(intervals(found, scales, confidence)):
