@@ -1,10 +1,15 @@
 """Differences of personas and categories from the baseline: known values, tests that find and do not invent."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from personaeval.analysis.against_none import differences
 from personaeval.analysis.compare import counts_of
+from personaeval.metrics.catalogue import HEADLINE
+from personaeval.metrics.paired import changes
+from personaeval.metrics.sums import item_sums
 from personaeval.report.leaderboard import persona_tables
 from personaeval.results.runs import open_runs
 from tests.finished import counted, write_run
@@ -59,3 +64,40 @@ def test_the_table_of_one_checkpoint_has_them(tmp_path):
         and rows["all of style"]["against none"].p < 0.05
     )
     assert any("about these personas" in line for line in table.legend)
+
+
+def test_the_bounds_are_those_of_a_change_between_two_checkpoints(tmp_path):
+    rng = np.random.default_rng(3)
+    # The two columns differ in one item of eighty, so that the exact bound decides.
+    none = np.repeat(rng.random((80, 1)) < 0.5, 3, axis=1).astype(int)
+    none[0] = [1, 0, 1]
+    cells = cells_of(tmp_path, none)
+    base = replace(cells, correct=np.repeat(cells.correct[:, :1], 3, axis=1), scored=cells.scored)
+    found = changes(*(item_sums(own, "", cells.category_names) for own in (base, cells)))[len(HEADLINE) :]
+    personas, categories = differences(cells)
+    for own, change in zip((*personas.values(), *categories.values()), (*found[1:3], found[3]), strict=True):
+        assert (own.estimate.low, own.estimate.high) == pytest.approx((change.absolute.low, change.absolute.high))
+    assert personas["p1"].p == pytest.approx(min(1, 2 * found[1].p))
+
+
+def test_interval_star_and_p_of_a_row_are_one_test(tmp_path):
+    # Flips alone would be tested by McNemar, which says something else than the interval.
+    right = np.ones((300, 4), dtype=int)
+    right[:7, 3] = 0
+    summary = finished(tmp_path, "a", right, "a" * 32)
+    [table] = persona_tables([summary])
+    row = next(dict(zip(table.columns, row, strict=True)) for row in table.rows if row[0] == "p3")
+    assert row["p (BH)"].value == row["against none"].p
+    [stored] = [own for own in summary["tasks"]["sums"]["stability"]["by_persona"] if own["persona"] == "p3"]
+    assert row["p (BH)"].value != stored["p_adjusted"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_persona_without_a_scored_answer_has_no_difference(tmp_path):
+    right = np.random.default_rng(0).integers(0, 2, (50, 3))
+    unscored = np.zeros_like(right)
+    unscored[:, 1] = 1
+    personas, categories = differences(cells_of(tmp_path, right * (1 - unscored), unscored=unscored))
+    assert personas["p1"].estimate.value is None
+    assert personas["p2"].estimate.low is not None
+    assert categories["style"].estimate.low == pytest.approx(personas["p2"].estimate.low)

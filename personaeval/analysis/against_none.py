@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from personaeval.metrics.catalogue import METRICS
 from personaeval.metrics.change_bounds import change_intervals, p_no_change
 from personaeval.metrics.inference import Estimate, Floats, benjamini_hochberg, finite_or_none
 from personaeval.metrics.jackknife import jackknife
@@ -48,9 +49,9 @@ def _tested(apart: Floats, counts: Floats) -> list[Difference]:
         return np.asarray(sums[..., :width] / sums[..., width:])
 
     items = (counts > 0).sum(axis=0).astype(np.float64)
-    found = jackknife(np.hstack([apart, counts]), mean, items, 2.0)
-    with np.errstate(invalid="ignore"):
-        p_values = p_no_change(found, items)
+    # As between two checkpoints: an item moves the difference of two accuracies by 1 at most.
+    found = jackknife(np.hstack([apart, counts]), mean, items, METRICS["accuracy"].span)
+    p_values = p_no_change(found, items)
     adjusted = benjamini_hochberg(np.nan_to_num(p_values, nan=1.0))
     made = change_intervals(found, items, ["raw"] * width)
     return [Difference(own, finite_or_none(float(p))) for own, p in zip(made, adjusted, strict=True)]

@@ -105,7 +105,8 @@ def _rows_alone(entry: Entry) -> tuple[list[tuple[Cell, ...]], list[Key]]:
         name = row["persona"]
         is_baseline = row["category"] == "baseline"
         apart = "" if is_baseline else _against(tests.personas.get(name), row["accuracy"]["value"], none)
-        rows.append((name, row["category"], interval(row["accuracy"]), apart, *_counts(row, suspects.get(name))))
+        counts = _counts(row, tests.personas.get(name), suspects.get(name))
+        rows.append((name, row["category"], interval(row["accuracy"]), apart, *counts))
         keys.append(Key(persona=name, category=row["category"]))
     for category, accuracy in entry.part["stability"]["by_category"].items():
         test = tests.categories.get(category)
@@ -126,10 +127,10 @@ def _against(test: Difference | None, accuracy: float | None, none: float | None
     return FormattedEstimate(accuracy - none, signed=True)
 
 
-def _counts(row: Mapping[str, Any], suspect: Mapping[str, Any] | None) -> list[Cell]:
+def _counts(row: Mapping[str, Any], test: Difference | None, suspect: Mapping[str, Any] | None) -> list[Cell]:
     wrong = row["wrong"]
     cells: list[Cell] = [FormattedEstimate(row.get(name), digits=1) for name in ("gained", "lost")]
-    cells += [p_value(row.get("p_adjusted")), wrong["no_answer"], wrong["truncated"]]
+    cells += [p_value(test.p if test else None), wrong["no_answer"], wrong["truncated"]]
     if suspect is None:
         return [*cells, "", ""]
     return [*cells, suspect["suspect"], FormattedEstimate(suspect["expected"], digits=1)]
