@@ -243,7 +243,7 @@ def test_beside_each_bound_stands_the_one_with_unscored_answers_taken_as_wrong(t
     tight = policy(gate(max_drop=(report.findings[0].high + whole.findings[0].high) / 2), max_unscored=0.1)
     [finding] = verdict(tmp_path, counted(before), counted(after, unscored=missing), tight).findings
     assert finding.outcome is Outcome.PASS
-    assert "not if every unscored answer were wrong" in finding.reason
+    assert "would not pass if all unscored answers were wrong" in finding.reason
     assert "| if unscored wrong |" in re.sub(" +", " ", to_markdown(report))
     assert "if unscored" not in to_markdown(whole)
 
@@ -367,6 +367,22 @@ def test_a_starting_policy_fits_its_base(tmp_path):
         assert severities.get("worst_persona", "supporting") == "supporting"
         side = open_checkpoints([str(folder)])[0]
         assert check(side, side, rules).exit_code == 0
+
+
+def test_a_starting_policy_that_generalises_leaves_out_what_cannot(tmp_path):
+    before, _ = drawn(0)
+    folder = write_run(tmp_path / "plain", [counted(before)])
+    side = open_checkpoints([str(folder)])[0]
+    file = tmp_path / "gate.yaml"
+    write_starting_policy(file, side)
+    text = file.read_text().replace("generalise_to_personas: false", "generalise_to_personas: true")
+    file.write_text(text)
+    report = check(side, side, read_policy(file))
+    assert report.outcome is Outcome.PASS
+    assert "worst_persona" not in {finding.metric for finding in report.findings}
+    assert "sums: worst_persona is left out; it cannot be generalised to other personas." in report.notes
+    file.write_text(text.replace("0.10, severity: supporting", "0.10, severity: critical"))
+    assert check(side, side, read_policy(file)).outcome is Outcome.INVALID
 
 
 def test_an_endpoints_run_against_itself_passes_however_its_folder_is_spelled(tmp_path, monkeypatch):

@@ -72,7 +72,7 @@ def test_no_suspect_answer_among_few_does_not_rule_them_out():
     found = overall_excess(zero, zero.astype(float), zero + 1)
     assert found.share.high == pytest.approx(1 - 0.025 ** (1 / 20))
     assert not found.is_high
-    # All of two items are not enough to warn; all of twenty are.
+    # If every answer is suspect, two items suffice: the exact lower bound, 0.16, is above the limit.
     two, twenty = (overall_excess(zero[:n] + 1, zero[:n].astype(float), zero[:n] + 1) for n in (2, 20))
     assert two.is_high is twenty.is_high is True
 

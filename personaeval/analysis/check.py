@@ -38,7 +38,7 @@ class Outcome(StrEnum):
 
 _NO_CHANGE: dict[str, Any] = {"low": 0.0, "high": 0.0, "low_if_wrong": None, "high_if_wrong": None}
 
-_RESTS_ON_SCORED = "not if every unscored answer were wrong: run both again to retry those"
+_RESTS_ON_SCORED = "would not pass if all unscored answers were wrong; rerun both to retry them"
 
 EXIT_CODES = {Outcome.PASS: 0, Outcome.REGRESSION: 1, Outcome.INCONCLUSIVE: 3, Outcome.INVALID: 4}
 
@@ -163,10 +163,11 @@ def check(
     """Verdict on a candidate.
 
     A metric that cannot be tested (one run lacks the task, too many unscored answers, undefined value) is a finding of
-    its own, and never a pass.
+    its own, and never a pass. A supporting metric that the policy's claim rules out is left out, with a note.
     """
     aligned_tasks: dict[str, AlignedTask | str] = {}
-    wanted = _wanted(policy, base)
+    asked = _wanted(policy, base)
+    wanted = [(task, gate) for task, gate in asked if not _is_left_out(gate, policy)]
     for task, _ in wanted:
         if task not in aligned_tasks and task != EVERY_TASK:
             aligned_tasks[task] = _align(base, candidate, task, allow_different_settings, policy)
@@ -177,6 +178,11 @@ def check(
     findings = tuple(_judge(test, next(adjusted) if test.gates else _p_value(test), family) for test in tests)
     gated = {task for task, gate in wanted if gate.severity is not Severity.ADVISORY}
     notes = numbered_names((base, candidate))
+    notes += [
+        f"{task}: {gate.metric} is left out; it cannot be generalised to other personas."
+        for task, gate in asked
+        if _is_left_out(gate, policy)
+    ]
     notes += [f"{task}: not gated by this policy." for task in base.records if task not in gated]
     if {path.resolve() for path in base.folders.values()} & {path.resolve() for path in candidate.folders.values()}:
         notes.append("Base and candidate are the same run.")
@@ -211,6 +217,13 @@ def _wanted(policy: Policy, base: CheckpointRuns) -> list[tuple[str, Gate]]:
         for task in _tasks_of(gate, base)
         if gate.task == task or (task, gate.metric) not in named
     ]
+
+
+def _is_left_out(gate: Gate, policy: Policy) -> bool:
+    """Whether a supporting metric cannot be generalised to other personas, as the policy demands."""
+    metric = METRICS[gate.metric]
+    generalises = metric.judged or (isinstance(metric, StabilityMetric) and metric.generalises)
+    return policy.generalise_to_personas and gate.severity is Severity.SUPPORTING and not generalises
 
 
 def _tasks_of(gate: Gate, base: CheckpointRuns) -> list[str]:

@@ -186,7 +186,7 @@ version: 2
 max_unscored: 0.01
 
 # false: intervals hold for other items like these, under these personas.
-# true: for other personas as well; they are wider, and worst_persona cannot gate (make it advisory).
+# true: for other personas as well; they are wider, and worst_persona, which cannot claim that, is left out.
 generalise_to_personas: false
 
 # task: a task's name, or "*" for every task of the base that has the metric. max_drop is in the metric's own unit:
