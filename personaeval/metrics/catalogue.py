@@ -72,7 +72,7 @@ def _ratio_reach(ratio: Floats, mean: Floats) -> Floats:
     """
     # By chance the ratio can be above 1.
     lowest = np.where(ratio < 2, -(ratio**2) / 4, 1 - ratio)
-    return (np.maximum(1 - ratio, 0) - lowest) / mean
+    return np.asarray((np.maximum(1 - ratio, 0) - lowest) / mean)
 
 
 def _corrected_reach(sums: Totals, items: Floats) -> Floats:
@@ -84,7 +84,8 @@ def _effect_reach(sums: Totals, items: Floats) -> Floats:
     """That of e = R − PSS, to which such an item adds f − f² − e f: at most (1 − e)² / 4, at least 0 or −e."""
     # By chance it can be below 0.
     effect = sums.common_repeatability - sums.common_pss
-    return ((1 - effect) ** 2 / 4 + np.maximum(effect, 0)) * items / sums.common_pss_denominator
+    most = (1 - effect) ** 2 / 4 + np.maximum(effect, 0)
+    return np.asarray(most * items / sums.common_pss_denominator)
 
 
 STABILITY = (
