@@ -83,7 +83,8 @@ def bootstrap(
         shifted = bias + ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
         levels = ndtr(bias + shifted / (1 - acceleration * shifted))
         low, high = np.quantile(draws, np.clip(levels, 0, 1))
-        intervals.append(Estimate(float(value), float(low), float(high)))
+        # A correction for bias can take both bounds to one side of the estimate.
+        intervals.append(Estimate(float(value), min(float(low), float(value)), max(float(high), float(value))))
     return intervals
 
 
