@@ -53,12 +53,26 @@ def read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def counted_by_name(values: dict) -> dict:
+    """The values, with the counts of reasons without their words, which a later version may put better."""
+    counted: dict = {}
+    for path, value in values.items():
+        name, found, reason = path.partition("/judgements/reasons/")
+        if not found:
+            counted[path] = value
+        else:
+            persona = reason.partition(":")[0]
+            counted[f"{name}{found}{persona}"] = counted.get(f"{name}{found}{persona}", 0) + value
+    return counted
+
+
 def assert_same_numbers(folder: Path, run: str) -> None:
     """Compare a run's summary and tables with what they were; what is there besides is no matter."""
     now = dict(leaves(read(folder / run / "summary.json")))
     before = dict(leaves(read(DATA / run / "summary.json")))
     before = {path.replace("/people/strangers", "/people/unmatched_labels"): value for path, value in before.items()}
     numbers = {path: value for path, value in before.items() if isinstance(value, int | float) and path != "/format"}
+    numbers, now = counted_by_name(numbers), counted_by_name(now)
     assert len(numbers) > 10
     assert {path: now.get(path) for path in numbers} == pytest.approx(numbers, rel=1e-9, abs=1e-12)
     groups = {path: value for path, value in before.items() if path.endswith("/group")}
@@ -67,7 +81,13 @@ def assert_same_numbers(folder: Path, run: str) -> None:
         if (DATA / run / f"{file}.parquet").exists():
             table = pq.read_table(DATA / run / f"{file}.parquet")
             assert len(table) > 1
-            assert pq.read_table(folder / run / f"{file}.parquet", columns=table.column_names).equals(table)
+            again = pq.read_table(folder / run / f"{file}.parquet", columns=table.column_names)
+            assert [column for column in table.column_names if not again[column].equals(table[column])] in (
+                [],
+                ["reason"],
+            )
+            if "reason" in table.column_names:
+                assert again["reason"].is_null().equals(table["reason"].is_null())
 
 
 def run_again(old: Path, personaeval, *arguments: str) -> str:
@@ -156,15 +176,16 @@ def test_an_old_baseline_is_compared(old, personaeval):
 
 
 CHECKED = {
-    # task, metric: outcome, base, candidate, low and high of the decline
+    # task, metric: outcome, base, candidate, low and high of the decline; the lean for whole items rarely lost, once on
+    # the upper side alone, holds on both
     ("sums", "accuracy"): ("PASS", 0.48, 0.72, -0.7618237501049814, 0.2818237501049814),
-    ("facts", "accuracy"): ("INCONCLUSIVE", 0.36, 0.32, -0.4818237501049814, 0.5618237501049814),
+    ("facts", "accuracy"): ("INCONCLUSIVE", 0.36, 0.32, -0.5776361712042087, 0.5618237501049814),
     ("words", "accuracy"): ("INCONCLUSIVE", 0.2, 0.5, -0.9023646356164745, 0.362617754591276),
     ("sums", "pss"): ("INCONCLUSIVE", 0.75, 2 / 3, -0.43849041677164835, 0.6051570834383144),
     ("sums", "repeatability"): ("INCONCLUSIVE", 1.0, 1.0, -0.5218237501049814, 0.5218237501049814),
     ("facts", "repeatability"): ("INCONCLUSIVE", 1.0, 1.0, -0.5218237501049814, 0.5218237501049814),
     ("words", "repeatability"): ("INCONCLUSIVE", 1.0, 1.0, None, None),
-    ("words", "worst_persona"): ("PASS", 0.0, 0.25, -1.2552052048210527, 0.7552052048210527),
+    ("words", "worst_persona"): ("PASS", 0.0, 0.25, -1.3339335682364997, 0.7552052048210527),
 }
 
 
