@@ -68,6 +68,18 @@ def test_a_checkpoint_is_found_by_name(tmp_path):
         open_runs(str(tmp_path / "model"))
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_the_trend_of_models_that_solve_nothing_has_no_pss(tmp_path, personaeval):
+    folders = [
+        write_run(tmp_path / str(step), [counted(np.zeros((50, 3)))], label=f"ckpt-{step}", fingerprint=f"{step:032d}")
+        for step in (500, 1000, 1500)
+    ]
+    shown = personaeval("compare", *folders, "-f", "json")
+    assert shown.returncode == 0, shown.stderr
+    slopes = {row["metric"]: row["value"] for row in json.loads(shown.stdout) if row["metric"].endswith("_slope")}
+    assert slopes["accuracy_slope"] == 0 and slopes["pss_slope"] is None
+
+
 def test_the_trend_by_step(tmp_path, personaeval):
     folders = []
     for step, right in ((500, 100), (1000, 140), (1500, 180)):
