@@ -172,6 +172,6 @@ def test_an_endpoint_without_log_probabilities_is_named_before_much_is_spent(pla
     assert "do without --expected-score" in result.engine_error
 
 
-def test_a_local_judge_has_no_expected_score(play, tmp_path, model):
+def test_a_local_judge_has_no_expected_score(play, tmp_path, model, tiny_checkpoint):
     with pytest.raises(UsageError, match="only endpoints give"):
-        perform_play(play, tmp_path / "out", model, [], judge=("vllm:/nowhere",), expected_score=True)
+        perform_play(play, tmp_path / "out", model, [], judge=(f"transformers:{tiny_checkpoint}",), expected_score=True)
