@@ -37,6 +37,9 @@ _FENCE_BEFORE = re.compile(r"(?:```|~~~)[^\n`~]*\s*\Z")
 
 _FENCE_AFTER = re.compile(r"\s*(?:```|~~~|\Z)")
 
+_REST = re.compile(rf"(?:[\s\]]|{_MARK}|```|~~~)*")
+"""What may follow the object at the end of a reply: the ends of a list, of a fence, and of the turn."""
+
 _END = re.compile(r"; it ends “[^”]*”")
 
 
@@ -204,6 +207,14 @@ def read_object(text: str, asked: Mapping[str, str], required: Sequence[str]) ->
 def bare_reply(text: str) -> str:
     """A reply without blanks, byte-order marks and a chat template's tokens at its ends."""
     return _EDGES.sub("", text)
+
+
+def ends_with(text: str, found: FoundObject) -> bool:
+    """Whether a reply ends with the object that :func:`read_object` found in it."""
+    bare = bare_reply(text)
+    while (quoted := _unquoted(bare)) is not None:
+        bare = bare_reply(quoted)
+    return _REST.fullmatch(bare, found.end) is not None
 
 
 def _unquoted(text: str) -> str | None:

@@ -46,6 +46,9 @@ _TOKENS = (
     (re.compile(r"\[(\s*response)", re.IGNORECASE), "(\\1"),
 )
 
+_RATING = re.compile(r"\[\[(\s*\d[^\[\]]*)\]\]")
+"""What a judge of the form ``rating`` writes. In a response it would be read as the judge's, if the judge quotes it."""
+
 
 _HOW_TO_REPLY: dict[JudgeFormat, str] = {
     "json": """\
@@ -101,7 +104,9 @@ def judge_prompt(
         form: how the judge is to reply.
     """
     persona, question, examples = neutral(persona), neutral(question), neutral(examples)
-    text = shortened(neutral(response))
+    text = neutral(response)
+    # Of other forms the prompts, whose hashes are the keys of stored replies, stay what they are.
+    text = shortened(_RATING.sub("((\\1))", text) if form == "rating" else text)
     mark = _mark(text, persona, question, examples)
     parts = [
         lead.replace(_HOW_TO_REPLY["json"], _HOW_TO_REPLY[form]),

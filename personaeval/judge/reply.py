@@ -9,7 +9,14 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from personaeval.generation.structured_reply import AskedLength, StructuredReply, UnreadableError, shown
+from personaeval.generation.structured_reply import (
+    AskedLength,
+    StructuredReply,
+    UnreadableError,
+    ending,
+    ends_with,
+    shown,
+)
 from personaeval.judge.rubrics import SCORES, Score
 
 _LONGEST_REASONING = 1200
@@ -85,7 +92,7 @@ def read_score(value: Any) -> int:
     return score
 
 
-def read_reply(text: str, weights: Mapping[str, float] | None = None) -> Reply:
+def read_reply(text: str, weights: Mapping[str, float] | None = None, *, is_cut: bool = False) -> Reply:
     """Read a reply: exactly one JSON object, wherever it stands, whose score is a whole number from 1 to 5.
 
     Nothing is guessed: no score is extracted from prose, and none is rounded or clipped.
@@ -93,11 +100,14 @@ def read_reply(text: str, weights: Mapping[str, float] | None = None) -> Reply:
     Args:
         text: the reply.
         weights: probabilities of the digits at the score's position, if the expected score is wanted.
+        is_cut: whether the reply was cut off. An object before its end may be a quotation, and the judge's own lost.
 
     Raises:
         UnreadableError: it is anything else, or the probabilities are not those of the score.
     """
     reply = Reply.read(text)
+    if is_cut and not ends_with(text, Reply.object_in(text)):
+        raise UnreadableError(f"the reply goes on after its JSON object{ending(text)}", "several")
     return reply if weights is None else reply.model_copy(update={"expected": _expected(text, weights)})
 
 

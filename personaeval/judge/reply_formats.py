@@ -7,7 +7,6 @@ and ``[RESULT] 4``, an explanation and ``[[4]]``. Both say nothing of refusals, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from personaeval.config import JudgeFormat
 from personaeval.generation.json_objects import is_one_object
@@ -22,10 +21,13 @@ _RESULT_END = re.compile(r"[\s.)\]}*]*\Z")
 
 _RATING = re.compile(r"\[\[\s*([^\[\]]*?)\s*\]\]")
 
-_MARKS: dict[JudgeFormat, tuple[re.Pattern[str], str]] = {
-    "prometheus": (_RESULT, "[RESULT] and a score"),
-    "rating": (_RATING, "rating in double brackets"),
+_RATING_END = re.compile(r"(?:\s*(?:/|out of)\s*5\b)?[\s.!)\]}*_\"'`”]*\Z")
+
+_MARKS: dict[JudgeFormat, tuple[re.Pattern[str], re.Pattern[str], str]] = {
+    "prometheus": (_RESULT, _RESULT_END, "[RESULT] and a score"),
+    "rating": (_RATING, _RATING_END, "rating in double brackets"),
 }
+"""Each format's mark, what may follow it at the reply's end, and its name. A mark before that may be a quotation."""
 
 _LONGEST_EXPLANATION = 20_000
 
@@ -52,7 +54,10 @@ def read_stored(
     try:
         if not text.strip():
             raise _silent(stored, thought)
-        return _read(text, form, (stored.weights or {}) if expected else None)
+        if form == "json":
+            is_cut = stored.finish_reason == "length"
+            return read_reply(text, (stored.weights or {}) if expected else None, is_cut=is_cut)
+        return _read_mark(text, form)
     except UnreadableError as error:
         if stored.finish_reason == "length":
             cut = f"{error} (cut off at {stored.completion_tokens} tokens)"
@@ -60,10 +65,8 @@ def read_stored(
         raise
 
 
-def _read(text: str, form: JudgeFormat, weights: Mapping[str, float] | None) -> Reply:
-    if form == "json":
-        return read_reply(text, weights)
-    mark, name = _MARKS[form]
+def _read_mark(text: str, form: JudgeFormat) -> Reply:
+    mark, end, name = _MARKS[form]
     bare = bare_reply(text)
     found = list(mark.finditer(bare))
     if not found:
@@ -74,8 +77,8 @@ def _read(text: str, form: JudgeFormat, weights: Mapping[str, float] | None) -> 
         raise UnreadableError(f"{error}{ending(bare)}", error.fault) from None
     if len(scores) > 1:
         raise UnreadableError(f"the reply holds {len(scores)} scores that differ{ending(bare)}", "several")
-    if form == "prometheus" and not _RESULT_END.match(bare, found[-1].end()):
-        raise UnreadableError(f"the reply goes on after its [RESULT]{ending(bare)}", "several")
+    if not end.match(bare, found[-1].end()):
+        raise UnreadableError(f"the reply goes on after its {name}{ending(bare)}", "several")
     explanation = bare[: found[0].start()].strip()[:_LONGEST_EXPLANATION]
     return Reply.model_validate({"reasoning": explanation, "score": scores.pop()})
 
