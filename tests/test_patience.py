@@ -55,6 +55,14 @@ def test_the_delay_that_a_server_names(headers, body, seconds):
     )
 
 
+@pytest.mark.parametrize(
+    ("status", "left", "seconds"), [(500, "0", None), (429, "50", None), (429, "0", 30), (503, "0", 30)]
+)
+def test_resets_of_limits_count_only_where_a_limit_is_used_up(status, left, seconds):
+    headers = {"x-ratelimit-reset-tokens": "30", "x-ratelimit-remaining-tokens": left}
+    assert delay_asked(refused(status, headers), now=lambda: NOW) == seconds
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 0.0
@@ -95,6 +103,45 @@ def test_one_request_that_a_server_cannot_answer_is_given_up_soon():
     patience, clock = waiting()
     assert not outlasts(patience, clock, away=200, status=500)
     assert clock.now < 20
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_one_request_that_alone_gets_a_gateways_error_is_given_up_soon(status):
+    patience, clock = waiting(retries=3)
+    attempts, waits = Attempts(), []
+    while len(waits) < 50:
+        attempts.tries += 1
+        wait = patience.retry_in(attempts, f"HTTP {status}", refused(status))
+        if wait is None:
+            break
+        waits.append(wait)
+        clock.now += wait
+        patience.answered()
+    assert attempts.tries == 4
+
+
+def test_tries_while_the_server_was_away_are_not_held_against_a_request():
+    patience, _ = waiting(retries=3)
+    attempts = Attempts()
+    for attempts.tries in range(1, 11):
+        assert patience.retry_in(attempts, "HTTP 502", refused(502)) is not None
+    patience.answered()
+    assert patience.retry_in(attempts, "HTTP 502", refused(502)) is not None
+
+
+def test_the_reset_of_a_limit_neither_shortens_a_wait_nor_ends_the_tries():
+    patience, clock = waiting(retries=5)
+    attempts = Attempts()
+    attempts.tries = 5
+    soon = patience.retry_in(attempts, "HTTP 429", refused(429, {"x-ratelimit-reset-requests": "1ms"}))
+    assert soon is not None
+    assert soon >= 6
+    for reset in ("24h", "290"):
+        attempts = Attempts()
+        for attempts.tries in range(1, 6):
+            wait = patience.retry_in(attempts, "HTTP 429", refused(429, {"x-ratelimit-reset-requests": reset}))
+            assert wait is not None
+            clock.now += wait
 
 
 def test_every_request_that_fails_is_a_server_that_is_away():

@@ -2,6 +2,7 @@
 
 A fault of one request (a broken answer, HTTP 500) gets a few tries. A server that names a waiting time gets that time.
 A server that is away, whatever was asked, is waited for up to ``--patience``: a restart must not cost a run its rows.
+A server that answers other requests meanwhile is not away; the failing request then has a few tries too.
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class Attempts:
         self.tries = 0
         self.began: float | None = None
         """When its first try failed."""
+        self.answers = 0
+        """Of the server, to any request, until then."""
+        self.failed_alone = 0
+        """Failures since the server has answered another request."""
 
 
 class Patience:
@@ -91,11 +96,13 @@ class Patience:
         self._failing: set[int] = set()
         self._away_since: float | None = None
         self._paused_until = 0.0
+        self._answers = 0
         self.has_answered = False
 
     def answered(self) -> None:
         """The server gave a sound answer."""
         self.has_answered = True
+        self._answers += 1
         self._failures = 0
         self._failing.clear()
         self._away_since = None
@@ -117,12 +124,14 @@ class Patience:
             EngineError: the server has been away for longer than the patience.
         """
         now = self._clock()
-        attempts.began = now if attempts.began is None else attempts.began
+        if attempts.began is None:
+            attempts.began, attempts.answers = now, self._answers
+        attempts.failed_alone += self._answers > attempts.answers
         self._failing.add(attempts.number)
         if self._away_since is None:
             self._away_since = now
         status = getattr(error, "status_code", None)
-        asked = delay_asked(error) if error is not None else None
+        asked = self._asked(attempts, error, now)
         if asked is not None and status in (429, 503):
             # The server has said for how long nobody need ask.
             self._paused_until = max(self._paused_until, now + min(asked, max(self._patience, 0.0)))
@@ -130,14 +139,17 @@ class Patience:
         if attempts.tries > self._retries:
             # What the server names has not helped so far.
             wait = max(wait, self._backoff(attempts.tries - self._retries))
-        if self._is_away(error):
+        if self._is_away(attempts, error):
             if now - self._away_since < self._patience:
                 return min(wait, max(self._away_since + self._patience - now, 0.0))
             if self._patience:
                 raise EngineError(self._gone(reason, now - self._away_since))
-        if status == 429 and self._patience:
-            return wait if now + wait - attempts.began <= self._patience else None
-        if attempts.tries > self._retries or wait > max(self._patience, _LONGEST_BACKOFF):
+        if self._patience and (status == 429 or (status == 503 and asked is not None)):
+            fits = now + wait - attempts.began <= self._patience
+            return wait if fits or (asked is None and attempts.tries <= self._retries) else None
+        # While the server was away for all, tries did not count.
+        spent = attempts.failed_alone >= self._retries if attempts.failed_alone and status in _AWAY else None
+        if (attempts.tries > self._retries if spent is None else spent) or wait > max(self._patience, _LONGEST_BACKOFF):
             return None
         return wait
 
@@ -160,18 +172,33 @@ class Patience:
             )
             raise EngineError(f"{self._url}: {self._failures} requests in a row failed, the last: {reason}. {remedy}.")
 
+    def _asked(self, attempts: Attempts, error: openai.APIError | None, now: float) -> float | None:
+        """Seconds that the server asks to wait; None if it does not say, or not for this request."""
+        asked = None if error is None else delay_asked(error)
+        if error is None or asked is None or not _is_of_reset_headers(error):
+            return asked
+        # These headers tell of limits, not of this request: they lengthen a wait and never end the tries.
+        asked = max(asked, self._backoff(attempts.tries))
+        waited = now - (now if attempts.began is None else attempts.began)
+        return asked if waited + asked <= self._patience else None
+
     def _backoff(self, tries: int) -> float:
         # Random, or all workers would retry at the same moment.
         wait = min(self._delay * 2.0 ** min(tries - 1, 20), _LONGEST_BACKOFF)
         return wait * random.uniform(0.75, 1)  # noqa: S311
 
-    def _is_away(self, error: openai.APIError | None) -> bool:
-        """Whether it is the server that is away, and not one request that it cannot answer."""
+    def _is_away(self, attempts: Attempts, error: openai.APIError | None) -> bool:
+        """Whether it is the server that is away, and not one request that it cannot answer.
+
+        A gateway's status may be the fault of one prompt, if others were answered since it failed first.
+        """
         status = getattr(error, "status_code", None)
         if status is not None and status < 500:
             return False
         cause = type(error.__cause__).__name__ if error is not None else ""
-        return status in _AWAY or cause in ("ConnectError", "ConnectTimeout") or len(self._failing) >= self._many
+        if cause in ("ConnectError", "ConnectTimeout") or len(self._failing) >= self._many:
+            return True
+        return status in _AWAY and not attempts.failed_alone
 
     def _gone(self, reason: str, seconds: float) -> str:
         return (
@@ -195,8 +222,18 @@ def delay_asked(error: openai.APIError, now: Callable[[], float] = time.time) ->
     """Seconds that a server asks to wait before the next try, by headers or in the body; None if it does not say."""
     response = getattr(error, "response", None)
     headers: Mapping[str, str] = response.headers if response is not None else {}
-    known = (_of_retry_after(headers, now()), _of_reset_headers(headers, now()), _of_body(error.body))
+    resets = _of_reset_headers(headers, now()) if getattr(error, "status_code", None) in (429, 503) else None
+    known = (_of_retry_after(headers, now()), resets, _of_body(error.body))
     return next((delay for delay in known if delay is not None), None)
+
+
+def _is_of_reset_headers(error: openai.APIError) -> bool:
+    """Whether the delay that a server asks for is the one of its limits' headers."""
+    response = getattr(error, "response", None)
+    headers: Mapping[str, str] = response.headers if response is not None else {}
+    now = time.time()
+    is_limit = getattr(error, "status_code", None) in (429, 503)
+    return is_limit and _of_retry_after(headers, now) is None and _of_reset_headers(headers, now) is not None
 
 
 def _of_retry_after(headers: Mapping[str, str], now: float) -> float | None:
@@ -216,7 +253,8 @@ def _of_reset_headers(headers: Mapping[str, str], now: float) -> float | None:
         if "ratelimit" not in lower or "reset" not in lower or (delay := _duration(value, now)) is None:
             continue
         left = headers.get(lower.replace("reset", "remaining"))
-        (used_up if left is not None and _number(left) == 0 else others).append(delay)
+        if left is None or _number(left) == 0:
+            (others if left is None else used_up).append(delay)
     if used_up:
         return max(used_up)
     return min(others) if others else None
