@@ -57,3 +57,8 @@ def first_line(error: BaseException) -> str:
 def printable(text: str, substitute: str = " ") -> str:
     """The text with control and other unprintable characters replaced: a terminal would obey some of them."""
     return text if text.isprintable() else "".join(char if char.isprintable() else substitute for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same of a message of several lines, whose line breaks stay."""
+    return "\n".join(map(printable, text.split("\n")))

@@ -19,6 +19,8 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Column
 
+from personaeval.errors import printable, printable_lines
+
 _PLAIN_SECONDS = 15.0
 
 _SILENT_SECONDS = 60.0
@@ -79,7 +81,7 @@ class Progress(Protocol):
     """Shows the counts; called a few times a second at most."""
 
     def message(self, line: str) -> None:
-        """Print a line for the user."""
+        """Print a line for the user, without characters that a terminal would obey."""
         ...
 
     def start(self, title: str, counts: Counts) -> None:
@@ -213,7 +215,7 @@ def _signs_of_life(counts: Counts, speed: Speedometer, now: float) -> list[str]:
         parts.append("starting the engine")
     else:
         if activity.retried:
-            parts.append(f"{activity.retried:,} retried, last: {activity.reason}")
+            parts.append(f"{activity.retried:,} retried, last: {printable(activity.reason)}")
         silent = speed.silence(now)
         done = counts.completed + counts.failed
         if silent >= _SILENT_SECONDS and done < counts.wanted:
@@ -236,10 +238,11 @@ class _Bars:
         self._speed = Speedometer(self._counts, 0.0)
 
     def message(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(printable_lines(line), markup=False, highlight=False)
 
     def start(self, title: str, counts: Counts) -> None:
         self._counts, self._speed = counts, Speedometer(counts, time.monotonic())
+        title = printable(title)
         self._bar = bars.Progress(
             bars.SpinnerColumn(),
             bars.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
@@ -279,7 +282,7 @@ class _Lines:
 
     def message(self, line: str) -> None:
         if not self._quiet:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            print(printable_lines(line), file=sys.stderr, flush=True)  # noqa: T201
 
     def start(self, title: str, counts: Counts) -> None:
         self._title, self._counts = title, counts

@@ -1,11 +1,19 @@
 """The command line as a user meets it: start-up, lists, wrong input, exit codes."""
 
+import importlib
+import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from personaeval.cli.options import print_error, print_tables
+from personaeval.report.table import Table
+from personaeval.report.tables import Tables
+
+app_module = importlib.import_module("personaeval.cli.app")  # the package holds the application by that name
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "vllm", "transformers", "datasets", "pandas", "sympy", "math_verify", "openai", "scipy")
 
@@ -170,3 +178,42 @@ def test_every_command_in_a_process_of_its_own(personaeval_process, tmp_path, ar
     assert shown in done.stdout + done.stderr
     assert done.returncode in (0, 2)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_an_output_that_nobody_reads_ends_the_command_silently(monkeypatch, capfd, size):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(app_module, "app", lambda **_: print("x" * size, flush=True))
+        assert app_module._run() == 141
+    assert capfd.readouterr().err == ""
+
+
+def test_another_broken_pipe_is_no_closed_output(monkeypatch):
+    """Such as that of a helper process or a socket."""
+
+    def fail(**_):
+        raise BrokenPipeError("to a worker")
+
+    err = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setattr(app_module, "app", fail)
+    assert app_module._run() == 70
+    assert "BrokenPipeError: to a worker" in err.getvalue()
+    assert "this is a bug" in err.getvalue()
+
+
+def test_errors_and_notes_are_told_without_control_characters(monkeypatch):
+    def told(tell) -> str:
+        err = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", err)
+        tell()
+        return err.getvalue()
+
+    hostile = "It said \x1b[31mred\x07\x9b.\n  Do this."
+    assert told(lambda: print_error(hostile)) == "personaeval: It said  [31mred  .\n  Do this.\n"
+    table = Table("t", ("a",), (), notes=(hostile,))
+    for format in ("csv", "json"):
+        assert not set(told(lambda form=format: print_tables(Tables((table,)), form))) & {"\x1b", "\x07", "\x9b"}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from personaeval.metrics.coverage_warnings import empty_warnings
+from personaeval.models.engines.event_stream import join_events
 from personaeval.models.engines.finish_reasons import end_of
 from personaeval.results.files import read_json
 from personaeval.results.ledger import LEDGER, Ledger
@@ -214,3 +215,12 @@ def test_what_is_said_of_empty_answers():
     assert swallowed.startswith("the server's reasoning parser may be swallowing answers: 1 of the 100 answers")
     # A local model that thinks and then says nothing has no server.
     assert empty_warnings(3, 3, 100, is_endpoint=False) == ["3.0% of the answers are empty"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_stream_is_cut_at_its_own_line_ends_alone(end):
+    """JSON allows the other line ends of Unicode in a text as they are."""
+    parts = ["a\u2028b\u2029c\x85", "d"]
+    data = [json.dumps({"choices": [{"delta": {"content": part}}]}, ensure_ascii=False) for part in parts]
+    content = "".join(f"data: {one}{end}{end}" for one in [*data, "[DONE]"]).encode()
+    assert join_events(content)["choices"][0]["message"]["content"] == "".join(parts)

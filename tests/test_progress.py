@@ -120,6 +120,33 @@ def test_no_number_is_cut_on_a_terminal(width):
     assert re.search(r" 400/1200 .*37 retried, last: HTTP 429\n", text), text
 
 
+HOSTILE = "\x1b[31mred\x07 \x9b2J\udc9b"
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_nothing_from_outside_reaches_the_terminal_unescaped(monkeypatch, on_terminal):
+    from rich.console import Console
+
+    err = io.StringIO()
+    monkeypatch.setattr("sys.stderr", err)
+    monkeypatch.setattr(progress_module, "_PLAIN_SECONDS", 0.0)
+    console = Console(file=err, width=120, force_terminal=True, color_system=None)
+    shown = progress_module._Bars(console) if on_terminal else open_progress()
+    shown.message(f"It said: {HOSTILE}\n  and more")
+    counts = Counts(wanted=9, activity=Activity(retried=1, reason=HOSTILE))
+    shown.start(f"model {HOSTILE}", counts)
+    shown.refresh()
+    if on_terminal:
+        console.print(shown._bar.get_renderable())
+    shown.stop()
+    text = err.getvalue()
+    assert "It said:  [31mred   2J \n  and more\n" in text
+    assert "last:  [31mred   2J" in text
+    assert "model  [31mred   2J" in text
+    assert not set(text) & {"\x07", "\x9b", "\udc9b"}
+    assert "\x1b[31m" not in text
+
+
 def test_times_in_words():
     assert [duration(s) for s in (4, 89, 125, 1500, 11400)] == ["4 s", "89 s", "2 min", "25 min", "3 h 10 min"]
 

@@ -114,6 +114,15 @@ def test_nothing_that_a_model_writes_reaches_the_terminal_unescaped(results, per
     assert not set(shown) & {"\x1b", "\u202e", "\x9b"}
 
 
+def test_notes_below_the_answers_are_escaped_too(results):
+    from dataclasses import replace
+
+    found = package.show(results[0] / "one", number=1)
+    found = replace(found, found=replace(found.found, notes=[f"a note: {HOSTILE}"]))
+    for text in (found.render(None), found.render(200)):
+        assert "a note: \\x1b[31mred\\x1b[0m \\u202eevil [bold]loud[/bold] \\x9b2J" in text
+
+
 def test_ordinary_letters_of_any_script_stay_what_they_are():
     text = "naïve 数学 می‌خواهم 👩‍🔬 1 000\n\tif x:"
     assert visible(text) == text.replace("\t", "    ")

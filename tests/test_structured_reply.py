@@ -90,7 +90,8 @@ def test_what_a_judge_leaves_out_or_says_in_another_type_counts_as_not_said():
     flags = '{"score": 4, "refusal": "True", "ai_admission": 0}'
     assert read_reply(flags) == Reply(score=4, refusal=True, ai_admission=False)
     assert read_reply('{"refusal": true, "score": 4}', {"4": 0.5, "5": 0.5}).expected == 4.5
-    for text in ('{"score": 4, "refusal": true}', '{"score": 3}', '{"score": "4/5"}', '{"score": 4}\n5 stars!'):
+    whole = '{"reasoning": "", "refusal": false, "ai_admission": false, "score": 4}'
+    for text in ('{"score": 4, "refusal": true}', '{"score": 3}', '{"score": "4/5"}', f"{whole}\n5 stars!"):
         with pytest.raises(UnreadableError, match="probabilities of the score"):
             read_reply(text, {"4": 1.0})
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -81,15 +82,37 @@ def _run() -> int:
         return error.exit_code
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except BrokenPipeError:
-        # What reads the output, such as head, has seen enough; Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = BROKEN_PIPE
+    except BrokenPipeError as error:
+        code = _end_of_pipe(error)
     except Exception as error:
         code = _report_unexpected(error)
     if code == INTERRUPTED:
         print_error("interrupted; what was completed is kept. The same command resumes.")
     return code if isinstance(code, int) else 0
+
+
+def _end_of_pipe(error: BrokenPipeError) -> int:
+    """End silently if what reads the output, such as head, has seen enough. Any other pipe's end is a bug."""
+    closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream)]
+    if not closed:
+        return _report_unexpected(error)
+    for stream in closed:  # Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return BROKEN_PIPE
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether nobody reads a stream of output any more."""
+    try:
+        stream.flush()
+        # Of a long text that could not be written nothing may be left to flush.
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except BrokenPipeError:
+        return True
+    except (OSError, AttributeError):  # no file at all, or a system without poll
+        return False
 
 
 def _report_unexpected(error: Exception) -> int:

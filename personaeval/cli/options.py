@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from personaeval.cli.help import HELP
-from personaeval.errors import UsageError
+from personaeval.errors import UsageError, printable_lines
 
 if TYPE_CHECKING:
     from personaeval.report.tables import Tables
@@ -75,8 +75,8 @@ def print_tables(tables: Tables, format: str | None, intervals: bool = True, col
 
 
 def print_error(message: str) -> None:
-    """Tell the user on stderr."""
-    print(f"personaeval: {message}", file=sys.stderr)
+    """Tell the user on stderr, without characters that a terminal would obey: a message may quote what it found."""
+    print(f"personaeval: {printable_lines(message)}", file=sys.stderr)
 
 
 def report_unjudged(failed: int, reasons: Mapping[str, int]) -> None:

@@ -202,7 +202,7 @@ class Answers:
             yield "read as", f"{response.answer}{f'   ({how})' if how else ''}", ""
 
     def _footer(self) -> Iterator[str]:
-        yield from self.found.notes
+        yield from map(visible, self.found.notes)
         total, shown = self.found.total, len(self.found.answers)
         if not total:
             yield "No answer fits."

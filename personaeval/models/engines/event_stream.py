@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 _JOINED = ("content", "reasoning", "reasoning_content", "refusal", "text")
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+"""Of lines of events. Others, such as U+2028, that ``splitlines`` knows may stand unescaped in JSON."""
 
 
 def is_stream(content: bytes) -> bool:
@@ -43,7 +47,7 @@ def _events(content: bytes) -> list[str]:
     """The data of each event; the last one says that the stream is done."""
     found: list[str] = []
     lines: list[str] = []
-    for line in (*content.decode(errors="replace").splitlines(), ""):
+    for line in (*_LINE_END.split(content.decode(errors="replace")), ""):
         if line.startswith("data:"):
             lines.append(line[5:].strip())
         elif not line and lines:
