@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from personaeval.errors import UsageError
+from personaeval.errors import EngineError, UsageError
+from personaeval.models.engines import probe
 from personaeval.models.engines.dialect import Dialect
 from personaeval.models.engines.endpoint import Endpoint
 from personaeval.models.engines.probe import find_dialect
@@ -145,6 +146,48 @@ def test_faults_that_pass_are_waited_for(server):
     )
     assert find(server) == Dialect()
     assert len(server.openings) == 3
+
+
+def test_faults_that_pass_are_no_refusals(server, monkeypatch):
+    monkeypatch.setattr(probe, "_DELAY", 0.001)
+    server.change(opening_rules=[Rule("status", first=2, status=500)])
+    assert find(server) == Dialect()
+    assert len(server.openings) == 3
+
+
+def test_a_change_counts_only_if_the_unchanged_request_is_refused_again(server):
+    """The first request alone is refused, whatever it holds."""
+    server.change(opening_rules=[refuse("max_tokens is too large", first=1, contains='"max_tokens": 512')])
+    assert find(server) == Dialect()
+    assert [sent.body["max_tokens"] for sent in server.openings] == [512, 16, 512]
+
+
+def test_a_refusal_with_the_number_of_the_request_is_the_same_refusal():
+    class Numbered(ScriptedServer):
+        def _fail(self, request, rule, body):
+            words = {"message": f"temperature no good (request req_{'xyzuvw'[len(self.openings) % 6]}k)"}
+            return super()._fail(request, replace(rule, error=words), body)
+
+    with Numbered(Script(opening_rules=(Rule("status", status=400, has="seed"),))) as numbered:
+        assert find(numbered) == Dialect(left_out=("seed",))
+    rules = (Rule("status", status=400),)
+    with Numbered(Script(opening_rules=rules)) as numbered, pytest.raises(EngineError, match="refuses the run's"):
+        find(numbered)
+
+
+@pytest.mark.parametrize(
+    ("is_chat", "stop", "sent"), [(False, (), ["\n"]), (False, ("Q:",), ["Q:", "\n"]), (True, ("Q:",), ["Q:"])]
+)
+def test_the_question_ends_at_the_stop_sequences(server, is_chat, stop, sent):
+    find(server, replace(GREEDY, stop=stop), is_chat=is_chat, has_system=False)
+    assert [opening.body["stop"] for opening in server.openings] == [sent]
+
+
+def test_a_server_that_writes_for_long_has_taken_the_request(server, monkeypatch):
+    monkeypatch.setattr(probe, "_SECONDS", 0.2)
+    server.change(opening_rules=[Rule("hang", seconds=0.8)])
+    assert find(server) == Dialect()
+    assert len(server.openings) <= 1
 
 
 # Whole runs.

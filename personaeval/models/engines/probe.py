@@ -1,7 +1,8 @@
 """What a server takes, found by asking it once before anything is planned.
 
 Servers word their refusals each in its own way. So nothing is concluded from the words: a parameter is at fault if the
-request without it gets an answer or another refusal. The words only say what to try first.
+request without it gets an answer or another refusal, while the request with it is refused once more. The words only say
+what to try first.
 """
 
 from __future__ import annotations
@@ -35,6 +36,15 @@ _REFUSED = (400, 404, 405, 415, 422, 500, 501)
 _FEW_TOKENS = 16
 
 _RETRIES = 4
+
+_DELAY = 0.5
+"""Seconds before the second try."""
+
+_SECONDS = 60.0
+"""For one answer; whoever writes for longer has taken the request."""
+
+_MOST_STOPS = 4
+"""As many stop sequences as OpenAI takes."""
 
 _WORDS = {
     "limit": re.compile(r"max_?(?:completion_|new_|output_)?tokens|tokens", re.IGNORECASE),
@@ -105,6 +115,15 @@ class Refusal:
         param = f"{getattr(error, 'param', '') or ''} {getattr(error, 'code', '') or ''}"
         return cls(error, f"{reason} {param}", re.sub(r"\b[0-9a-f-]{8,}\b|\d+", "#", f"{reason}{param}"))
 
+    def is_like(self, other: Refusal, once_more: Refusal) -> bool:
+        """Whether it says the same as two refusals of one request, but for words that differ between those: ids."""
+        words, others, again = (one.key.split() for one in (self, other, once_more))
+        if len(others) != len(again):
+            return True  # Such words tell nothing.
+        return len(words) == len(others) and all(
+            word == known or known != anew for word, known, anew in zip(words, others, again, strict=True)
+        )
+
 
 async def find_dialect(
     endpoint: Endpoint, settings: EngineSettings, samplings: Sequence[Sampling], *, is_chat: bool, has_system: bool
@@ -124,10 +143,15 @@ async def find_dialect(
     """
     dialect = Dialect()
     most = max(sampling.max_tokens for sampling in samplings)
-    client = endpoint.connect(settings.timeout, 0, 1)
+    stops: dict[Sampling, tuple[str, ...]] = {}
+    for one in samplings:
+        equal = replace(one, max_tokens=most, stop=(), score_tokens=())
+        stops[equal] = stops.get(equal) or tuple(one.stop)
+    client = endpoint.connect(min(settings.timeout, _SECONDS), 0, 1)
     try:
-        asked = [replace(one, max_tokens=most, stop=(), score_tokens=()) for one in samplings]
-        for sampling in dict.fromkeys(asked):
+        for equal, stop in stops.items():
+            # A base model would write up to the limit. A chat ends by itself, and not every chat takes stop sequences.
+            sampling = replace(equal, stop=stop if is_chat else (*stop[: _MOST_STOPS - 1], "\n"))
             probe = _Probe(endpoint, settings, client)
             user: Message = {"role": "user", "content": QUESTION}
             system: Message = {"role": "system", "content": SYSTEM}
@@ -145,26 +169,42 @@ class _Probe:
         self._endpoint = endpoint
         self._settings = settings
         self._client = client
-        self._patience = Patience(endpoint.url, settings.patience, _RETRIES, 0.5, 1)
+        self._patience = Patience(endpoint.url, settings.patience, _RETRIES, _DELAY, 1)
 
     async def run(self, trial: Trial) -> Dialect:
         """The dialect in which the endpoint answers."""
         beginning = trial
         refusal = first = await self._send(trial)
+        of_limit: Refusal | None = None
         while refusal is not None:
-            for changed in _in_order(trial, refusal):
-                again = await self._send(changed)
-                if again is None or again.key != refusal.key:
-                    break
-            else:
+            step = await self._step(trial, refusal)
+            if step is None:
                 raise await self._unresolved(first or refusal)
-            # Where prompt and limit exceed the context, the engine leaves the limit out.
-            if changed.changed[-1] == "limit" and not _is_of_context(refusal):
-                raise await self._too_many(trial, refusal)
-            trial, refusal = changed, again
+            if step[0] is not trial and step[0].changed[-1] == "limit":
+                of_limit = refusal
+            trial, refusal = step
         trial = await self._restored(beginning, trial)
+        # Where prompt and limit exceed the context, the engine leaves the limit out.
+        if "limit" in trial.changed and of_limit is not None and not _is_of_context(of_limit):
+            raise await self._too_many(trial, beginning.sampling.max_tokens, of_limit)
         refused = beginning.sampling.temperature if "temperature" in trial.changed else None
         return trial.dialect if refused is None else replace(trial.dialect, refused_temperature=refused)
+
+    async def _step(self, trial: Trial, refusal: Refusal) -> tuple[Trial, Refusal | None] | None:
+        """The next trial, and how it is refused; None if no change to a refused one makes a difference.
+
+        A change counts only if the unchanged request is refused once more: the refusal may have been a passing fault.
+        """
+        for changed in _in_order(trial, refusal):
+            again = await self._send(changed)
+            if again is not None and again.key == refusal.key:
+                continue
+            once_more = await self._send(trial)
+            if once_more is None:
+                return trial, None
+            if again is None or not again.is_like(refusal, once_more):
+                return changed, again
+        return None
 
     async def _restored(self, beginning: Trial, trial: Trial) -> Trial:
         """The trial without changes that were not needed."""
@@ -177,7 +217,7 @@ class _Probe:
         return trial
 
     async def _send(self, trial: Trial) -> Refusal | None:
-        """How the endpoint refuses; None if it answers.
+        """How the endpoint refuses; None if it answers, or takes so long that it must be writing.
 
         Raises:
             EngineError: it does neither.
@@ -192,13 +232,19 @@ class _Probe:
                 await self._post(trial)
             except openai.APIError as error:
                 status = getattr(error, "status_code", None)
-                if status in _REFUSED and status != 404 and (status != 500 or attempts.tries > 1):
-                    return Refusal.of(error)
-                wait = self._patience.retry_in(attempts, public(error), error) if is_retryable(error) else None
+                if type(error.__cause__).__name__ == "ReadTimeout":
+                    return self._answered()
+                # Servers refuse with 500 as well, but it may pass.
+                may_pass = status == 500 or status not in _REFUSED
+                wait = None
+                if may_pass and is_retryable(error):
+                    wait = self._patience.retry_in(attempts, public(error), error)
+                if wait is None and status in _REFUSED and status != 404:
+                    return self._answered(Refusal.of(error))
                 if wait is None:
                     raise await self._fatal(error) from None
-            except UnusableError:
-                return None
+            except (UnusableError, TimeoutError):
+                return self._answered()
             except SenselessError as error:
                 wait = self._patience.retry_in(attempts, str(error))
                 if wait is None:
@@ -207,11 +253,18 @@ class _Probe:
                         "mostly ends in /v1."
                     ) from None
             else:
-                return None
+                return self._answered()
             await asyncio.sleep(wait)
 
+    def _answered(self, refusal: Refusal | None = None) -> Refusal | None:
+        """The refusal, which shows as well as an answer that the server is there."""
+        self._patience.answered()
+        return refusal
+
     async def _post(self, trial: Trial) -> None:
-        content = await self._endpoint.post(self._client, trial.messages, trial.body(self._settings))
+        # A stream sends something all the time; connecting has a time of its own.
+        async with asyncio.timeout(2 * _SECONDS):
+            content = await self._endpoint.post(self._client, trial.messages, trial.body(self._settings))
         read_completion(content, Request(0, b"", trial.messages, trial.sampling, 0))
 
     async def _fatal(self, error: openai.APIError) -> EngineError | UsageError:
@@ -247,9 +300,8 @@ class _Probe:
             "server takes; --engine-arg NAME=VALUE adds fields to each request (for judges --judge-engine-arg)."
         )
 
-    async def _too_many(self, trial: Trial, refusal: Refusal) -> UsageError:
-        """The refusal of a run whose answers may be longer than the server takes."""
-        asked = trial.sampling.max_tokens
+    async def _too_many(self, trial: Trial, asked: int, refusal: Refusal) -> UsageError:
+        """The refusal of a run whose answers may be longer than the server takes; it took the trial with fewer."""
         said = sorted(
             {int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", refusal.reason)}, reverse=True
         )
