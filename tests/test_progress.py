@@ -173,7 +173,7 @@ def test_a_slow_step_is_named_and_a_quick_one_is_not(monkeypatch):
     [
         (Rule("status", status=429, first=1, headers=NOW), "HTTP 429"),
         (Rule("status", status=503, first=1, headers=NOW), "HTTP 503"),
-        (Rule("close", first=1), "no connection"),
+        (Rule("close", first=1), "Connection error"),
         (Rule("reply", text='{"choices": []}', first=1), "answered without"),
     ],
     ids=lambda value: str(getattr(value, "fault", value)),
