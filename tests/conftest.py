@@ -96,7 +96,8 @@ def personaeval(monkeypatch):
         from personaeval.cli import main
 
         command = ["personaeval", *map(str, arguments)]
-        out, err = io.StringIO(), io.StringIO()
+        binary, err = io.BytesIO(), io.StringIO()
+        out = io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True)
         with monkeypatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.setattr(sys, "argv", command)
             for name, value in (ENVIRONMENT | (env or {})).items():
@@ -106,7 +107,8 @@ def personaeval(monkeypatch):
             with pytest.raises(SystemExit) as stop:
                 main()
         assert isinstance(stop.value.code, int)
-        return subprocess.CompletedProcess(command, stop.value.code, out.getvalue(), err.getvalue())
+        printed = binary.getvalue().decode(errors="replace")
+        return subprocess.CompletedProcess(command, stop.value.code, printed, err.getvalue())
 
     return run
 

@@ -85,6 +85,8 @@ class Reader:
             text = re.sub(r"\bRUN\b", str(self.latest()), text)
         text = text.replace("personaeval run …", f"personaeval run --model openai:ckpt@{self.model} --tasks mini-arith")
         words = shlex.split(text)[1:]
+        if ">" in words:
+            words = words[: words.index(">")]
         if words[0] in ("run", "plan"):
             words += self.small(words)
         return words
@@ -142,15 +144,28 @@ def prepare(page: Path, reader: Reader, personaeval) -> None:
     if page.name == "personas.md":
         rows = [json.dumps({"persona": f"A plumber of {20 + n} winters and {n} cats"}) for n in range(5)]
         (reader.folder / "people.jsonl").write_text("\n".join(rows) + "\n")
+    if page.name == "bring-your-own.md":
+        rows = "".join(f"a plumber of {20 + n} winters and {n} cats,Ada {n}\n" for n in range(5))
+        (reader.folder / "people.csv").write_text(f"bio,name\n{rows}")
+        prompts = "".join(f"You are Ada the {n}th. You speak briskly.\n" for n in range(5))
+        (reader.folder / "prompts.csv").write_text(f"prompt\n{prompts}")
     if page.name == "usage.md":
         data_for("math500", reader.folder)
     if page.name == "tasks.md":
         personaeval("tasks", "new", "roman", "-o", "mine", cwd=reader.folder)
-    needed = {"checks.md": ("checkpoint-500", "checkpoint-1000"), "first-table.md": ("NAME",), "usage.md": ("NAME",)}
+    both = ("checkpoint-500", "checkpoint-1000")
+    needed = {
+        "checks.md": both,
+        "tables.md": (*both, "checkpoint-1500"),
+        "first-table.md": ("NAME",),
+        "usage.md": ("NAME",),
+    }
     for name in needed.get(page.name, ()):
         given = ["--model", f"openai:{name}@{reader.model}", "--tasks", "mini-arith"]
-        done = personaeval("run", "-q", *given, "--limit", 6, "--limit-personas", 3, cwd=reader.folder)
-        assert done.returncode == 0, done.stderr
+        for template in ("you-are", "adopt") if name == "checkpoint-1500" else ("you-are",):
+            shape = ["--limit", 6, "--limit-personas", 3, "--template", template]
+            done = personaeval("run", "-q", *given, *shape, cwd=reader.folder)
+            assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)

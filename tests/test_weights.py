@@ -166,7 +166,7 @@ def test_a_sound_checkpoint_with_all_that_is_harmless_is_taken_by_vllm_too(think
     assert rows.keys() == {(row.item, row.persona) for row in read_responses(bare.folder)}
 
 
-@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+@pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])
 def test_a_token_without_a_row_is_named_before_the_weights_are_loaded(
     tiny_checkpoint, tmp_path, library, engine, monkeypatch
 ):

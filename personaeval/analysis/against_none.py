@@ -29,6 +29,9 @@ class Difference:
 
 def differences(cells: Cells) -> tuple[Mapping[str, Difference], Mapping[str, Difference]]:
     """Differences of each persona and of each category; the claims are about these personas."""
+    if len(cells.persona_ids) == 1:
+        # The baseline was run alone.
+        return {}, {}
     both = cells.is_scored[:, 1:] & cells.is_scored[:, :1]
     apart = np.where(both, cells.q[:, 1:] - cells.q[:, :1], 0.0)
     personas = np.eye(apart.shape[1])
