@@ -46,6 +46,14 @@ def test_a_server_that_takes_everything_is_asked_once(server):
     assert {"temperature": 0.0, "top_p": 1.0, "max_tokens": 512, "seed": 0}.items() <= body.items()
 
 
+@pytest.mark.parametrize("reason", ["insufficient_system_resource", "error", "abort"])
+def test_an_answer_broken_off_was_a_request_accepted(server, reason):
+    message = {"role": "assistant", "content": "First we"}
+    server.change(choice={"message": message, "finish_reason": reason})
+    assert find(server) == Dialect()
+    assert len(server.openings) == 1
+
+
 @pytest.mark.parametrize(
     ("rules", "found"),
     [

@@ -23,6 +23,10 @@ class SenselessError(Exception):
     """A response of status 200 without an answer; a retry may succeed."""
 
 
+class BrokenOffError(SenselessError):
+    """An answer that the endpoint began and did not end; it has accepted the request."""
+
+
 class UnusableError(Exception):
     """A well-formed response that is not an answer; a retry would not help."""
 
@@ -69,7 +73,7 @@ def _first_choice(body: Any) -> dict[str, Any]:
     if isinstance(choices, list) and choices and isinstance(choices[0], dict):
         choice: dict[str, Any] = choices[0]
         if choice.get("error"):
-            raise SenselessError(f"the endpoint broke off the answer ({redact(str(choice['error']))})")
+            raise BrokenOffError(f"the endpoint broke off the answer ({redact(str(choice['error']))})")
         return choice
     if body.get("error"):
         raise SenselessError(f"status 200 with an error in it ({redact(str(body['error']))})")
@@ -92,7 +96,7 @@ def _finish_reason(choice: dict[str, Any], request: Request) -> str:
         case "withheld":
             raise UnusableError(f"the endpoint's content filter withheld the answer ({redact(str(reason))})")
         case "broken":
-            raise SenselessError(f"the endpoint broke off the answer ({redact(str(reason))})")
+            raise BrokenOffError(f"the endpoint broke off the answer ({redact(str(reason))})")
 
 
 def _texts(choice: dict[str, Any], request: Request) -> tuple[str, str | None]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from personaeval.errors import EngineError, UsageError, suggest
 from personaeval.models.engines import EngineSettings
-from personaeval.models.engines.chat_completion import SenselessError, UnusableError, read_completion
+from personaeval.models.engines.chat_completion import BrokenOffError, SenselessError, UnusableError, read_completion
 from personaeval.models.engines.dialect import Dialect
 from personaeval.models.engines.endpoint import Endpoint, public, reason_of
 from personaeval.models.engines.patience import Attempts, Patience, is_retryable
@@ -243,7 +243,8 @@ class _Probe:
                     return self._answered(Refusal.of(error))
                 if wait is None:
                     raise await self._fatal(error) from None
-            except (UnusableError, TimeoutError):
+            except (UnusableError, BrokenOffError, TimeoutError):
+                # The request was accepted; what became of the answer is no matter here.
                 return self._answered()
             except SenselessError as error:
                 wait = self._patience.retry_in(attempts, str(error))
