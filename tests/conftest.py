@@ -23,8 +23,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Every worker has a core of its own.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# A shell that starts the tests in the background has Ctrl-C ignored by them, and by all that they start.
+# A shell that starts the tests in the background has Ctrl-C ignored by them, and by all that they start; so has nohup
+# with the end of the terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
