@@ -56,7 +56,7 @@ def main() -> int:
         "\nκ is the same beyond what accuracy alone gives. docs/metrics.md has every formula."
         "\nThe figures differ a little from machine to machine: processors round differently, and a token flips."
         "\n\nFor a checkpoint of your own:\n"
-        "\n  personaeval run --model PATH_OR_HUB_ID --tasks math500,gsm8k --personas core --samples 4 -o results/"
+        "\n  personaeval run --model PATH_OR_HUB_ID --tasks math500,gsm8k --personas core -o results/"
         "\n  personaeval leaderboard results/"
     )
     code = code or play(engine, base, damaged, results)
