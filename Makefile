@@ -82,8 +82,9 @@ $(VENV_SITE)/.installed: pyproject.toml constraints.txt
 	| $(VENV_SITE)/bin/pip install --quiet -c constraints.txt -r /dev/stdin
 	touch $@
 
+# Without --quiet: it would hide the warnings from --strict.
 site: $(VENV_SITE)/.installed
-	NO_MKDOCS_2_WARNING=1 $(VENV_SITE)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV_SITE)/bin/mkdocs build --strict
 
 first-run: $(VENV)/.installed
 	$(VENV)/bin/python tests/first_run.py
