@@ -56,20 +56,6 @@ def with_unscored_wrong(cells: Sequence[Cells]) -> tuple[Cells, Cells] | None:
     return both[0], both[1]
 
 
-def persona_sums(rows: dict[str, Any], items: Sequence[str], dimensions: Sequence[str]) -> PersonaSums:
-    """Sums of a judged task's scores over personas, from its rows by item."""
-    personas = {name: place for place, name in enumerate(dict.fromkeys(rows[item]["persona"] for item in items))}
-    columns = {name: place for place, name in enumerate(dimensions)}
-    matrix = np.zeros((len(personas), 2 * len(dimensions)))
-    for item in items:
-        row = rows[item]
-        place, column = personas[row["persona"]], columns[row["dimension"]]
-        matrix[place, column] += row["score_sum"]
-        matrix[place, len(dimensions) + column] += row["scored"]
-    order = sorted(personas, key=lambda name: personas[name])
-    return PersonaSums(matrix[[personas[name] for name in order]])
-
-
 def judged_with_unscored_wrong(
     tables: Sequence[dict[str, Any]], items: Sequence[str], dimensions: Sequence[str]
 ) -> tuple[PersonaSums, PersonaSums] | None:
@@ -85,5 +71,5 @@ def judged_with_unscored_wrong(
         for own in tables
     ]
     asked = [item for item in items if all(own[item]["scored"] for own in whole)]
-    first, second = (persona_sums(own, asked, dimensions) for own in whole)
+    first, second = (PersonaSums.of_rows([own[item] for item in asked], dimensions) for own in whole)
     return first, second

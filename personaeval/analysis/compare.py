@@ -13,7 +13,6 @@ from personaeval.analysis.aligned_cells import (
     COUNTED,
     arrange,
     judged_with_unscored_wrong,
-    persona_sums,
     with_unscored_wrong,
 )
 from personaeval.analysis.comparability import items_that_differ, placement_notes, settings_that_differ
@@ -214,7 +213,7 @@ def _align_judged(
         )
     notes += _left_out(base, candidate, rows, len(items), [sorted(set(own) - set(personas)) for own in texts])
     dimensions = tuple(dict.fromkeys(tables[0][item]["dimension"] for item in items))
-    sums = [persona_sums(own, both, dimensions) for own in tables]
+    sums = [PersonaSums.of_rows([own[item] for item in both], dimensions) for own in tables]
     counts = [{name: sum(own[item][name] for item in items) for name in _SHARED} for own in tables]
     unscored, told = _shares((base, candidate), counts)
     if warning := few_personas_warning(len(sums[0].matrix)):

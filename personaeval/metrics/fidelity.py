@@ -6,6 +6,7 @@ dimensions' means. Responses under one persona resemble each other, so errors ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,23 @@ class PersonaSums:
     """Per persona, [personas, 2 × dimensions]: the sum of scores in each dimension, then the number of scores."""
 
     matrix: Floats
+
+    @classmethod
+    def of_rows(cls, rows: Sequence[Mapping[str, Any]], dimensions: Sequence[str]) -> PersonaSums:
+        """Sums of judged responses, personas in the order of their first row.
+
+        Args:
+            rows: ``persona``, ``dimension``, ``score_sum`` and ``scored`` of each response.
+            dimensions: names of the dimensions, in the order of the columns.
+        """
+        personas = {name: place for place, name in enumerate(dict.fromkeys(row["persona"] for row in rows))}
+        columns = {name: place for place, name in enumerate(dimensions)}
+        matrix = np.zeros((len(personas), 2 * len(dimensions)))
+        for row in rows:
+            place, column = personas[row["persona"]], columns[row["dimension"]]
+            matrix[place, column] += row["score_sum"]
+            matrix[place, len(dimensions) + column] += row["scored"]
+        return cls(matrix)
 
     @property
     def clusters_are_items(self) -> bool:

@@ -163,20 +163,8 @@ def _persona_sums(runs: Sequence[CheckpointRuns], task: str) -> list[PersonaSums
         {(row["item"], row["digest"]): row for row in run.cells(task).to_pylist() if row["scored"]} for run in runs
     ]
     common = [key for key in tables[0] if all(key in own for own in tables)]
-    personas = {name: place for place, name in enumerate(dict.fromkeys(tables[0][key]["persona"] for key in common))}
-    dimensions = {
-        name: place for place, name in enumerate(dict.fromkeys(tables[0][key]["dimension"] for key in common))
-    }
-    found = []
-    for own in tables:
-        matrix = np.zeros((len(personas), 2 * len(dimensions)))
-        for key in common:
-            row = own[key]
-            place, column = personas[row["persona"]], dimensions[row["dimension"]]
-            matrix[place, column] += row["score_sum"]
-            matrix[place, len(dimensions) + column] += row["scored"]
-        found.append(PersonaSums(matrix))
-    return found
+    dimensions = list(dict.fromkeys(tables[0][key]["dimension"] for key in common))
+    return [PersonaSums.of_rows([own[key] for key in common], dimensions) for own in tables]
 
 
 def _scored(names: tuple[str, ...], sums: PersonaSums, found: JackknifeResult, samples: int) -> PastRuns | None:
