@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripted_server import ScriptedServer
+from tests.scripted_server import Rule, ScriptedServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
@@ -51,7 +51,7 @@ def wait_for_requests(server: ScriptedServer) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_the_first_signal_stops_in_order(start, server, number):
     """It goes to the whole group, helper processes too, as a terminal or a batch system sends it."""
-    server.change(latency=30.0)
+    server.change(rules=(Rule("hang", seconds=30.0),))
     child = start()
     wait_for_requests(server)
     os.killpg(child.pid, number)
@@ -64,7 +64,7 @@ def test_the_first_signal_stops_in_order(start, server, number):
 
 
 def test_the_second_signal_stops_at_once(start, server):
-    server.change(latency=30.0)
+    server.change(rules=(Rule("hang", seconds=30.0),))
     child = start()
     wait_for_requests(server)
     # A process that is stopped sees both at once, when it goes on.
