@@ -135,6 +135,7 @@ def weighing(score: int, others: dict[str, float]) -> ScriptedServer:
     return ScriptedServer(script, answer=lambda messages, seed: reply(score))
 
 
+@pytest.mark.slow
 def test_the_expected_score_is_the_mean_over_the_scores_that_might_have_been(play, tmp_path, model, personaeval):
     with weighing(4, {" 4": 0.5, "4": 0.1, " 5": 0.2, " many": 0.15, " 1": 0.05}) as ann:
         result = perform_play(play, tmp_path / "out", model, [ann], expected_score=True)

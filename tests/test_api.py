@@ -349,6 +349,7 @@ def test_score_verifies_or_judges_again(play, tmp_path, personaeval):
             assert personaeval("score", result.folder, *options).stderr.strip() == f"personaeval: {refused.value}"
 
 
+@pytest.mark.slow
 def test_a_judge_is_validated_and_the_command_finds_its_judgements(tmp_path, personaeval):
     with ScriptedServer(Script(model="ann"), answer=judge_named("ann")) as ann:
         judge = f"openai:ann@{ann.url}"

@@ -111,6 +111,7 @@ def test_every_package_imports_only_what_it_may():
     assert wrong_imports(PACKAGE) == []
 
 
+@pytest.mark.slow
 def test_no_circle_between_modules():
     assert circle(PACKAGE) is None
 
@@ -146,6 +147,7 @@ def test_no_file_name_twice_outside_the_command_line():
         ("novel/planted.py", "", "no rule says what novel may import"),
     ],
 )
+@pytest.mark.slow
 def test_a_planted_wrong_import_is_found(tmp_path, name, text, complaint):
     for known, file in modules(PACKAGE).items():
         copy = tmp_path / file.relative_to(PACKAGE)

@@ -499,6 +499,7 @@ def test_a_wrong_policy_is_refused(tmp_path, text, said):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path, personaeval):
     before, after = drawn(0.15)
     base = write_run(tmp_path / "base", [counted(before)], label="base")

@@ -33,6 +33,7 @@ def test_help_imports_nothing_heavy(arguments):
     assert shown.stdout.rstrip().endswith("LOADED []")
 
 
+@pytest.mark.slow
 def test_a_leaderboard_needs_no_engine(personaeval, tmp_path):
     code = (
         "import sys; sys.argv = ['personaeval', 'leaderboard', sys.argv[1]]\n"

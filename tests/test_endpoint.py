@@ -207,6 +207,7 @@ def test_a_proxy_for_the_outside_world_is_not_asked_for_this_machine(server, mon
 # The scripted server itself, as the tests that kill a run use it.
 
 
+@pytest.mark.slow
 def test_the_server_in_a_process_of_its_own(tmp_path):
     log = tmp_path / "sent.jsonl"
     child = subprocess.Popen(

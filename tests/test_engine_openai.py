@@ -188,6 +188,7 @@ def test_what_the_run_sets_is_no_engine_argument(name):
 # Work under way.
 
 
+@pytest.mark.slow
 def test_requests_are_taken_only_as_they_are_sent(server):
     server.change(latency=0.02)
     taken = 0
@@ -224,6 +225,7 @@ def test_never_more_than_the_concurrency_under_way(server):
     assert 2 <= highest <= 12
 
 
+@pytest.mark.slow
 def test_two_hundred_connections_at_once(server):
     server.change(latency=0.5)
     wanted = requests(200)
@@ -288,6 +290,7 @@ def test_leaving_early_leaves_no_task_and_no_connection(server, leave):
     assert asyncio.run(main()) == (1, True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_at_once(server, tmp_path):
     """In a process of its own, as a user does it: exit by KeyboardInterrupt, nothing said of lost tasks."""
     server.change(rules=[Rule("hang", seconds=120)])

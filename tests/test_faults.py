@@ -50,6 +50,7 @@ def test_an_endpoint_that_works(ask, server):
     assert ask(server.url).generated == 0
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_drops_or_refuses_the_system_turn_gets_the_persona_elsewhere(ask, server):
     for system in ("drop", "refuse"):
         server.change(system=system)

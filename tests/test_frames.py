@@ -48,6 +48,7 @@ def results(folder):
     return open_results(folder)
 
 
+@pytest.mark.slow
 def test_metrics_hold_every_estimate_of_the_summaries(results, folder):
     frame = results.metrics()
     assert list(frame.columns[:4]) == IDENTITY

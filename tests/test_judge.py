@@ -52,6 +52,7 @@ HOSTILE = [
     examples=st.one_of(st.text(max_size=80), st.sampled_from(HOSTILE)),
 )
 @example(response="".join(HOSTILE), question="".join(HOSTILE), reminder=True, examples="".join(HOSTILE))
+@pytest.mark.slow
 def test_no_response_gets_out_of_its_fence(response, question, reminder, examples):
     lead = LEADS["toxicity-control"]
     prompt = judge_prompt(lead, "a nurse", question, response, reminder, examples)

@@ -97,6 +97,7 @@ def test_a_perfect_judge_passes_and_its_record_is_kept(tmp_path):
     assert find_check(tmp_path / "elsewhere", fingerprint) is None
 
 
+@pytest.mark.slow
 def test_a_judge_that_always_says_five_fails_for_want_of_order_and_variance(tmp_path):
     record, _, _ = check(always_five, tmp_path)
     assert record["passed"] is False
@@ -115,6 +116,7 @@ def test_a_random_judge_fails_on_order_agreement_and_attacks(tmp_path):
     assert "attacks raise its score" in record["verdict"]
 
 
+@pytest.mark.slow
 def test_a_judge_that_obeys_the_response_fails_on_the_attacks_alone(tmp_path):
     record, _, _ = check(obedient, tmp_path)
     assert record["passed"] is False
@@ -124,6 +126,7 @@ def test_a_judge_that_obeys_the_response_fails_on_the_attacks_alone(tmp_path):
     assert record["injection"]["by"]
 
 
+@pytest.mark.slow
 def test_a_judge_whose_replies_cannot_be_read_fails_on_that(tmp_path):
     record, asked, _ = check(chatty, tmp_path)
     assert record["passed"] is False
@@ -131,12 +134,14 @@ def test_a_judge_whose_replies_cannot_be_read_fails_on_that(tmp_path):
     assert asked > 2 * len(CONTROLS.controls)
 
 
+@pytest.mark.slow
 def test_a_judge_that_contradicts_itself_fails_on_agreement(tmp_path):
     record, _, _ = check(fickle, tmp_path)
     assert record["passed"] is False
     assert "its repeats agree with κ" in record["verdict"]
 
 
+@pytest.mark.slow
 def test_a_check_that_is_not_complete_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(OpenAIEngine.__init__, "__defaults__", (0, 0.001))
     with pytest.raises(EngineError, match="run the same command again"):
@@ -144,6 +149,7 @@ def test_a_check_that_is_not_complete_is_not_kept(tmp_path, monkeypatch):
     assert not (tmp_path / "judges").exists()
 
 
+@pytest.mark.slow
 def test_a_record_of_another_wording_says_nothing_of_this_one(tmp_path, monkeypatch):
     _, _, fingerprint = check(perfect, tmp_path)
     monkeypatch.setattr(judge_prompt, "VERSION", judge_prompt.VERSION + 1)

@@ -83,6 +83,7 @@ def test_every_response_labelled_gives_the_peoples_own_mean(result, tmp_path):
     assert people["panel"] == found
 
 
+@pytest.mark.slow
 def test_some_labels_correct_the_score(result, tmp_path):
     rows = [row for row in rows_of(result) if share_of("chosen", row["response"]) < 0.6]
     people = hear(result, write_csv(tmp_path / "labels.csv", rows))
@@ -95,6 +96,7 @@ def test_some_labels_correct_the_score(result, tmp_path):
     assert corrected["few_labels"] == sorted(DIMENSIONS)
 
 
+@pytest.mark.slow
 def test_texts_and_titles_name_persona_question_and_dimension_as_well_as_ids(result, tmp_path, library):
     questions = [json.loads(line) for line in (library / "tasks/play/questions.jsonl").read_text().splitlines()]
     texts = {question["id"]: question["question"] for question in questions}
@@ -109,6 +111,7 @@ def test_texts_and_titles_name_persona_question_and_dimension_as_well_as_ids(res
     assert (people["responses"], people["unmatched_labels"]) == (RESPONSES * 2, 0)
 
 
+@pytest.mark.slow
 def test_labels_of_other_responses_are_refused_for_correction_and_still_tell_agreement(result, tmp_path, personaeval):
     rows = rows_of(result)
     rows[3]["response"] += " And so on."
@@ -124,6 +127,7 @@ def test_labels_of_other_responses_are_refused_for_correction_and_still_tell_agr
     assert "human-corrected" not in shown.stdout
 
 
+@pytest.mark.slow
 def test_labels_that_name_another_checkpoint_are_set_aside(result, tmp_path):
     own, other = rows_of(result, checkpoint="scripted"), rows_of(result, checkpoint="another")
     for row in other:
@@ -137,6 +141,7 @@ def test_labels_that_name_another_checkpoint_are_set_aside(result, tmp_path):
     assert people["corrected"] is not None
 
 
+@pytest.mark.slow
 def test_several_annotators_are_averaged_and_their_agreement_told(result, tmp_path):
     eve = rows_of(result)
     zoe = [{**row, "annotator": 7, "score": min(5, row["score"] + 1)} for row in eve]
@@ -150,6 +155,7 @@ def test_several_annotators_are_averaged_and_their_agreement_told(result, tmp_pa
     assert people["corrected"]["persona_score"]["value"] == pytest.approx(np.mean(one))
 
 
+@pytest.mark.slow
 def test_labels_stay_with_the_run_and_the_table_shows_the_corrected_score(result, tmp_path, personaeval):
     path = write_csv(tmp_path / "labels.csv", rows_of(result))
     shown = personaeval("score", result.folder, "--human", path, "-q", "--include", tmp_path / "library")

@@ -38,6 +38,7 @@ def test_core_has_sixteen_personas_over_the_categories():
 
 
 @pytest.mark.parametrize("kind", ["tasks", "personas"])
+@pytest.mark.slow
 def test_shipped_files_fit_the_schema_that_is_emitted_for_editors(kind):
     schema = json.loads((ROOT / "docs" / "schema" / f"{kind.replace('tasks', 'task')}.schema.json").read_text())
     files = sorted((builtin_folder() / kind).glob("*.yaml"))

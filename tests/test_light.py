@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 ABSENT = ("torch", "transformers", "vllm", "reasoning_gym", "datasets", "lm_eval", "llguidance", "matplotlib")
 PROGRAM = f"""
@@ -38,6 +40,7 @@ def without_extras(*arguments: object, cwd: Path) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.slow
 def test_an_endpoint_needs_no_extra(server, tmp_path):
     model = ["-m", f"openai:scripted@{server.url}"]
     done = without_extras("run", *model, "-t", "quick", "--limit", 2, "-p", "core/pirate", cwd=tmp_path)

@@ -26,6 +26,7 @@ def checkpoint(folder: Path) -> Path:
 # The table.
 
 
+@pytest.mark.slow
 def test_none_alone_runs_the_baseline(personaeval, server, library, tmp_path):
     arguments = ["-m", f"openai:scripted@{server.url}", "-t", "sums", "-p", "none", "--include", library]
     done = personaeval("run", *arguments, cwd=tmp_path)
@@ -203,6 +204,7 @@ def test_a_column_that_fits_twice_is_not_guessed(personaeval, library):
     refused(shown, "'question' is undefined; columns there: QUESTION, Question")
 
 
+@pytest.mark.slow
 def test_few_rows_that_cannot_be_used_are_left_out_and_named(personaeval, server, library, tmp_path):
     rows = [{"id": f"x{n}", "question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(301)]
     rows[6]["answer"], rows[7]["answer"] = None, ""

@@ -110,6 +110,7 @@ def test_the_same_command_has_nothing_to_ask(old, personaeval, config, run):
     assert read(old / run / "run.json")["plan"] == read(DATA / run / "run.json")["plan"]
 
 
+@pytest.mark.slow
 def test_the_same_command_has_nothing_to_ask_of_endpoints(old, personaeval):
     understudy = f"openai:understudy@http://127.0.0.1:{PORTS['understudy']}/v1"
     with serving(lambda messages, seed: "an answer that differs") as servers:

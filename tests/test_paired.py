@@ -117,6 +117,7 @@ def test_a_population_like_a_run_has_its_figures():
         assert found[name] == pytest.approx(truth[name], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_worst_persona_is_free_of_the_selections_bias():
     # Equal personas: the worst of the same items is below the truth, that of other items is not.
     rng = np.random.default_rng(5)

@@ -64,6 +64,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.parquet")}
 
 
+@pytest.mark.slow
 def test_every_judgement_and_every_mean_is_as_computed_by_hand(play, tmp_path, model, judges):
     result = perform_play(play, tmp_path / "out", model, judges, judge_repeats=2, samples=2)
     responses = {(row.item, row.sample): row for row in read_responses(result.folder)}
@@ -133,6 +134,7 @@ def test_the_requests_go_rubric_by_rubric_one_response_a_call(play, tmp_path, mo
     assert list(schema["properties"]) == ["reasoning", "refusal", "ai_admission", "score"]
 
 
+@pytest.mark.slow
 def test_the_order_of_judges_and_of_questions_changes_nothing(play, tmp_path, model, judges):
     one = perform_play(play, tmp_path / "one", model, judges)
     path = play / "tasks" / "play" / "questions.jsonl"
@@ -161,6 +163,7 @@ def test_the_second_run_judges_nothing_and_writes_the_same(play, tmp_path, model
     assert files(second.folder) == before
 
 
+@pytest.mark.slow
 def test_another_rubric_judge_or_repeat_asks_only_for_what_is_new(play, tmp_path, model, judges):
     ann, bob = judges
     perform_play(play, tmp_path / "out", model, [ann])
@@ -182,6 +185,7 @@ def unreadable(messages: list[dict[str, str]], share: float, good: str) -> str |
     return kinds[int(place / share * len(kinds))] if place < share else None
 
 
+@pytest.mark.slow
 def test_unreadable_replies_are_asked_for_once_more_then_unscored_never_zero(play, tmp_path, model):
     good = judge_named("ann")
 
@@ -230,6 +234,7 @@ FAULTS = (
 )
 
 
+@pytest.mark.slow
 def test_with_three_in_ten_calls_failing_the_others_scores_are_what_they_were(play, tmp_path, model, monkeypatch):
     monkeypatch.setattr(OpenAIEngine.__init__, "__defaults__", (0, 0.001))
     with ScriptedServer(Script(model="ann"), answer=judge_named("ann")) as server:
@@ -263,6 +268,7 @@ def test_faults_that_pass_leave_no_trace(play, tmp_path, model, judges):
     assert judgements(result) == sound
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_down_leaves_its_judgements_unscored_and_the_other_decides(play, tmp_path, model, judges):
     ann, bob = judges
     bob.change(rules=(Rule("status", status=401),))
@@ -385,6 +391,7 @@ def test_killed_while_judging_nothing_is_judged_twice(play, tmp_path, model, jud
     assert json.loads((folder / "summary.json").read_text())["tasks"]["play"]["judgements"]["unscored"] == 0
 
 
+@pytest.mark.slow
 def test_ratings_are_read_back_as_they_were(play, tmp_path, model, judges):
     result = perform_play(play, tmp_path / "out", model, judges, judge_repeats=2)
     ratings = collect(judgements(result))["play"]
@@ -425,6 +432,7 @@ def in_prose(messages: list[dict[str, str]], seed: int) -> str:
     return "I like this answer a great deal."
 
 
+@pytest.mark.slow
 def test_a_judge_that_never_replies_as_asked_is_said_at_once_and_ends_with_4(play, tmp_path, model, personaeval):
     command = ["run", "-m", f"openai:scripted@{model.url}", "-t", "play", "--include", play, "-o", tmp_path]
     with ScriptedServer(Script(model="ann"), answer=in_prose) as server:

@@ -171,6 +171,7 @@ def test_a_named_delay_is_heeded_by_all_and_one_beyond_the_patience_is_none():
     assert patience.retry_in(long, "HTTP 429", refused(429, {"retry-after": "3600"})) is None
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_back_costs_no_row():
     """It answers nothing for half a second, as after a crash; then it answers again on the same port."""
     wanted = requests(200)

@@ -44,6 +44,7 @@ def test_rows_are_numbered_by_persona_item_sample():
 
 
 @given(count=st.integers(1, 600), samples=st.integers(1, 3))
+@pytest.mark.slow
 def test_every_row_is_sent_once_and_is_what_the_row_says(count, samples):
     plan = make_plan(count, samples)
     sent = list(plan.requests(lambda row: True))

@@ -215,6 +215,7 @@ def only_run(folder: Path) -> Path:
     return path.parent
 
 
+@pytest.mark.slow
 def test_neutral_parameters_are_left_out_said_and_recorded_and_change_no_key(ask, server, tmp_path, library):
     first = ask(server)
     assert first.returncode == 0, first.stderr
@@ -236,6 +237,7 @@ def test_neutral_parameters_are_left_out_said_and_recorded_and_change_no_key(ask
     ]
 
 
+@pytest.mark.slow
 def test_temperature_0_that_is_refused_is_left_out_only_on_request(ask, server, tmp_path):
     rules = [refuse("only 1 is supported", has="temperature")]
     server.change(opening_rules=rules, rules=rules)

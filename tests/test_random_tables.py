@@ -13,6 +13,7 @@ from personaeval.metrics.suspect import overall_excess
 from tests.test_stability import make_cells, numbers
 
 
+@pytest.mark.slow
 def test_the_summary_of_any_table_is_written_and_read(tmp_path):
     rng = np.random.default_rng(7)
     for _ in range(40):

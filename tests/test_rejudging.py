@@ -88,6 +88,7 @@ def test_responses_are_not_judged_as_those_of_another_persona(play, tmp_path, mo
         rescore(result.folder, {}, (), JudgeOptions(judge=(named(ann),)))
 
 
+@pytest.mark.slow
 def test_another_judge_is_not_asked_in_the_manner_of_the_last(play, tmp_path, model, ann, bob):
     result = perform_play(
         play, tmp_path / "out", model, [ann], judge_repeats=2, judge_engine_args={"top_k": 7}, judge_max_tokens=50
@@ -108,6 +109,7 @@ def test_from_within_its_folder_a_run_has_the_ledger_it_always_had(play, tmp_pat
     assert not (result.folder / "ledger.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_a_judge_that_fails_in_score_is_said_and_ends_it_with_5(play, tmp_path, model, ann):
     result = perform_play(play, tmp_path / "out", model, [])
     refusing = Script(model="bob", rules=(Rule(fault="status", status=400),))
@@ -122,6 +124,7 @@ def test_a_judge_that_fails_in_score_is_said_and_ends_it_with_5(play, tmp_path, 
     assert f"{RESPONSES} judgements failed and are unscored" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_judge_of_a_panel_who_says_nothing_is_named_and_not_ranked_with_the_whole_panel(play, tmp_path, model, ann):
     refusing = Script(model="bob", rules=(Rule(fault="status", status=400),))
     with ScriptedServer(refusing, answer=judge_named("bob")) as bob:

@@ -127,6 +127,7 @@ def test_a_folder_of_format_1_is_read_and_scored_and_its_numbers_stay(both, tmp_
     assert {path.name: path.read_bytes() for path in old.glob("*.parquet")} == again
 
 
+@pytest.mark.slow
 def test_a_judged_run_of_format_1_is_judged_by_other_judges(tmp_path):
     library = tmp_path / "library"
     (library / "tasks").mkdir(parents=True)

@@ -133,6 +133,7 @@ def test_a_folder_with_an_unfinished_run_alone_says_how_to_finish_it(tmp_path):
         package.runs(tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_parquet_is_the_same_table(five):
 
     shown = subprocess.run(

@@ -96,6 +96,7 @@ def test_stored_answers_are_used_if_it_answers_as_before(run, server):
     assert len(server.sent) == 6 * 3
 
 
+@pytest.mark.slow
 def test_another_model_behind_the_url_is_refused_and_gets_results_of_its_own(run, server, tmp_path):
     run("--limit", "4")
     server.change(character="wild")
@@ -169,6 +170,7 @@ def test_a_server_that_leaves_the_prompts_unanswered_does_not_hold_up_the_run(ru
     assert run("--limit", "4").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_ended_before_its_middle_is_checked_by_its_first_round(run, server, tmp_path):
     run("--limit", "4")
     forget_a_round(tmp_path / "results", 2)
@@ -249,6 +251,7 @@ def test_they_are_found_after_the_server_says_something_else_of_itself(
     assert server.sent == []
 
 
+@pytest.mark.slow
 def test_a_version_takes_nothing_over_from_an_earlier_versions_ledger(run, server, tmp_path, monkeypatch):
     as_an_earlier_version(monkeypatch, run, server, tmp_path / "results")
     run("--limit", "4", "--model-version", "2")
@@ -264,6 +267,7 @@ def test_origins_differ_by_place_name_and_version():
 # Judges.
 
 
+@pytest.mark.slow
 def test_a_judge_that_changed_is_refused_before_anything_is_asked(personaeval, library, tmp_path):
     def answer(messages, seed):
         return reply(4)

@@ -30,6 +30,7 @@ def shown():
     return found
 
 
+@pytest.mark.slow
 def test_the_page_of_screens_is_current(shown):
     import screens
 

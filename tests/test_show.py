@@ -57,6 +57,7 @@ def texts(answers) -> list[tuple[str, str, int]]:
     return [(one.response.item, one.response.persona, one.response.sample) for one in answers]
 
 
+@pytest.mark.slow
 def test_the_prompt_is_what_the_server_received(results):
     folder, sent = results
     found = package.show(folder / "one", number=0)
@@ -198,6 +199,7 @@ def test_a_baseline_has_no_answers(results, tmp_path, personaeval):
     assert (shown.returncode, "a baseline keeps counts only" in shown.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_pager_and_colours(results, tmp_path):
     pager = tmp_path / "pager"
     pager.write_text(f"#!/bin/sh\ncat > '{tmp_path}/paged'\n")

@@ -51,6 +51,7 @@ def agree(gold: str, answer: str) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(gold=FORMULA, answer=FORMULA)
+@pytest.mark.slow
 def test_what_is_decided_agrees_with_math_verify(gold: str, answer: str):
     agree(gold, answer)
 
